@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BACKEND_H
+#define MGLU_BACKEND_H
+
+#include <mglu/layer.h>
+#include <mglu/pack.h>
+
+MGLU_BEGIN_DECLS
+
+/**
+ * @file
+ * What a backend gives to the dispatch layer, whether it is built in or comes in a shared object. See docs/backends.md.
+ *
+ * The dispatch layer checks all arguments before it calls a slot; backends trust them. Every slot may be called from
+ * any thread. A slot that fails calls host->fail() and returns what that returns.
+ */
+
+/** Raised whenever a struct of this file changes in a way that an older plug-in would not survive. */
+#define MGLU_BACKEND_ABI 1
+
+/** Order in which "auto" prefers devices: the highest wins, 0 is never picked. */
+enum {
+    MGLU_RANK_NEVER = 0,
+    MGLU_RANK_FOREIGN_CPU = 100, /**< a CPU behind a GPU interface */
+    MGLU_RANK_CPU = 200,
+    MGLU_RANK_PORTABLE_GPU = 300,
+    MGLU_RANK_NATIVE_GPU = 400
+};
+
+/** What the library offers to a backend; lives as long as the backend is open. */
+typedef struct mglu_host {
+    uint32_t struct_size;
+    int32_t num_threads; /**< at least 1 */
+    const char *max_isa; /**< NULL: no cap */
+    mglu_allocator allocator;
+    mglu_device_allocator device_allocator; /**< members NULL: the backend's own */
+    /**
+     * Runs a loop as mglu_parallel does, on the host's pool, OpenMP, or serially.
+     */
+    void (*parallel_for)(const struct mglu_host *host, int64_t count, mglu_task task, void *argument);
+    /** Sets the text of mglu_last_error() for this thread and returns `status`. */
+    mglu_status (*fail)(mglu_status status, const char *format, ...)
+#if defined(__GNUC__)
+        __attribute__((format(printf, 2, 3)))
+#endif
+        ;
+    /** Writes a line to the context's log. */
+    void (*log)(const struct mglu_host *host, mglu_log_level level, const char *format, ...)
+#if defined(__GNUC__)
+        __attribute__((format(printf, 3, 4)))
+#endif
+        ;
+} mglu_host;
+
+/** A packed matrix in host memory: see mglu/pack.h for the layout. */
+typedef struct mglu_packed_matrix {
+    const void *data;  /**< NULL: absent. 64-byte aligned */
+    size_t row_stride; /**< bytes */
+} mglu_packed_matrix;
+
+/**
+ * A layer's parameters in the packed format, in host memory. Backends with host memory may use the arrays in place:
+ * they live as long as the weights. Others upload them in weights_create and must not keep the pointers.
+ */
+typedef struct mglu_packed_weights {
+    uint32_t struct_size;
+    int32_t n_masks; /**< 0 when plain */
+    mglu_kind kind;
+    mglu_dtype dtype; /**< of weight, value_weight and down */
+    int64_t hidden_size;
+    int64_t intermediate_size;
+    int64_t output_size;
+    mglu_packed_matrix weight;       /**< [d][h_pad] */
+    mglu_packed_matrix value_weight; /**< [d][h_pad], plain only */
+    const uint32_t *masks;           /**< [d][h_pad/32][n_m], masked only */
+    const float *gate_bias;          /**< [max(n_m, 1)][d] or NULL */
+    const float *value_bias;         /**< [max(n_m, 1)][d] or NULL */
+    mglu_packed_matrix router;       /**< f32 [n_m][h_pad] or absent */
+    mglu_packed_matrix down;         /**< [output_size][d_pad] or absent */
+    const float *down_bias;          /**< [output_size] or NULL */
+} mglu_packed_weights;
+
+/** What a backend says of one of its devices. Texts live until close(). */
+typedef struct mglu_backend_device {
+    uint32_t struct_size;
+    int32_t rank; /**< MGLU_RANK_* */
+    mglu_device_type type;
+    int32_t host_memory;
+    const char *name;
+    const char *reason;  /**< NULL or "" when available */
+    const char *details; /**< NULL or words as "isa=avx2" */
+    uint64_t memory_bytes;
+} mglu_backend_device;
+
+/** The layer to plan, checked and with every default filled in. */
+typedef struct mglu_layer_plan {
+    uint32_t struct_size;
+    uint32_t flags;
+    mglu_layer_desc desc;
+    const mglu_packed_weights *shape; /**< sizes, dtype and which parts are present; arrays are not for reading */
+} mglu_layer_plan;
+
+/**
+ * The table of a backend. Slots are required unless they say when they may be NULL. `void *` handles are the backend's
+ * own: backend (from open), weights, queue, layer.
+ */
+typedef struct mglu_backend_fns {
+    uint32_t abi;         /**< MGLU_BACKEND_ABI */
+    uint32_t struct_size; /**< sizeof(mglu_backend_fns) */
+    const char *name;     /**< lower case, unique in a context */
+    /** Why this build has no such backend. Set: one unavailable device is listed and no slot is ever called. */
+    const char *unavailable;
+
+    /** Opens the backend for one context: finds its devices. Fails only for bad configuration or out of memory. */
+    mglu_status (*open)(const mglu_host *host, void **backend);
+    void (*close)(void *backend);
+
+    /** At least 1: a backend without devices lists one that is unavailable, with the reason. */
+    int32_t (*device_count)(void *backend);
+    mglu_status (*device_info)(void *backend, int32_t ordinal, mglu_backend_device *info);
+
+    /** MGLU_OK, or MGLU_ERROR_UNSUPPORTED with the reason as text. Told the truth at every shape. */
+    mglu_status (*supports)(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
+
+    mglu_status (*weights_create)(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
+    void (*weights_destroy)(void *backend, void *weights);
+    /** Bytes that the backend holds for these weights besides host arrays used in place. */
+    uint64_t (*weights_bytes)(void *backend, const void *weights);
+
+    mglu_status (*queue_create)(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+    mglu_status (*queue_wait)(void *backend, void *queue);
+    void (*queue_destroy)(void *backend, void *queue);
+
+    mglu_status (*layer_create)(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                void **layer);
+    void (*layer_destroy)(void *backend, void *layer);
+    size_t (*layer_workspace_size)(void *backend, const void *layer);
+    mglu_accuracy (*layer_accuracy)(void *backend, const void *layer);
+
+    /** batch >= 1, y has at least one column (d may be 0 with a down-projection: y = bias + residual), strides filled
+     * in. */
+    mglu_status (*forward)(void *backend, void *layer, void *queue, const mglu_forward_args *args);
+
+    /** May be NULL: only a reference has it. See mglu_forward_reference(). */
+    mglu_status (*forward_reference)(void *backend, void *layer, const mglu_forward_args *args, mglu_accuracy accuracy,
+                                     double *want, double *tolerance);
+
+    /** May be NULL when host_memory: the host's allocator then serves. */
+    mglu_status (*memory_allocate)(void *backend, int32_t ordinal, size_t size, void **memory);
+    void (*memory_release)(void *backend, int32_t ordinal, void *memory, size_t size);
+} mglu_backend_fns;
+
+/** The one symbol that a plug-in exports: its table, static storage. `host_abi` is the library's MGLU_BACKEND_ABI. */
+typedef const mglu_backend_fns *(*mglu_backend_entry_fn)(uint32_t host_abi);
+#define MGLU_BACKEND_ENTRY "mglu_backend_entry"
+
+MGLU_END_DECLS
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONTEXT_H
+#define MGLU_CONTEXT_H
+
+#include <mglu/types.h>
+
+MGLU_BEGIN_DECLS
+
+/**
+ * A context is the library's whole state in one host: its hooks, its backends and their devices. Several may live
+ * side by side; there is no global state. All calls on one context and on what was made from it may come from any
+ * thread, except that an object must not be destroyed while another call uses it.
+ *
+ * A context that was made before fork() does not work in the child: calls on it give MGLU_ERROR_AFTER_FORK.
+ */
+typedef struct mglu_context mglu_context;
+
+/** Host memory. NULL members are an error; a NULL mglu_allocator means the library's own. */
+typedef struct mglu_allocator {
+    void *user;
+    /** `size` bytes (never 0) aligned to `alignment` (a power of two), or NULL. Called from any thread. */
+    void *(*allocate)(void *user, size_t size, size_t alignment);
+    /** Gets what allocate() returned, with the same size and alignment. */
+    void (*release)(void *user, void *memory, size_t size, size_t alignment);
+} mglu_allocator;
+
+/**
+ * Device memory, for backends whose devices have their own. `stream` is the native stream that the memory is for, or
+ * NULL. The CPU backends never call it.
+ */
+typedef struct mglu_device_allocator {
+    void *user;
+    void *(*allocate)(void *user, const char *backend, int32_t ordinal, size_t size, void *stream);
+    void (*release)(void *user, const char *backend, int32_t ordinal, void *memory, size_t size, void *stream);
+} mglu_device_allocator;
+
+/** One task of a parallel loop. */
+typedef void (*mglu_task)(void *argument, int64_t index);
+
+/**
+ * The host's thread pool. parallel_for() calls task(argument, i) once for every i in 0..count-1, in any order, on any
+ * threads, and returns when all are done. With this hook the library starts no thread and does not enter OpenMP.
+ * Results do not depend on how the tasks are spread.
+ */
+typedef struct mglu_parallel {
+    void *user;
+    void (*parallel_for)(void *user, int64_t count, mglu_task task, void *argument);
+} mglu_parallel;
+
+typedef enum mglu_log_level {
+    MGLU_LOG_ERROR = 1,
+    MGLU_LOG_WARN = 2,
+    MGLU_LOG_INFO = 3,
+    MGLU_LOG_DEBUG = 4
+} mglu_log_level;
+
+/** Receives every text of the library, one line without a newline, from any thread. */
+typedef struct mglu_logger {
+    void *user;
+    void (*log)(void *user, mglu_log_level level, const char *text);
+    mglu_log_level level; /**< the most detailed level wanted; 0 means MGLU_LOG_WARN */
+} mglu_logger;
+
+/** How a context is made. {.struct_size = sizeof(mglu_context_desc)} and zeros is the default. */
+typedef struct mglu_context_desc {
+    uint32_t struct_size;
+    /**
+     * CPU threads for the library's own OpenMP loops; 0 asks MGLU_NUM_THREADS, else 1. Ignored with `parallel`.
+     */
+    int32_t num_threads;
+    /** The most capable CPU instruction set to use, as "avx2"; NULL asks MGLU_MAX_ISA, else no cap. */
+    const char *max_isa;
+    const mglu_allocator *allocator;               /**< NULL: aligned malloc; copied */
+    const mglu_device_allocator *device_allocator; /**< NULL: the driver's; copied */
+    const mglu_parallel *parallel;                 /**< NULL: OpenMP, or serial where built without; copied */
+    const mglu_logger *logger;                     /**< NULL: silent, unless MGLU_LOG names a level; copied */
+} mglu_context_desc;
+
+/**
+ * Makes a context. Opens no driver yet: that happens at the first look at the device list.
+ *
+ * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_LOG (error, warn, info or debug, to
+ * stderr). What the desc sets wins. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with the list of known ones.
+ *
+ * @param desc NULL for all defaults.
+ * @param[out] context The new context, NULL on failure. Release with mglu_context_destroy().
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **context);
+
+/**
+ * Gives up the caller's hold of a context and nulls the handle; NULL is accepted. What was made from it (queues,
+ * weights, layers) keeps it alive until it is destroyed too. Borrowed devices are then invalid.
+ */
+MGLU_API void mglu_context_destroy(mglu_context **context);
+
+/**
+ * Loads a backend from a shared object and adds its devices at the end of the list. See docs/backends.md.
+ *
+ * @param path Absolute path. No directory is ever searched.
+ * @return MGLU_ERROR_IO when it can't be opened, MGLU_ERROR_VERSION_MISMATCH with both numbers when its ABI differs,
+ *         MGLU_ERROR_INVALID_ARGUMENT when its table is incomplete or its name is taken.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_backend_load(mglu_context *context, const char *path);
+
+MGLU_END_DECLS
+
+#endif

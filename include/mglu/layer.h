@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_LAYER_H
+#define MGLU_LAYER_H
+
+#include <mglu/weights.h>
+
+MGLU_BEGIN_DECLS
+
+/**
+ * A layer is the plan of one operation: weights, descriptor, chosen kernels. Immutable once made, so that threads may
+ * share it, each with its own queue and workspace.
+ *
+ *   gate_i  = x (M_i * W)^T       + gate_bias_i          (plain: x W_g^T + gate_bias)
+ *   value_i = x ((1 - M_i) * W)^T + value_bias_i         (plain: x W_v^T + value_bias)
+ *   z       = sum_i p_i g(gate_i) * value_i              p_i = 1 without routing; arXiv 2506.23225, eq. 1 to 3
+ *   y       = z W_o^T + down_bias + residual             with a down-projection; else y = z + residual
+ *
+ * Routing (appendix B.2): top_k = 0 sums over all masks. With top_k = K > 0 each token sums K terms only; ids and
+ * weights come from the caller, or from the router: the K largest of x W_r^T (the lower id wins a tie) in descending
+ * order, p = softmax over those K.
+ *
+ * Sums accumulate in f32 and y is rounded once. The promised error and all special values are in docs/semantics.md.
+ */
+typedef struct mglu_layer mglu_layer;
+
+/** Flags of mglu_layer_desc. */
+enum {
+    /**
+     * The same bits on every CPU instruction set and for every batch size (not only run to run). Costs little.
+     */
+    MGLU_LAYER_REPRODUCIBLE = 1u << 0
+};
+
+/** The operation. Zeros are SiLU, beta 1, f32 in and out, no routing. */
+typedef struct mglu_layer_desc {
+    uint32_t struct_size;
+    uint32_t flags;
+    mglu_activation activation;
+    float silu_beta;    /**< beta of SiLU, finite; 0 means 1. Must be 0 for other activations */
+    mglu_dtype x_dtype; /**< f32, f16 or bf16 */
+    mglu_dtype y_dtype; /**< f32, f16 or bf16; the residual's dtype too */
+    int32_t top_k;      /**< 0: no routing; else 1..n_m */
+    int32_t reserved;   /**< 0 */
+    int64_t max_batch;  /**< largest batch of a forward; at least 1 */
+} mglu_layer_desc;
+
+/** A batch of rows to read. Row b starts at data + byte_offset + b * row_stride elements. */
+typedef struct mglu_input {
+    const void *data;   /**< host pointer, or what the backend's header says (CUdeviceptr, cl_mem) */
+    size_t byte_offset; /**< always honoured */
+    int64_t row_stride; /**< elements; 0: rows follow each other without a gap */
+} mglu_input;
+
+/** A batch of rows to write. What lies between the rows is never touched. */
+typedef struct mglu_output {
+    void *data;
+    size_t byte_offset;
+    int64_t row_stride;
+} mglu_output;
+
+/** One forward call. Unused inputs stay zero. Elements need no more alignment than their own size. */
+typedef struct mglu_forward_args {
+    uint32_t struct_size;
+    uint32_t reserved; /**< 0 */
+    int64_t batch;     /**< tokens, 0..max_batch; 0 does nothing */
+    mglu_input x;      /**< [batch][h] */
+    mglu_output y;     /**< [batch][d], or [batch][output_size] with a down-projection; written, never read */
+    /**
+     * Optional, shape and dtype of y. May be y itself (same address and stride): then y += layer(x).
+     * y must overlap nothing else.
+     */
+    mglu_input residual;
+    mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router chooses. Duplicates add up */
+    mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
+    void *workspace;            /**< of the layer's size, in the device's memory, 64-byte aligned */
+    size_t workspace_size;
+} mglu_forward_args;
+
+/**
+ * Whether a device does an operation. Array pointers in `weights` count only as present or absent.
+ *
+ * @return MGLU_OK: yes, and it is right at every shape. MGLU_ERROR_UNSUPPORTED: no, and mglu_last_error() says why.
+ *         MGLU_ERROR_INVALID_ARGUMENT: no device could.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *weights,
+                                                   const mglu_layer_desc *layer);
+
+/** Makes a layer: compiles, loads and chooses whatever forward will need. The layer holds its weights. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_layer_create(mglu_weights *weights, const mglu_layer_desc *desc,
+                                                       mglu_layer **layer);
+
+/** Frees a layer that no queued forward uses any more and nulls the handle; NULL is accepted. */
+MGLU_API void mglu_layer_destroy(mglu_layer **layer);
+
+/** Bytes of workspace that one forward at max_batch needs; may be 0. */
+MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
+
+/**
+ * Enqueues y = layer(x). Returns at once on GPUs, after the work on CPUs. Allocates nothing, waits for nothing, loads
+ * nothing, so that it can be captured in a CUDA graph. Concurrent forwards need separate workspaces.
+ *
+ * @return MGLU_ERROR_INVALID_ARGUMENT for a missing pointer, a stride shorter than a row, a batch over max_batch, a
+ *         workspace too small, or an overlap that can be seen; nothing is then written. A routing id out of range makes
+ *         its own token NaN and is reported by mglu_queue_wait().
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
+
+/** Workspace made by the library: device memory of the layer's size. NULL data when the size is 0. */
+typedef struct mglu_workspace mglu_workspace;
+
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_workspace_create(mglu_layer *layer, mglu_workspace **workspace);
+
+/** Puts the workspace into the args of a forward. */
+MGLU_API void mglu_workspace_attach(const mglu_workspace *workspace, mglu_forward_args *args);
+
+/** Frees a workspace that no queued forward uses any more and nulls the handle; NULL is accepted. */
+MGLU_API void mglu_workspace_destroy(mglu_workspace **workspace);
+
+/** How a device sums, which decides the error it may make (docs/semantics.md, "Error"). */
+typedef enum mglu_accuracy {
+    MGLU_ACCURACY_A = 0, /**< IEEE f32, round to nearest */
+    MGLU_ACCURACY_B = 1  /**< tensor cores: f32 with truncation */
+} mglu_accuracy;
+
+/** The accuracy class that the layer's kernels promise. */
+MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
+
+/**
+ * The oracle: what y must be, in double, and how far each element of another device's y may lie from it.
+ *
+ * Only layers of the reference backend ("ref") have it; others give MGLU_ERROR_UNSUPPORTED. Synchronous. `args` is as
+ * for mglu_forward() on host memory; y and workspace are ignored. `want` and `tolerance` are [batch][d or output_size]
+ * without gaps; either may be NULL. `want` is not rounded to y's dtype; `tolerance` includes that rounding.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *args,
+                                                            mglu_accuracy accuracy, double *want, double *tolerance);
+
+MGLU_END_DECLS
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_MGLU_H
+#define MGLU_MGLU_H
+
+/**
+ * @file
+ * Gated linear units, masked (arXiv 2506.23225) and plain, on any device. This header has all of the library but files
+ * (mglu/io.h), native interoperation and the interface for new backends (mglu/backend.h).
+ *
+ * In every public struct the first member is struct_size: set it to sizeof of the struct. A library newer than the
+ * caller takes defaults for members the caller does not know; an older one refuses members it does not know when they
+ * are not zero (MGLU_ERROR_VERSION_MISMATCH).
+ */
+
+#include <mglu/context.h>
+#include <mglu/device.h>
+#include <mglu/layer.h>
+#include <mglu/pack.h>
+#include <mglu/status.h>
+#include <mglu/types.h>
+#include <mglu/version.h>
+#include <mglu/weights.h>
+
+#endif

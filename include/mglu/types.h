@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TYPES_H
+#define MGLU_TYPES_H
+
+#include <mglu/status.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+MGLU_BEGIN_DECLS
+
+/** Most masks (mixtures, n_m) a layer can have. */
+#define MGLU_MAX_MASKS 16
+
+/** Largest hidden, intermediate or output size. */
+#define MGLU_MAX_SIZE ((int64_t)1 << 24)
+
+/** Largest batch. */
+#define MGLU_MAX_BATCH ((int64_t)1 << 24)
+
+/** Element types. x, y, biases and routers are f32, f16 or bf16; weights may be quantised as well. */
+typedef enum mglu_dtype {
+    MGLU_DTYPE_F32 = 0,
+    MGLU_DTYPE_F16 = 1,  /**< IEEE binary16 */
+    MGLU_DTYPE_BF16 = 2, /**< upper half of a binary32 */
+    MGLU_DTYPE_Q8_0 = 3, /**< groups of 32 signed bytes and one f16 scale; not built yet */
+    MGLU_DTYPE_Q4_0 = 4  /**< groups of 32 nibbles and one f16 scale; not built yet */
+} mglu_dtype;
+
+/** The gating function g. Accuracy and limits at ±Inf are in docs/semantics.md. */
+typedef enum mglu_activation {
+    MGLU_ACTIVATION_SILU = 0,      /**< g·sigmoid(beta·g): SwiGLU, SwiMGLU */
+    MGLU_ACTIVATION_GELU_ERF = 1,  /**< g·Phi(g), exact form: GeGLU, GeMGLU */
+    MGLU_ACTIVATION_GELU_TANH = 2, /**< the tanh approximation of GELU */
+    MGLU_ACTIVATION_RELU = 3,      /**< max(g, 0), NaN stays NaN: ReGLU, ReMGLU */
+    MGLU_ACTIVATION_SIGMOID = 4,   /**< the original GLU of Dauphin et al. */
+    MGLU_ACTIVATION_IDENTITY = 5   /**< the bilinear layer */
+} mglu_activation;
+
+/** Masked (arXiv 2506.23225, eq. 2 and 3) or plain (eq. 1) gated linear unit. */
+typedef enum mglu_kind {
+    MGLU_KIND_MASKED = 0, /**< one shared matrix and n_m binary masks */
+    MGLU_KIND_PLAIN = 1   /**< two matrices, no masks */
+} mglu_kind;
+
+/** Name as in files and on command lines ("f16", "gelu_erf"); NULL for a value not listed. Static storage. */
+MGLU_API const char *mglu_dtype_name(mglu_dtype dtype);
+MGLU_API const char *mglu_activation_name(mglu_activation activation);
+
+/** The value of a name; MGLU_ERROR_INVALID_ARGUMENT with the list of known names for another text. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_dtype_from_name(const char *name, mglu_dtype *dtype);
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_activation_from_name(const char *name, mglu_activation *activation);
+
+/** Bytes of one element of an unquantised dtype; 0 for a quantised or unknown one. */
+MGLU_API size_t mglu_dtype_size(mglu_dtype dtype);
+
+/**
+ * Converts `count` elements between f32, f16 and bf16, rounding to nearest even whatever the caller's rounding mode.
+ * NaN stays NaN, subnormals are kept. Source and target do not overlap; neither needs alignment.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype source_dtype, void *target,
+                                                  mglu_dtype target_dtype, size_t count);
+
+/** A dense host array that a call reads and does not keep. */
+typedef struct mglu_array {
+    const void *data;  /**< NULL: absent. Needs the alignment of nothing wider than a byte */
+    mglu_dtype dtype;  /**< f32, f16 or bf16 */
+    size_t row_stride; /**< bytes from row to row; 0: rows follow each other without a gap */
+} mglu_array;
+
+/** How the masks of an mglu_mask_array are written. 1 sends a weight to the gate, 0 to the value. */
+typedef enum mglu_mask_form {
+    MGLU_MASK_WORDS = 0,       /**< packed format v1: uint32 [d][ceil(h/32)][n_m], see mglu/pack.h */
+    MGLU_MASK_BYTES = 1,       /**< uint8 [n_m][d][h], each 0 or 1 */
+    MGLU_MASK_LOGITS_F32 = 2,  /**< f32 [n_m][d][h]; the mask is logit > 0. NaN is refused */
+    MGLU_MASK_LOGITS_F16 = 3,  /**< the same in f16 */
+    MGLU_MASK_LOGITS_BF16 = 4, /**< the same in bf16 */
+    MGLU_MASK_BITS = 5         /**< uint8 [n_m][d][ceil(h/8)], LSB first: numpy.packbits(..., bitorder="little") */
+} mglu_mask_form;
+
+/** n_m masks in host memory, without gaps. */
+typedef struct mglu_mask_array {
+    const void *data; /**< NULL: absent */
+    mglu_mask_form form;
+} mglu_mask_array;
+
+MGLU_END_DECLS
+
+#endif

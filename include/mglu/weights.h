@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_WEIGHTS_H
+#define MGLU_WEIGHTS_H
+
+#include <mglu/device.h>
+
+MGLU_BEGIN_DECLS
+
+/** The parameters of one layer on one device. Immutable: any number of layers, queues and threads may share them. */
+typedef struct mglu_weights mglu_weights;
+
+/** Flags of mglu_weights_desc. */
+enum {
+    /**
+     * NaN and infinite weights are taken and follow docs/semantics.md, row 4, instead of being refused.
+     */
+    MGLU_WEIGHTS_ALLOW_NONFINITE = 1u << 0,
+    /**
+     * `weight`, `value_weight`, `down` and MGLU_MASK_WORDS masks that are already in the packed layout (stored dtype,
+     * row stride of mglu_packed_weight_row_stride(), 64-byte aligned, zero padding) are used in place by devices with
+     * host memory: they must then outlive the weights and not change. Other arrays are copied as without the flag.
+     */
+    MGLU_WEIGHTS_BORROW = 1u << 1
+};
+
+/**
+ * The parameters of a layer, as dense host arrays. h = hidden_size, d = intermediate_size, n_m = n_masks.
+ * Source arrays are read during the call only, unless borrowed.
+ */
+typedef struct mglu_weights_desc {
+    uint32_t struct_size;
+    uint32_t flags;
+    mglu_kind kind;
+    mglu_dtype dtype;          /**< how matrices are stored: f32, f16, bf16; sources are converted to it (RNE) */
+    int64_t hidden_size;       /**< h, inputs; 0 is legal: only biases speak */
+    int64_t intermediate_size; /**< d, outputs of the projection; 0 is legal: nothing is computed */
+    int64_t output_size;       /**< outputs of the down-projection; 0 with `down.data` NULL: none */
+    int32_t n_masks;           /**< 1..MGLU_MAX_MASKS when masked; 0 when plain */
+    int32_t reserved;          /**< 0 */
+    mglu_array weight;         /**< masked: W [d][h]. Plain: the gate matrix W_g [d][h] */
+    mglu_array value_weight;   /**< plain: the value matrix W_v [d][h]. Masked: absent */
+    mglu_mask_array masks;     /**< masked: M. Plain: absent */
+    mglu_array gate_bias;      /**< optional [n_m][d] (plain: [1][d]), added to the gate before g */
+    mglu_array value_bias;     /**< optional [n_m][d] (plain: [1][d]), added to the value */
+    mglu_array router;         /**< optional, masked only: [n_m][h], gives the logits of top-K routing */
+    mglu_array down;           /**< optional W_o [output_size][d] */
+    mglu_array down_bias;      /**< optional [1][output_size], only with `down` */
+} mglu_weights_desc;
+
+/** What weights occupy. */
+typedef struct mglu_weights_info {
+    uint32_t struct_size;
+    int32_t n_masks;
+    mglu_kind kind;
+    mglu_dtype dtype;
+    int64_t hidden_size;
+    int64_t intermediate_size;
+    int64_t output_size;
+    uint64_t device_bytes;     /**< all memory the backend holds for them, borrowed arrays included */
+    uint64_t projection_bytes; /**< of that, W and the masks (plain: both matrices) */
+} mglu_weights_info;
+
+/**
+ * Packs the parameters and puts them on the device.
+ *
+ * @return MGLU_ERROR_INVALID_ARGUMENT for a desc that breaks the rules above, MGLU_ERROR_UNSUPPORTED for what the
+ * device does not do, MGLU_ERROR_NONFINITE for a weight, bias or router element that is not finite.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *desc,
+                                                         mglu_weights **weights);
+
+/** Fills `info`, whose struct_size the caller has set. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info *info);
+
+/** Gives up the caller's hold and nulls the handle; NULL is accepted. Layers keep the weights they use alive. */
+MGLU_API void mglu_weights_destroy(mglu_weights **weights);
+
+MGLU_END_DECLS
+
+#endif
