@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CORE_MASK_FORMAT_H
+#define MGLU_CORE_MASK_FORMAT_H
+
+/*
+ * The packed format, version 1: the one definition for C, CUDA and OpenCL C (embedded there at build time).
+ *
+ * The columns of a row are cut into groups of 32. The masks of a group lie side by side, one 32-bit word each:
+ *
+ *   masks   [row][group][mask]            weights  [row][column]
+ *
+ *            mask 0     mask 1    ...  mask n_m-1   mask 0
+ *          +----------+----------+---+------------+----------+--
+ *   row r  | word     | word     |...| word       | word     | ...
+ *          +----------+----------+---+------------+----------+--
+ *          |<--------- group 0: columns 0..31 --->|<- group 1: columns 32..63
+ *
+ *   word [r][g][i]:   bit   31          ...          2        1        0      (little-endian in memory)
+ *                     column 32g+31     ...       32g+2    32g+1     32g
+ *
+ *   bit = 1: the weight goes to the gate.  bit = 0: to the value.  Padding columns: weight 0, bit 0.
+ */
+
+#if defined(__OPENCL_C_VERSION__)
+#define MGLU_FORMAT_FN inline
+typedef uint mglu_u32;
+typedef ulong mglu_index;
+#elif defined(__CUDACC__)
+#define MGLU_FORMAT_FN __host__ __device__ static inline
+typedef unsigned int mglu_u32;
+typedef unsigned long long mglu_index;
+#else
+#include <stdint.h>
+#define MGLU_FORMAT_FN static inline
+typedef uint32_t mglu_u32;
+typedef uint64_t mglu_index;
+_Static_assert(sizeof(mglu_u32) * 8 == 32, "a mask word has one bit for each column of a group");
+#endif
+
+/* Columns in a group, bits in a mask word. */
+#define MGLU_GROUP_COLUMNS 32
+
+/* Row strides of weights are multiples of this many bytes. */
+#define MGLU_ROW_ALIGNMENT 64
+
+/* Groups that hold `columns` columns. */
+MGLU_FORMAT_FN mglu_index mglu_format_groups(mglu_index columns)
+{
+    return (columns + MGLU_GROUP_COLUMNS - 1) / MGLU_GROUP_COLUMNS;
+}
+
+/* Index of the word with mask `mask` of group `group` of row `row`. */
+MGLU_FORMAT_FN mglu_index mglu_format_mask_word(mglu_index row, mglu_index group, mglu_u32 mask, mglu_index groups,
+                                                mglu_u32 n_masks)
+{
+    return (row * groups + group) * n_masks + mask;
+}
+
+/* The bit of a column within its word. */
+MGLU_FORMAT_FN mglu_u32 mglu_format_mask_bit(mglu_u32 word, mglu_index column)
+{
+    return (word >> (column % MGLU_GROUP_COLUMNS)) & 1u;
+}
+
+/* The valid bits of the word of `group` in a row of `columns` columns. */
+MGLU_FORMAT_FN mglu_u32 mglu_format_valid_bits(mglu_index columns, mglu_index group)
+{
+    mglu_index left = columns - group * MGLU_GROUP_COLUMNS;
+    return left >= MGLU_GROUP_COLUMNS ? 0xffffffffu : (1u << left) - 1u;
+}
+
+/* Bytes from row to row for `columns` columns of `element_bytes` bytes. */
+MGLU_FORMAT_FN mglu_index mglu_format_row_stride(mglu_index columns, mglu_index element_bytes)
+{
+    mglu_index bytes = mglu_format_groups(columns) * MGLU_GROUP_COLUMNS * element_bytes;
+    return (bytes + MGLU_ROW_ALIGNMENT - 1) / MGLU_ROW_ALIGNMENT * MGLU_ROW_ALIGNMENT;
+}
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include <mglu/pack.h>
+
+#include "common/core/convert.h"
+#include "common/core/mask_format.h"
+#include "common/core/pack.h"
+
+static int is_size(int64_t size)
+{
+    return size >= 0 && size <= MGLU_MAX_SIZE;
+}
+
+static int is_mask_count(int32_t n_masks)
+{
+    return n_masks >= 1 && n_masks <= MGLU_MAX_MASKS;
+}
+
+int64_t mglu_packed_columns(int64_t hidden_size)
+{
+    return is_size(hidden_size) ? (int64_t)(mglu_format_groups((uint64_t)hidden_size) * MGLU_GROUP_COLUMNS) : 0;
+}
+
+size_t mglu_packed_weight_row_stride(mglu_dtype dtype, int64_t hidden_size)
+{
+    if (!is_size(hidden_size))
+        return 0;
+    return (size_t)mglu_format_row_stride((uint64_t)hidden_size, mglu_dtype_size(dtype));
+}
+
+size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size)
+{
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_weight_row_stride(dtype, hidden_size)
+                                      : 0;
+}
+
+size_t mglu_packed_weight_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column)
+{
+    return (size_t)row * mglu_packed_weight_row_stride(dtype, hidden_size) + (size_t)column * mglu_dtype_size(dtype);
+}
+
+size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size)
+{
+    if (!is_mask_count(n_masks) || !is_size(hidden_size))
+        return 0;
+    return sizeof(uint32_t) * (size_t)n_masks * (size_t)mglu_format_groups((uint64_t)hidden_size);
+}
+
+size_t mglu_packed_mask_size(int32_t n_masks, int64_t intermediate_size, int64_t hidden_size)
+{
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_mask_row_stride(n_masks, hidden_size)
+                                      : 0;
+}
+
+size_t mglu_packed_mask_offset(int32_t n_masks, int64_t hidden_size, int64_t row, int64_t column, int32_t mask)
+{
+    if (!is_mask_count(n_masks) || !is_size(hidden_size))
+        return 0;
+    return sizeof(uint32_t) * (size_t)mglu_format_mask_word((uint64_t)row, (uint64_t)column / MGLU_GROUP_COLUMNS,
+                                                            (uint32_t)mask, mglu_format_groups((uint64_t)hidden_size),
+                                                            (uint32_t)n_masks);
+}
+
+static mglu_status check_matrix(const char *call, int64_t d, int64_t h, mglu_dtype dtype, mglu_dtype other)
+{
+    if (!is_size(d) || !is_size(h))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: sizes must be 0..%lld", call, (long long)MGLU_MAX_SIZE);
+    if (!mglu_dtype_size(dtype) || !mglu_dtype_size(other))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: dtypes must be f32, f16 or bf16", call);
+    return MGLU_OK;
+}
+
+mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t rows, size_t columns, mglu_dtype dtype,
+                           size_t target_stride, int allow_nonfinite, void *target)
+{
+    size_t used = columns * mglu_dtype_size(dtype);
+    size_t stride = source->row_stride ? source->row_stride : columns * mglu_dtype_size(source->dtype);
+
+    for (size_t r = 0; r < rows; r++) {
+        unsigned char *row = (unsigned char *)target + r * target_stride;
+        const unsigned char *from = (const unsigned char *)source->data + r * stride;
+        size_t bad = mglu_convert_elements(from, source->dtype, row, dtype, columns);
+
+        if (bad < columns && !allow_nonfinite)
+            return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] = %g is not finite in %s", name, r, bad,
+                             (double)mglu_load_element(from, source->dtype, bad), mglu_dtype_name(dtype));
+        memset(row + used, 0, target_stride - used);
+    }
+    return MGLU_OK;
+}
+
+mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_size, int64_t hidden_size,
+                              mglu_dtype dtype, int allow_nonfinite, void *packed)
+{
+    mglu_status status;
+
+    if (!source)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: no source");
+    status = check_matrix("pack", intermediate_size, hidden_size, dtype, source->dtype);
+    if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
+        return status;
+    if (!source->data || !packed ||
+        (source->row_stride && source->row_stride < (size_t)hidden_size * mglu_dtype_size(source->dtype)))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: source or target is NULL, or rows overlap");
+    return mglu_pack_rows("weight", source, (size_t)intermediate_size, (size_t)hidden_size, dtype,
+                          mglu_packed_weight_row_stride(dtype, hidden_size), allow_nonfinite, packed);
+}
+
+mglu_status mglu_unpack_weights(const void *packed, mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size,
+                                mglu_dtype target_dtype, void *target)
+{
+    mglu_status status = check_matrix("unpack", intermediate_size, hidden_size, dtype, target_dtype);
+
+    if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
+        return status;
+    if (!packed || !target)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unpack: source or target is NULL");
+    for (size_t r = 0; r < (size_t)intermediate_size; r++)
+        mglu_convert_elements((const unsigned char *)packed + r * mglu_packed_weight_row_stride(dtype, hidden_size),
+                              dtype, (unsigned char *)target + r * (size_t)hidden_size * mglu_dtype_size(target_dtype),
+                              target_dtype, (size_t)hidden_size);
+    return MGLU_OK;
+}
+
+/* Reads one source element: 0 or 1, or -1 where it is neither. */
+typedef int read_bit_fn(const unsigned char *row, size_t column);
+
+static int read_byte(const unsigned char *row, size_t column)
+{
+    return row[column] <= 1 ? row[column] : -1;
+}
+
+static int read_bit(const unsigned char *row, size_t column)
+{
+    return (row[column / 8] >> (column % 8)) & 1;
+}
+
+static int threshold(float logit)
+{
+    return logit != logit ? -1 : logit > 0;
+}
+
+static int read_f32(const unsigned char *row, size_t column)
+{
+    return threshold(mglu_load_element(row, MGLU_DTYPE_F32, column));
+}
+
+static int read_f16(const unsigned char *row, size_t column)
+{
+    return threshold(mglu_load_element(row, MGLU_DTYPE_F16, column));
+}
+
+static int read_bf16(const unsigned char *row, size_t column)
+{
+    return threshold(mglu_load_element(row, MGLU_DTYPE_BF16, column));
+}
+
+static const struct mask_reader {
+    read_bit_fn *read;
+    size_t bits; /* per element in the source; rows begin at whole bytes */
+    const char *fault;
+} mask_readers[] = {
+    [MGLU_MASK_BYTES] = {read_byte, 8, "is neither 0 nor 1"},
+    [MGLU_MASK_LOGITS_F32] = {read_f32, 32, "is NaN"},
+    [MGLU_MASK_LOGITS_F16] = {read_f16, 16, "is NaN"},
+    [MGLU_MASK_LOGITS_BF16] = {read_bf16, 16, "is NaN"},
+    [MGLU_MASK_BITS] = {read_bit, 1, ""},
+};
+
+/* Packs one row of one mask; `words` is its first word, the others follow `n_masks` words apart. */
+static mglu_status pack_mask_row(const struct mask_reader *reader, const unsigned char *row, size_t h, uint32_t *words,
+                                 size_t n_masks, size_t *bad_column)
+{
+    for (size_t first = 0; first < h; first += MGLU_GROUP_COLUMNS) {
+        size_t columns = h - first < MGLU_GROUP_COLUMNS ? h - first : MGLU_GROUP_COLUMNS;
+        uint32_t word = 0;
+
+        for (size_t j = 0; j < columns; j++) {
+            int bit = reader->read(row, first + j);
+            if (bit < 0) {
+                *bad_column = first + j;
+                return MGLU_ERROR_INVALID_ARGUMENT;
+            }
+            word |= (uint32_t)bit << j;
+        }
+        words[first / MGLU_GROUP_COLUMNS * n_masks] = word;
+    }
+    return MGLU_OK;
+}
+
+static mglu_status pack_dense_masks(const mglu_mask_array *source, size_t n_masks, size_t d, size_t h, uint32_t *packed)
+{
+    const struct mask_reader *reader = &mask_readers[source->form];
+    size_t row_bytes = (h * reader->bits + 7) / 8;
+    size_t row_words = n_masks * (size_t)mglu_format_groups(h);
+    const unsigned char *row = source->data;
+    size_t bad;
+
+    for (size_t i = 0; i < n_masks; i++)
+        for (size_t r = 0; r < d; r++, row += row_bytes) {
+            if (pack_mask_row(reader, row, h, packed + r * row_words + i, n_masks, &bad) != MGLU_OK)
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu [%zu][%zu] %s", i, r, bad, reader->fault);
+            if (source->form == MGLU_MASK_BITS && h % 8 != 0 && row[row_bytes - 1] >> (h % 8) != 0)
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu row %zu: a padding bit is set", i, r);
+        }
+    return MGLU_OK;
+}
+
+mglu_status mglu_check_mask_padding(const void *words, int32_t n_masks, int64_t d, int64_t h)
+{
+    size_t groups = (size_t)mglu_format_groups((uint64_t)h);
+    uint32_t valid, word;
+
+    if (h == 0 || h % MGLU_GROUP_COLUMNS == 0)
+        return MGLU_OK;
+    valid = mglu_format_valid_bits((uint64_t)h, groups - 1);
+    for (size_t r = 0; r < (size_t)d; r++)
+        for (size_t i = 0; i < (size_t)n_masks; i++) {
+            memcpy(&word,
+                   (const unsigned char *)words + mglu_packed_mask_offset(n_masks, h, (int64_t)r, h - 1, (int32_t)i),
+                   sizeof word);
+            if (word & ~valid)
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu row %zu: a padding bit is set", i, r);
+        }
+    return MGLU_OK;
+}
+
+static mglu_status check_masks(const char *call, int32_t n_masks, int64_t d, int64_t h)
+{
+    if (!is_mask_count(n_masks))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: n_masks is %d, must be 1..%d", call, n_masks,
+                         MGLU_MAX_MASKS);
+    if (!is_size(d) || !is_size(h))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: sizes must be 0..%lld", call, (long long)MGLU_MAX_SIZE);
+    return MGLU_OK;
+}
+
+mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks, int64_t intermediate_size,
+                            int64_t hidden_size, uint32_t *packed)
+{
+    mglu_status status = check_masks("pack", n_masks, intermediate_size, hidden_size);
+
+    if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
+        return status;
+    if (!source || !source->data || !packed)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: masks or target are NULL");
+    if ((unsigned)source->form > MGLU_MASK_BITS)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: unknown mask form %d", (int)source->form);
+    if (source->form != MGLU_MASK_WORDS)
+        return pack_dense_masks(source, (size_t)n_masks, (size_t)intermediate_size, (size_t)hidden_size, packed);
+    status = mglu_check_mask_padding(source->data, n_masks, intermediate_size, hidden_size);
+    if (status == MGLU_OK)
+        memcpy(packed, source->data, mglu_packed_mask_size(n_masks, intermediate_size, hidden_size));
+    return status;
+}
+
+mglu_status mglu_unpack_masks(const uint32_t *packed, int32_t n_masks, int64_t intermediate_size, int64_t hidden_size,
+                              uint8_t *masks)
+{
+    mglu_status status = check_masks("unpack", n_masks, intermediate_size, hidden_size);
+    uint64_t groups = mglu_format_groups((uint64_t)hidden_size);
+
+    if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
+        return status;
+    if (!packed || !masks)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unpack: masks or target are NULL");
+    for (uint32_t i = 0; i < (uint32_t)n_masks; i++)
+        for (uint64_t r = 0; r < (uint64_t)intermediate_size; r++)
+            for (uint64_t c = 0; c < (uint64_t)hidden_size; c++)
+                *masks++ = (uint8_t)mglu_format_mask_bit(
+                    packed[mglu_format_mask_word(r, c / MGLU_GROUP_COLUMNS, i, groups, (uint32_t)n_masks)], c);
+    return MGLU_OK;
+}
