@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/dispatch/objects.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static mglu_status read_hooks(mglu_context *context, const mglu_context_desc *desc)
+{
+    if (desc->allocator) {
+        if (!desc->allocator->allocate || !desc->allocator->release)
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "allocator: allocate or release is NULL");
+        context->host.allocator = *desc->allocator;
+    }
+    if (desc->device_allocator) {
+        if (!desc->device_allocator->allocate || !desc->device_allocator->release)
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device_allocator: allocate or release is NULL");
+        context->host.device_allocator = *desc->device_allocator;
+    }
+    if (desc->parallel) {
+        if (!desc->parallel->parallel_for)
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "parallel: parallel_for is NULL");
+        context->parallel = *desc->parallel;
+    }
+    return MGLU_OK;
+}
+
+static void init_host(mglu_host *host)
+{
+    host->struct_size = sizeof *host;
+    host->allocator = mglu_default_allocator;
+    host->parallel_for = mglu_parallel_for;
+    host->fail = mglu_fail;
+    host->log = mglu_log;
+}
+
+mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **context)
+{
+    mglu_context_desc known = {.struct_size = sizeof known};
+    mglu_context *made;
+    mglu_status status;
+
+    if (!context)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context is NULL");
+    *context = NULL;
+    if (desc && (status = mglu_struct_read("mglu_context_desc", &known, sizeof known, desc)) != MGLU_OK)
+        return status;
+    /* The context itself is malloc memory: it must exist before the caller's allocator can be reached through it. */
+    made = calloc(1, sizeof *made);
+    if (!made)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    init_host(&made->host);
+    atomic_init(&made->holds, 1);
+    made->process = getpid();
+    pthread_mutex_init(&made->lock, NULL);
+    status = read_hooks(made, &known);
+    if (status == MGLU_OK)
+        status = mglu_environment_read(made, &known);
+    if (status != MGLU_OK) {
+        mglu_context_release(made);
+        return status;
+    }
+    *context = made;
+    return MGLU_OK;
+}
+
+void mglu_context_hold(mglu_context *context)
+{
+    atomic_fetch_add_explicit(&context->holds, 1, memory_order_relaxed);
+}
+
+static void free_context(mglu_context *context)
+{
+    for (size_t i = 0; i < context->devices.count; i++)
+        mglu_host_release(context, context->devices.items[i], sizeof(mglu_device), _Alignof(mglu_device));
+    for (size_t i = context->backends.count; i-- > 0;) {
+        struct opened_backend *backend = context->backends.items[i];
+        if (!backend->fns->unavailable)
+            backend->fns->close(backend->state);
+        mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
+    }
+    mglu_list_free(context, &context->devices);
+    mglu_list_free(context, &context->backends);
+    pthread_mutex_destroy(&context->lock);
+    free(context->max_isa);
+    free(context->default_backend);
+    free(context);
+}
+
+void mglu_context_release(mglu_context *context)
+{
+    if (atomic_fetch_sub_explicit(&context->holds, 1, memory_order_acq_rel) == 1)
+        free_context(context);
+}
+
+void mglu_context_destroy(mglu_context **context)
+{
+    if (!context || !*context)
+        return;
+    mglu_context_release(*context);
+    *context = NULL;
+}
+
+mglu_status mglu_context_check(const mglu_context *context)
+{
+    if (getpid() != context->process)
+        return mglu_fail(MGLU_ERROR_AFTER_FORK, "this context was made by process %ld before fork(); make a new one",
+                         (long)context->process);
+    return MGLU_OK;
+}

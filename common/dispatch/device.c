@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/core/names.h"
+#include "common/dispatch/objects.h"
+
+#include <string.h>
+
+static mglu_status add_device(mglu_context *context, const struct opened_backend *backend, int32_t ordinal,
+                              const mglu_backend_device *info)
+{
+    mglu_device *device = mglu_host_allocate(context, sizeof *device, _Alignof(mglu_device));
+    mglu_status status;
+
+    if (!device)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *device = (mglu_device){.context = context, .backend = *backend, .ordinal = ordinal, .info = *info};
+    status = mglu_list_append(context, &context->devices, device);
+    if (status != MGLU_OK)
+        mglu_host_release(context, device, sizeof *device, _Alignof(mglu_device));
+    return status;
+}
+
+static mglu_status add_devices(mglu_context *context, const struct opened_backend *backend)
+{
+    const mglu_backend_fns *fns = backend->fns;
+    mglu_backend_device info = {.struct_size = sizeof info, .name = "", .reason = fns->unavailable};
+    mglu_status status = MGLU_OK;
+    int32_t count;
+
+    if (fns->unavailable)
+        return add_device(context, backend, 0, &info);
+    count = fns->device_count(backend->state);
+    for (int32_t i = 0; i < count && status == MGLU_OK; i++) {
+        info = (mglu_backend_device){.struct_size = sizeof info};
+        status = fns->device_info(backend->state, i, &info);
+        if (status == MGLU_OK)
+            status = add_device(context, backend, i, &info);
+    }
+    return status;
+}
+
+/* Takes back what a failed mglu_context_add_backend() has added. */
+static void drop_backend(mglu_context *context, struct opened_backend *backend, size_t devices, size_t backends)
+{
+    while (context->devices.count > devices)
+        mglu_host_release(context, context->devices.items[--context->devices.count], sizeof(mglu_device),
+                          _Alignof(mglu_device));
+    context->backends.count = backends;
+    if (!backend->fns->unavailable)
+        backend->fns->close(backend->state);
+    mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
+}
+
+mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns)
+{
+    size_t devices = context->devices.count, backends = context->backends.count;
+    struct opened_backend *backend = mglu_host_allocate(context, sizeof *backend, _Alignof(struct opened_backend));
+    mglu_status status = MGLU_OK;
+
+    if (!backend)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *backend = (struct opened_backend){.fns = fns};
+    if (!fns->unavailable)
+        status = fns->open(&context->host, &backend->state);
+    if (status != MGLU_OK) {
+        mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
+        return status;
+    }
+    status = mglu_list_append(context, &context->backends, backend);
+    if (status == MGLU_OK)
+        status = add_devices(context, backend);
+    if (status != MGLU_OK)
+        drop_backend(context, backend, devices, backends);
+    return status;
+}
+
+/* Opens the built-in backends that are not open yet: after a failure the next call goes on where this one stopped. */
+static mglu_status enumerate(mglu_context *context)
+{
+    mglu_status status = mglu_context_check(context);
+
+    for (size_t i = context->backends.count; status == MGLU_OK && mglu_builtin_backends[i]; i++)
+        status = mglu_context_add_backend(context, mglu_builtin_backends[i]);
+    context->enumerated = status == MGLU_OK;
+    return status;
+}
+
+mglu_status mglu_context_lock_devices(mglu_context *context)
+{
+    mglu_status status = MGLU_OK;
+
+    pthread_mutex_lock(&context->lock);
+    if (!context->enumerated)
+        status = enumerate(context);
+    if (status != MGLU_OK)
+        pthread_mutex_unlock(&context->lock);
+    return status;
+}
+
+mglu_status mglu_device_check(const mglu_device *device)
+{
+    if (!is_available(device))
+        return mglu_fail(MGLU_ERROR_NO_DEVICE, "backend '%s' is not available: %s", device->backend.fns->name,
+                         device->info.reason);
+    return mglu_context_check(device->context);
+}
+
+mglu_status mglu_device_count(mglu_context *context, size_t *count)
+{
+    mglu_status status;
+
+    if (!context || !count)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context or count is NULL");
+    *count = 0;
+    status = mglu_context_lock_devices(context);
+    if (status != MGLU_OK)
+        return status;
+    *count = context->devices.count;
+    pthread_mutex_unlock(&context->lock);
+    return MGLU_OK;
+}
+
+mglu_device *mglu_device_at(mglu_context *context, size_t index)
+{
+    mglu_device *device = NULL;
+
+    if (!context || mglu_context_lock_devices(context) != MGLU_OK)
+        return NULL;
+    if (index < context->devices.count)
+        device = context->devices.items[index];
+    pthread_mutex_unlock(&context->lock);
+    return device;
+}
+
+mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *info)
+{
+    mglu_device_info known;
+
+    if (!device)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device is NULL");
+    known = (mglu_device_info){
+        .struct_size = sizeof known,
+        .type = device->info.type,
+        .backend = device->backend.fns->name,
+        .name = text_or_empty(device->info.name),
+        .reason = text_or_empty(device->info.reason),
+        .details = text_or_empty(device->info.details),
+        .memory_bytes = device->info.memory_bytes,
+        .available = is_available(device),
+        .host_memory = device->info.host_memory,
+    };
+    return mglu_struct_write("mglu_device_info", info, &known, sizeof known);
+}
+
+/* The available device of the highest rank, the first of equals; `backend` NULL: of any backend that has a rank. */
+static mglu_device *best_device(const mglu_context *context, const char *backend)
+{
+    mglu_device *best = NULL;
+
+    for (size_t i = 0; i < context->devices.count; i++) {
+        mglu_device *device = context->devices.items[i];
+        if (!is_available(device))
+            continue;
+        if (backend ? strcmp(device->backend.fns->name, backend) != 0 : device->info.rank <= MGLU_RANK_NEVER)
+            continue;
+        if (!best || device->info.rank > best->info.rank)
+            best = device;
+    }
+    return best;
+}
+
+/* Why `backend` has no device to give. */
+static mglu_status explain_no_device(const mglu_context *context, const char *backend, const char *source)
+{
+    const char *names[32] = {"auto"};
+    size_t count = 1;
+    char known[256];
+
+    for (size_t i = 0; i < context->devices.count; i++) {
+        const mglu_device *device = context->devices.items[i];
+        if (strcmp(device->backend.fns->name, backend) == 0)
+            return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sbackend '%s' is not available: %s", source, backend,
+                             device->info.reason);
+    }
+    for (size_t i = 0; i < context->backends.count && count < sizeof names / sizeof names[0]; i++)
+        names[count++] = ((const struct opened_backend *)context->backends.items[i])->fns->name;
+    mglu_name_list(names, count, known, sizeof known);
+    return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sunknown backend '%s'; known: %s", source, backend, known);
+}
+
+mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_device **device)
+{
+    const char *source = "";
+    mglu_status status;
+
+    if (!context || !device)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context or device is NULL");
+    *device = NULL;
+    if (!backend && context->default_backend) {
+        backend = context->default_backend;
+        source = "MGLU_BACKEND: ";
+    }
+    if (!backend)
+        backend = "auto";
+    status = mglu_context_lock_devices(context);
+    if (status != MGLU_OK)
+        return status;
+    *device = best_device(context, strcmp(backend, "auto") == 0 ? NULL : backend);
+    if (!*device)
+        status = explain_no_device(context, backend, source);
+    else
+        mglu_log(&context->host, MGLU_LOG_INFO, "picked %s: %s %s", (*device)->backend.fns->name,
+                 text_or_empty((*device)->info.name), text_or_empty((*device)->info.details));
+    pthread_mutex_unlock(&context->lock);
+    return status;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/dispatch/objects.h"
+
+static const mglu_backend_fns *fns_of(const mglu_layer *layer)
+{
+    return layer->weights->device->backend.fns;
+}
+
+static void *state_of(const mglu_layer *layer)
+{
+    return layer->weights->device->backend.state;
+}
+
+/* Checks a caller's desc and asks the backend. */
+static mglu_status make_plan(const mglu_device *device, const mglu_packed_weights *shape, const mglu_layer_desc *desc,
+                             mglu_layer_plan *plan)
+{
+    mglu_layer_desc known;
+    mglu_status status = mglu_struct_read("mglu_layer_desc", &known, sizeof known, desc);
+
+    if (status == MGLU_OK)
+        status = mglu_validate_layer(shape, &known, plan);
+    if (status == MGLU_OK)
+        status = device->backend.fns->supports(device->backend.state, device->ordinal, plan);
+    return status;
+}
+
+mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *layer)
+{
+    mglu_packed_weights shape;
+    mglu_weights_desc known;
+    mglu_layer_plan plan;
+    mglu_status status;
+
+    if (!device)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device is NULL");
+    status = mglu_device_check(device);
+    if (status == MGLU_OK)
+        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known, weights);
+    if (status == MGLU_OK)
+        status = mglu_validate_weights(&known);
+    if (status != MGLU_OK)
+        return status;
+    shape = mglu_weights_shape(&known);
+    return make_plan(device, &shape, layer, &plan);
+}
+
+static mglu_status fill_layer(mglu_layer *layer, const mglu_layer_desc *desc)
+{
+    const mglu_device *device = layer->weights->device;
+    mglu_status status = make_plan(device, &layer->weights->packed, desc, &layer->plan);
+
+    if (status == MGLU_OK)
+        status = device->backend.fns->layer_create(device->backend.state, device->ordinal, &layer->plan,
+                                                   layer->weights->state, &layer->state);
+    if (status == MGLU_OK)
+        layer->workspace_size = device->backend.fns->layer_workspace_size(device->backend.state, layer->state);
+    return status;
+}
+
+mglu_status mglu_layer_create(mglu_weights *weights, const mglu_layer_desc *desc, mglu_layer **layer)
+{
+    mglu_context *context;
+    mglu_layer *made;
+    mglu_status status;
+
+    if (!weights || !layer)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "weights or layer is NULL");
+    *layer = NULL;
+    context = weights->device->context;
+    status = mglu_device_check(weights->device);
+    if (status != MGLU_OK)
+        return status;
+    made = mglu_host_allocate(context, sizeof *made, _Alignof(mglu_layer));
+    if (!made)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (mglu_layer){.weights = weights};
+    status = fill_layer(made, desc);
+    if (status != MGLU_OK) {
+        mglu_host_release(context, made, sizeof *made, _Alignof(mglu_layer));
+        return status;
+    }
+    atomic_fetch_add_explicit(&weights->holds, 1, memory_order_relaxed);
+    *layer = made;
+    return MGLU_OK;
+}
+
+void mglu_layer_destroy(mglu_layer **layer)
+{
+    mglu_layer *old;
+    mglu_weights *weights;
+
+    if (!layer || !*layer)
+        return;
+    old = *layer;
+    *layer = NULL;
+    weights = old->weights;
+    fns_of(old)->layer_destroy(state_of(old), old->state);
+    mglu_host_release(weights->device->context, old, sizeof *old, _Alignof(mglu_layer));
+    mglu_weights_release(weights);
+}
+
+size_t mglu_layer_workspace_size(const mglu_layer *layer)
+{
+    return layer ? layer->workspace_size : 0;
+}
+
+mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer)
+{
+    return fns_of(layer)->layer_accuracy(state_of(layer), layer->state);
+}
+
+/* Reads the args of a forward; *nothing tells that there is nothing to do. */
+static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *args, mglu_forward_args *known,
+                             int *nothing)
+{
+    const mglu_packed_weights *shape = layer->plan.shape;
+    mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known, args);
+
+    if (status != MGLU_OK)
+        return status;
+    if (known->batch < 0 || known->batch > layer->plan.desc.max_batch || known->reserved != 0)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: batch is %lld, must be 0..%lld; reserved must be 0",
+                         (long long)known->batch, (long long)layer->plan.desc.max_batch);
+    *nothing = known->batch == 0 || (shape->intermediate_size == 0 && shape->output_size == 0);
+    return MGLU_OK;
+}
+
+mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args)
+{
+    mglu_forward_args known;
+    mglu_status status;
+    int nothing;
+
+    if (!layer || !queue)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer or queue is NULL");
+    if (queue->device != layer->weights->device)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: the queue is on another device than the layer");
+    status = mglu_context_check(queue->device->context);
+    if (status == MGLU_OK)
+        status = read_args(layer, args, &known, &nothing);
+    if (status != MGLU_OK || nothing)
+        return status;
+    status = mglu_validate_forward(layer, &known, 1);
+    return status == MGLU_OK ? fns_of(layer)->forward(state_of(layer), layer->state, queue->state, &known) : status;
+}
+
+mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *args, mglu_accuracy accuracy,
+                                   double *want, double *tolerance)
+{
+    mglu_forward_args known;
+    mglu_status status;
+    int nothing;
+
+    if (!layer)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer is NULL");
+    if (!fns_of(layer)->forward_reference)
+        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "backend '%s' is no reference", fns_of(layer)->name);
+    if (accuracy != MGLU_ACCURACY_A && accuracy != MGLU_ACCURACY_B)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown accuracy class %d", (int)accuracy);
+    status = mglu_context_check(layer->weights->device->context);
+    if (status == MGLU_OK)
+        status = read_args(layer, args, &known, &nothing);
+    if (status != MGLU_OK || nothing)
+        return status;
+    status = mglu_validate_forward(layer, &known, 0);
+    if (status != MGLU_OK)
+        return status;
+    return fns_of(layer)->forward_reference(state_of(layer), layer->state, &known, accuracy, want, tolerance);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/dispatch/objects.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* What is aligned to a huge page is meant to live in huge pages. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+static void *default_allocate(void *user, size_t size, size_t alignment)
+{
+    void *memory;
+
+    if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) != 0)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (alignment >= HUGE_PAGE)
+        (void)madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal costs only speed */
+#endif
+    return memory;
+}
+
+static void default_release(void *user, void *memory, size_t size, size_t alignment)
+{
+    free(memory);
+}
+
+const mglu_allocator mglu_default_allocator = {.allocate = default_allocate, .release = default_release};
+
+void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment)
+{
+    const mglu_allocator *allocator = &context->host.allocator;
+
+    return allocator->allocate(allocator->user, size, alignment);
+}
+
+void mglu_host_release(const mglu_context *context, void *memory, size_t size, size_t alignment)
+{
+    const mglu_allocator *allocator = &context->host.allocator;
+
+    if (memory)
+        allocator->release(allocator->user, memory, size, alignment);
+}
+
+mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *list, void *item)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = 2 * list->capacity + 4;
+        void **items = mglu_host_allocate(context, capacity * sizeof(void *), _Alignof(void *));
+
+        if (!items)
+            return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+        if (list->count)
+            memcpy(items, list->items, list->count * sizeof(void *));
+        mglu_list_free(context, list);
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->count++] = item;
+    return MGLU_OK;
+}
+
+void mglu_list_free(const mglu_context *context, struct pointer_list *list)
+{
+    mglu_host_release(context, list->items, list->capacity * sizeof(void *), _Alignof(void *));
+    list->items = NULL;
+    list->capacity = 0;
+}

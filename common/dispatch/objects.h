@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_DISPATCH_OBJECTS_H
+#define MGLU_DISPATCH_OBJECTS_H
+
+#include <mglu/backend.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* What is behind the public handles, and the helpers that every file of the dispatch layer uses. */
+
+/* The backends that are built in, in the order in which devices are listed; ends with NULL. From backends/builtin.c. */
+extern const mglu_backend_fns *const mglu_builtin_backends[];
+
+/* A backend opened for one context. */
+struct opened_backend {
+    const mglu_backend_fns *fns;
+    void *state; /* what fns->open() gave; NULL when fns->unavailable */
+};
+
+struct mglu_device {
+    mglu_context *context;
+    struct opened_backend backend;
+    int32_t ordinal;
+    mglu_backend_device info;
+};
+
+/* A growing list of pointers. */
+struct pointer_list {
+    void **items;
+    size_t count;
+    size_t capacity;
+};
+
+struct mglu_context {
+    mglu_host host; /* first: the backends hold its address */
+    atomic_int holds;
+    pid_t process;
+    mglu_logger logger;
+    mglu_parallel parallel;
+    char *max_isa;
+    char *default_backend; /* MGLU_BACKEND, or NULL */
+    pthread_mutex_t lock;  /* guards what follows */
+    int enumerated;
+    struct pointer_list backends; /* struct opened_backend */
+    struct pointer_list devices;  /* mglu_device */
+};
+
+struct mglu_queue {
+    mglu_device *device;
+    void *state;
+};
+
+struct mglu_weights {
+    mglu_device *device;
+    atomic_int holds;
+    mglu_packed_weights packed; /* on devices with their own memory its arrays are gone: only sizes and presence hold */
+    void *arena;                /* the packed arrays that were not borrowed; NULL on devices with their own memory */
+    size_t arena_size;
+    size_t borrowed_size;
+    void *state;
+};
+
+struct mglu_layer {
+    mglu_weights *weights;
+    mglu_layer_plan plan;
+    size_t workspace_size;
+    void *state;
+};
+
+struct mglu_workspace {
+    mglu_device *device;
+    void *data;
+    size_t size;
+    int is_host_memory; /* allocated by the host's allocator, not by the backend */
+};
+
+/* Text of `reason` with NULL read as "". */
+static inline const char *text_or_empty(const char *text)
+{
+    return text ? text : "";
+}
+
+static inline int is_available(const mglu_device *device)
+{
+    return !device->info.reason || !device->info.reason[0];
+}
+
+/* context.c */
+void mglu_context_hold(mglu_context *context);
+void mglu_context_release(mglu_context *context);
+/* MGLU_ERROR_AFTER_FORK in a child of the process that made the context. */
+mglu_status mglu_context_check(const mglu_context *context);
+
+/* environment.c: fills what the desc left open from the MGLU_* variables. */
+mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc);
+
+/* log.c */
+void mglu_log(const mglu_host *host, mglu_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+extern const mglu_logger mglu_stderr_logger;
+
+/* parallel.c */
+void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument);
+int mglu_has_openmp(void);
+
+/* memory.c */
+extern const mglu_allocator mglu_default_allocator;
+void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment);
+void mglu_host_release(const mglu_context *context, void *memory, size_t size, size_t alignment);
+mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *list, void *item);
+/* Frees the array, not what it points to; the count stays. */
+void mglu_list_free(const mglu_context *context, struct pointer_list *list);
+
+/* device.c */
+/* Opens a backend and lists its devices; the caller holds the lock. */
+mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
+/* Opens the built-in backends unless that is done; MGLU_OK: the caller holds the lock. */
+mglu_status mglu_context_lock_devices(mglu_context *context);
+/* Whether things can be made on a device: it is available, and this is not a forked child. */
+mglu_status mglu_device_check(const mglu_device *device);
+
+/* structs.c: copies a struct of the caller's version, and gives one back. */
+mglu_status mglu_struct_read(const char *name, void *target, size_t target_size, const void *source);
+mglu_status mglu_struct_write(const char *name, void *target, const void *source, size_t source_size);
+
+/* validate.c: the rules of weights.h and layer.h. */
+mglu_status mglu_validate_weights(const mglu_weights_desc *desc);
+mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_layer_desc *desc, mglu_layer_plan *plan);
+/* Fills in strides. Without output, y and the workspace are left alone. */
+mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output);
+
+/* weights.c */
+/* Sizes, and which parts are present: a part's pointer is the caller's own, not packed. */
+mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc);
+void mglu_weights_release(mglu_weights *weights);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/core/convert.h"
+#include "common/dispatch/objects.h"
+
+/* The arguments of the public calls are checked here and nowhere else; backends trust them. */
+
+#define INVALID(...) mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, __VA_ARGS__)
+
+static mglu_status check_sizes(const mglu_weights_desc *desc)
+{
+    const struct {
+        const char *name;
+        int64_t size;
+    } sizes[] = {
+        {"hidden_size", desc->hidden_size},
+        {"intermediate_size", desc->intermediate_size},
+        {"output_size", desc->output_size},
+    };
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].size < 0 || sizes[i].size > MGLU_MAX_SIZE)
+            return INVALID("weights: %s is %lld, must be 0..%lld", sizes[i].name, (long long)sizes[i].size,
+                           (long long)MGLU_MAX_SIZE);
+    return MGLU_OK;
+}
+
+static mglu_status check_kind(const mglu_weights_desc *desc)
+{
+    if (desc->kind != MGLU_KIND_MASKED && desc->kind != MGLU_KIND_PLAIN)
+        return INVALID("weights: unknown kind %d", (int)desc->kind);
+    if (desc->kind == MGLU_KIND_MASKED && (desc->n_masks < 1 || desc->n_masks > MGLU_MAX_MASKS))
+        return INVALID("weights: n_masks is %d, must be 1..%d", desc->n_masks, MGLU_MAX_MASKS);
+    if (desc->kind == MGLU_KIND_PLAIN && desc->n_masks != 0)
+        return INVALID("weights: n_masks is %d, a plain GLU has none", desc->n_masks);
+    if (!mglu_dtype_name(desc->dtype))
+        return INVALID("weights: unknown dtype %d", (int)desc->dtype);
+    if (!mglu_dtype_size(desc->dtype))
+        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "weights: dtype %s is not built yet", mglu_dtype_name(desc->dtype));
+    if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_WEIGHTS_ALLOW_NONFINITE | MGLU_WEIGHTS_BORROW))
+        return INVALID("weights: unknown flags, or reserved is not 0");
+    return MGLU_OK;
+}
+
+enum presence { ABSENT, OPTIONAL, REQUIRED };
+
+/* Checks one array of `columns` columns; `rows` * `columns` = 0 needs no data. */
+static mglu_status check_array(const char *name, const mglu_array *array, enum presence presence, int64_t rows,
+                               int64_t columns)
+{
+    if (array->data && presence == ABSENT)
+        return INVALID("weights: %s does not belong to this kind of layer", name);
+    if (!array->data && presence == REQUIRED && rows > 0 && columns > 0)
+        return INVALID("weights: %s is missing", name);
+    if (!array->data)
+        return MGLU_OK;
+    if (!mglu_dtype_size(array->dtype))
+        return INVALID("weights: %s must be f32, f16 or bf16", name);
+    if (array->row_stride && array->row_stride < (size_t)columns * mglu_dtype_size(array->dtype))
+        return INVALID("weights: row_stride of %s is %zu bytes, shorter than a row", name, array->row_stride);
+    return MGLU_OK;
+}
+
+static mglu_status check_arrays(const mglu_weights_desc *desc)
+{
+    int masked = desc->kind == MGLU_KIND_MASKED;
+    int64_t h = desc->hidden_size, d = desc->intermediate_size, terms = masked ? desc->n_masks : 1;
+    const struct {
+        const char *name;
+        const mglu_array *array;
+        enum presence presence;
+        int64_t rows, columns;
+    } arrays[] = {
+        {"weight", &desc->weight, REQUIRED, d, h},
+        {"value_weight", &desc->value_weight, masked ? ABSENT : REQUIRED, d, h},
+        {"gate_bias", &desc->gate_bias, OPTIONAL, terms, d},
+        {"value_bias", &desc->value_bias, OPTIONAL, terms, d},
+        {"router", &desc->router, masked ? OPTIONAL : ABSENT, terms, h},
+        {"down", &desc->down, desc->output_size > 0 ? REQUIRED : ABSENT, desc->output_size, d},
+        {"down_bias", &desc->down_bias, desc->output_size > 0 ? OPTIONAL : ABSENT, 1, desc->output_size},
+    };
+    mglu_status status = MGLU_OK;
+
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && status == MGLU_OK; i++)
+        status = check_array(arrays[i].name, arrays[i].array, arrays[i].presence, arrays[i].rows, arrays[i].columns);
+    if (status != MGLU_OK)
+        return status;
+    if (!masked && desc->masks.data)
+        return INVALID("weights: masks do not belong to a plain GLU");
+    if (masked && !desc->masks.data && d > 0 && h > 0)
+        return INVALID("weights: masks are missing");
+    return MGLU_OK;
+}
+
+mglu_status mglu_validate_weights(const mglu_weights_desc *desc)
+{
+    mglu_status status = check_sizes(desc);
+
+    if (status == MGLU_OK)
+        status = check_kind(desc);
+    if (status == MGLU_OK)
+        status = check_arrays(desc);
+    return status;
+}
+
+mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_layer_desc *desc, mglu_layer_plan *plan)
+{
+    if (!mglu_activation_name(desc->activation))
+        return INVALID("layer: unknown activation %d", (int)desc->activation);
+    if (!mglu_is_finite(desc->silu_beta))
+        return INVALID("layer: silu_beta is not finite");
+    if (desc->silu_beta != 0 && desc->activation != MGLU_ACTIVATION_SILU)
+        return INVALID("layer: silu_beta is set, but the activation is %s", mglu_activation_name(desc->activation));
+    if (!mglu_dtype_size(desc->x_dtype) || !mglu_dtype_size(desc->y_dtype))
+        return INVALID("layer: x_dtype and y_dtype must be f32, f16 or bf16");
+    if (desc->top_k < 0 || desc->top_k > shape->n_masks)
+        return INVALID("layer: top_k is %d, must be 0..%d", desc->top_k, shape->n_masks);
+    if (desc->max_batch < 1 || desc->max_batch > MGLU_MAX_BATCH)
+        return INVALID("layer: max_batch is %lld, must be 1..%lld", (long long)desc->max_batch,
+                       (long long)MGLU_MAX_BATCH);
+    if (desc->reserved != 0 || desc->flags & ~(uint32_t)MGLU_LAYER_REPRODUCIBLE)
+        return INVALID("layer: unknown flags, or reserved is not 0");
+    *plan = (mglu_layer_plan){.struct_size = sizeof *plan, .desc = *desc, .shape = shape};
+    if (desc->silu_beta == 0)
+        plan->desc.silu_beta = 1;
+    return MGLU_OK;
+}
+
+/* Rows in memory: `count` of `bytes` bytes, `stride` bytes apart. Empty when count or bytes is 0. */
+struct rows {
+    const char *name;
+    const unsigned char *first;
+    size_t count, bytes, stride;
+};
+
+static int rows_overlap(const struct rows *a, const struct rows *b)
+{
+    if (!a->count || !a->bytes || !b->count || !b->bytes)
+        return 0;
+    for (size_t i = 0; i < a->count; i++) {
+        const unsigned char *begin = a->first + i * a->stride, *end = begin + a->bytes;
+        size_t k = 0;
+
+        if (end <= b->first || begin >= b->first + (b->count - 1) * b->stride + b->bytes)
+            continue;
+        /* The first row of b that ends behind `begin`. */
+        if (begin >= b->first + b->bytes)
+            k = ((size_t)(begin - b->first) - b->bytes) / b->stride + 1;
+        if (b->first + k * b->stride < end)
+            return 1;
+    }
+    return 0;
+}
+
+/* Fills in the stride of a batch of rows and checks it. */
+static mglu_status check_rows(const char *name, const void *data, size_t byte_offset, int64_t *stride, int64_t batch,
+                              int64_t columns, size_t element, struct rows *rows)
+{
+    size_t bytes;
+
+    if (*stride == 0)
+        *stride = columns;
+    if (*stride < columns)
+        return INVALID("forward: row_stride of %s is %lld, a row has %lld elements", name, (long long)*stride,
+                       (long long)columns);
+    if (__builtin_mul_overflow((size_t)*stride, (size_t)batch * element, &bytes))
+        return INVALID("forward: row_stride of %s is %lld: the rows do not fit into memory", name, (long long)*stride);
+    if (!data && columns > 0)
+        return INVALID("forward: %s is NULL", name);
+    *rows = (struct rows){name, (const unsigned char *)data + byte_offset, (size_t)batch, (size_t)columns * element,
+                          (size_t)*stride * element};
+    return MGLU_OK;
+}
+
+static mglu_status check_input(const char *name, mglu_input *input, int64_t batch, int64_t columns, size_t element,
+                               struct rows *rows)
+{
+    return check_rows(name, input->data, input->byte_offset, &input->row_stride, batch, columns, element, rows);
+}
+
+static mglu_status check_routing(const mglu_layer *layer, mglu_forward_args *args, struct rows rows[2])
+{
+    int32_t top_k = layer->plan.desc.top_k;
+    mglu_status status;
+
+    if (!args->routing_ids.data != !args->routing_weights.data)
+        return INVALID("forward: routing_ids and routing_weights go together");
+    if (args->routing_ids.data && top_k == 0)
+        return INVALID("forward: routing is given, but the layer has top_k 0");
+    if (!args->routing_ids.data && top_k > 0 && !layer->weights->packed.router.data)
+        return INVALID("forward: the layer has top_k %d and no router, so routing must be given", top_k);
+    if (!args->routing_ids.data)
+        return MGLU_OK;
+    status = check_input("routing_ids", &args->routing_ids, args->batch, top_k, sizeof(int32_t), &rows[0]);
+    if (status == MGLU_OK)
+        status = check_input("routing_weights", &args->routing_weights, args->batch, top_k, sizeof(float), &rows[1]);
+    return status;
+}
+
+static mglu_status check_workspace(const mglu_layer *layer, const mglu_forward_args *args)
+{
+    if (layer->workspace_size == 0)
+        return MGLU_OK;
+    if (!args->workspace || args->workspace_size < layer->workspace_size)
+        return INVALID("forward: the workspace has %zu bytes, the layer needs %zu",
+                       args->workspace ? args->workspace_size : 0, layer->workspace_size);
+    if (layer->weights->device->info.host_memory && (uintptr_t)args->workspace % 64 != 0)
+        return INVALID("forward: the workspace is not aligned to 64 bytes");
+    return MGLU_OK;
+}
+
+/* y may share memory with nothing but a residual that is y itself. */
+static mglu_status check_overlap(const struct rows *y, const struct rows *others, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rows_overlap(y, &others[i]))
+            return INVALID("forward: y overlaps %s", others[i].name);
+    return MGLU_OK;
+}
+
+mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output)
+{
+    const mglu_layer_desc *desc = &layer->plan.desc;
+    const mglu_packed_weights *shape = layer->plan.shape;
+    int64_t columns = shape->output_size ? shape->output_size : shape->intermediate_size;
+    enum { X, RESIDUAL, IDS, ROUTING_WEIGHTS, WORKSPACE, OTHERS };
+    struct rows y = {0}, others[OTHERS] = {{0}};
+    mglu_status status = MGLU_OK;
+
+    if (has_output)
+        status = check_rows("y", args->y.data, args->y.byte_offset, &args->y.row_stride, args->batch, columns,
+                            mglu_dtype_size(desc->y_dtype), &y);
+    if (status == MGLU_OK)
+        status =
+            check_input("x", &args->x, args->batch, shape->hidden_size, mglu_dtype_size(desc->x_dtype), &others[X]);
+    if (status == MGLU_OK && args->residual.data)
+        status = check_input("residual", &args->residual, args->batch, columns, mglu_dtype_size(desc->y_dtype),
+                             &others[RESIDUAL]);
+    if (status == MGLU_OK)
+        status = check_routing(layer, args, &others[IDS]);
+    if (status == MGLU_OK && has_output)
+        status = check_workspace(layer, args);
+    if (status != MGLU_OK || !has_output || !layer->weights->device->info.host_memory)
+        return status;
+    if (others[RESIDUAL].first == y.first && others[RESIDUAL].stride == y.stride)
+        others[RESIDUAL].count = 0;
+    others[WORKSPACE] =
+        (struct rows){"the workspace", args->workspace, 1, layer->workspace_size, layer->workspace_size};
+    return check_overlap(&y, others, OTHERS);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/core/convert.h"
+#include "common/core/pack.h"
+#include "common/dispatch/objects.h"
+
+#define SMALL_ALIGNMENT ((size_t)64)
+#define HUGE_ALIGNMENT  ((size_t)2 << 20)
+
+/* One array of a layer on its way from the caller's form into the packed one. */
+struct part {
+    const char *name;
+    const mglu_array *source;
+    int64_t rows, columns;
+    mglu_dtype dtype;
+    int is_matrix;      /* padded rows; else a plain f32 [rows][columns] */
+    const void **data;  /* where the packed pointer goes */
+    size_t *row_stride; /* and its stride; NULL for plain ones */
+};
+
+enum { MAX_PARTS = 7 };
+
+static int32_t term_count(const mglu_weights_desc *desc)
+{
+    return desc->kind == MGLU_KIND_MASKED ? desc->n_masks : 1;
+}
+
+/* The table of all arrays but the masks. `packed` is where their pointers go. */
+static size_t list_parts(const mglu_weights_desc *desc, mglu_packed_weights *packed, struct part parts[MAX_PARTS])
+{
+    int64_t h = desc->hidden_size, d = desc->intermediate_size, out = desc->output_size, terms = term_count(desc);
+    const struct part all[MAX_PARTS] = {
+        {"weight", &desc->weight, d, h, desc->dtype, 1, &packed->weight.data, &packed->weight.row_stride},
+        {"value_weight", &desc->value_weight, d, h, desc->dtype, 1, &packed->value_weight.data,
+         &packed->value_weight.row_stride},
+        {"down", &desc->down, out, d, desc->dtype, 1, &packed->down.data, &packed->down.row_stride},
+        {"router", &desc->router, terms, h, MGLU_DTYPE_F32, 1, &packed->router.data, &packed->router.row_stride},
+        {"gate_bias", &desc->gate_bias, terms, d, MGLU_DTYPE_F32, 0, (const void **)&packed->gate_bias, NULL},
+        {"value_bias", &desc->value_bias, terms, d, MGLU_DTYPE_F32, 0, (const void **)&packed->value_bias, NULL},
+        {"down_bias", &desc->down_bias, 1, out, MGLU_DTYPE_F32, 0, (const void **)&packed->down_bias, NULL},
+    };
+    size_t count = 0;
+
+    for (size_t i = 0; i < MAX_PARTS; i++)
+        if (all[i].source->data)
+            parts[count++] = all[i];
+    return count;
+}
+
+static size_t part_stride(const struct part *part)
+{
+    return part->is_matrix ? mglu_packed_weight_row_stride(part->dtype, part->columns)
+                           : (size_t)part->columns * sizeof(float);
+}
+
+static size_t part_size(const struct part *part)
+{
+    return (size_t)part->rows * part_stride(part);
+}
+
+static size_t aligned(size_t size)
+{
+    return (size + SMALL_ALIGNMENT - 1) / SMALL_ALIGNMENT * SMALL_ALIGNMENT;
+}
+
+static size_t arena_alignment(size_t size)
+{
+    return size >= HUGE_ALIGNMENT ? HUGE_ALIGNMENT : SMALL_ALIGNMENT;
+}
+
+/* Whether the flag MGLU_WEIGHTS_BORROW lets a device use an array where it lies. */
+static int can_borrow(const mglu_weights *weights, const mglu_weights_desc *desc, const void *data)
+{
+    return desc->flags & MGLU_WEIGHTS_BORROW && weights->device->info.host_memory &&
+           (uintptr_t)data % SMALL_ALIGNMENT == 0;
+}
+
+static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part)
+{
+    return part->is_matrix && part->source->dtype == part->dtype && part->source->row_stride == part_stride(part) &&
+           can_borrow(weights, desc, part->source->data);
+}
+
+/* What packing would have refused: weights that are not finite, padding that is not zero. */
+static mglu_status check_borrowed(const mglu_weights_desc *desc, const struct part *part)
+{
+    size_t columns = (size_t)part->columns, element = mglu_dtype_size(part->dtype), stride = part_stride(part);
+
+    for (size_t r = 0; r < (size_t)part->rows; r++) {
+        const unsigned char *row = (const unsigned char *)part->source->data + r * stride;
+        size_t bad = mglu_first_nonfinite(row, part->dtype, columns);
+
+        if (bad < columns && !(desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE))
+            return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] is not finite", part->name, r, bad);
+        for (size_t i = columns * element; i < stride; i++)
+            if (row[i])
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the padding of row %zu is not zero", part->name, r);
+    }
+    return MGLU_OK;
+}
+
+/* Puts one array in place: borrowed, or packed at *at, which then moves on. */
+static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part,
+                              unsigned char **at)
+{
+    mglu_status status;
+
+    if (part->row_stride)
+        *part->row_stride = part_stride(part);
+    if (can_borrow_part(weights, desc, part)) {
+        *part->data = part->source->data;
+        weights->borrowed_size += part_size(part);
+        return check_borrowed(desc, part);
+    }
+    *part->data = *at;
+    status = mglu_pack_rows(part->name, part->source, (size_t)part->rows, (size_t)part->columns, part->dtype,
+                            part_stride(part), desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE, *at);
+    *at += aligned(part_size(part));
+    return status;
+}
+
+static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *desc, int borrow, unsigned char *at)
+{
+    mglu_packed_weights *packed = &weights->packed;
+
+    if (!desc->masks.data)
+        return MGLU_OK;
+    if (!borrow) {
+        packed->masks = (const uint32_t *)at;
+        return mglu_pack_masks(&desc->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size, (uint32_t *)at);
+    }
+    packed->masks = desc->masks.data;
+    weights->borrowed_size += mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size);
+    return mglu_check_mask_padding(packed->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size);
+}
+
+/* Makes the packed arrays in one block of memory, huge pages where it is large enough for them. */
+static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc)
+{
+    struct part parts[MAX_PARTS];
+    size_t count = list_parts(desc, &weights->packed, parts), size = 0;
+    int borrow_masks = desc->masks.form == MGLU_MASK_WORDS && can_borrow(weights, desc, desc->masks.data);
+    mglu_status status = MGLU_OK;
+    unsigned char *at;
+
+    for (size_t i = 0; i < count; i++)
+        size += can_borrow_part(weights, desc, &parts[i]) ? 0 : aligned(part_size(&parts[i]));
+    if (desc->masks.data && !borrow_masks)
+        size += aligned(mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size));
+    /* Never empty: parts without elements still need an address. */
+    weights->arena_size = size + SMALL_ALIGNMENT;
+    weights->arena =
+        mglu_host_allocate(weights->device->context, weights->arena_size, arena_alignment(weights->arena_size));
+    if (!weights->arena)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of weights", weights->arena_size);
+    at = weights->arena;
+    for (size_t i = 0; i < count && status == MGLU_OK; i++)
+        status = place_part(weights, desc, &parts[i], &at);
+    return status == MGLU_OK ? place_masks(weights, desc, borrow_masks, at) : status;
+}
+
+mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc)
+{
+    mglu_packed_weights shape = {
+        .struct_size = sizeof shape,
+        .n_masks = desc->n_masks,
+        .kind = desc->kind,
+        .dtype = desc->dtype,
+        .hidden_size = desc->hidden_size,
+        .intermediate_size = desc->intermediate_size,
+        .output_size = desc->output_size,
+        .masks = desc->masks.data,
+    };
+    struct part parts[MAX_PARTS];
+    size_t count = list_parts(desc, &shape, parts);
+
+    for (size_t i = 0; i < count; i++)
+        *parts[i].data = parts[i].source->data;
+    return shape;
+}
+
+static void free_arena(mglu_weights *weights)
+{
+    mglu_host_release(weights->device->context, weights->arena, weights->arena_size,
+                      arena_alignment(weights->arena_size));
+    weights->arena = NULL;
+    weights->arena_size = 0;
+}
+
+static mglu_status fill_weights(mglu_weights *weights, const mglu_weights_desc *desc)
+{
+    mglu_device *device = weights->device;
+    mglu_status status;
+
+    weights->packed = mglu_weights_shape(desc);
+    status = pack_all(weights, desc);
+    if (status == MGLU_OK)
+        status = device->backend.fns->weights_create(device->backend.state, device->ordinal, &weights->packed,
+                                                     &weights->state);
+    if (status != MGLU_OK || !device->info.host_memory)
+        free_arena(weights);
+    return status;
+}
+
+mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *desc, mglu_weights **weights)
+{
+    mglu_weights_desc known;
+    mglu_weights *made;
+    mglu_status status;
+
+    if (!device || !weights)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device or weights is NULL");
+    *weights = NULL;
+    status = mglu_device_check(device);
+    if (status == MGLU_OK)
+        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known, desc);
+    if (status == MGLU_OK)
+        status = mglu_validate_weights(&known);
+    if (status != MGLU_OK)
+        return status;
+    made = mglu_host_allocate(device->context, sizeof *made, _Alignof(mglu_weights));
+    if (!made)
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (mglu_weights){.device = device};
+    atomic_init(&made->holds, 1);
+    status = fill_weights(made, &known);
+    if (status != MGLU_OK) {
+        mglu_host_release(device->context, made, sizeof *made, _Alignof(mglu_weights));
+        return status;
+    }
+    mglu_context_hold(device->context);
+    *weights = made;
+    return MGLU_OK;
+}
+
+static uint64_t projection_bytes(const mglu_packed_weights *packed)
+{
+    uint64_t matrix = mglu_packed_weight_size(packed->dtype, packed->intermediate_size, packed->hidden_size);
+
+    if (packed->kind == MGLU_KIND_PLAIN)
+        return 2 * matrix;
+    return matrix + mglu_packed_mask_size(packed->n_masks, packed->intermediate_size, packed->hidden_size);
+}
+
+mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info *info)
+{
+    const mglu_packed_weights *packed;
+    mglu_weights_info known;
+
+    if (!weights)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "weights is NULL");
+    packed = &weights->packed;
+    known = (mglu_weights_info){
+        .struct_size = sizeof known,
+        .n_masks = packed->n_masks,
+        .kind = packed->kind,
+        .dtype = packed->dtype,
+        .hidden_size = packed->hidden_size,
+        .intermediate_size = packed->intermediate_size,
+        .output_size = packed->output_size,
+        .device_bytes = weights->arena_size + weights->borrowed_size +
+                        weights->device->backend.fns->weights_bytes(weights->device->backend.state, weights->state),
+        .projection_bytes = projection_bytes(packed),
+    };
+    return mglu_struct_write("mglu_weights_info", info, &known, sizeof known);
+}
+
+void mglu_weights_release(mglu_weights *weights)
+{
+    mglu_device *device = weights->device;
+
+    if (atomic_fetch_sub_explicit(&weights->holds, 1, memory_order_acq_rel) != 1)
+        return;
+    device->backend.fns->weights_destroy(device->backend.state, weights->state);
+    free_arena(weights);
+    mglu_host_release(device->context, weights, sizeof *weights, _Alignof(mglu_weights));
+    mglu_context_release(device->context);
+}
+
+void mglu_weights_destroy(mglu_weights **weights)
+{
+    if (!weights || !*weights)
+        return;
+    mglu_weights_release(*weights);
+    *weights = NULL;
+}
