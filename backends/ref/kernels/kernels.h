@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_REF_KERNELS_H
+#define MGLU_REF_KERNELS_H
+
+#include "backends/ref/ref.h"
+
+/* activation.c: g in double, and how far an f32 backend's g(gate) may be off when its gate is off by `error`. */
+double mglu_ref_activate(const mglu_layer_desc *desc, double gate);
+double mglu_ref_activation_error(const mglu_layer_desc *desc, double gate, double error);
+
+/* Sums of one row of a matrix with one x. */
+struct mglu_ref_sums {
+    double total;                 /* sum of w x */
+    double magnitude;             /* T: sum of |w x| */
+    double gate[MGLU_MAX_MASKS];  /* sums over the elements of each listed mask */
+    double value[MGLU_MAX_MASKS]; /* and over the others */
+};
+
+/*
+ * sums.c: `row` has `columns` elements of `dtype`; `words` is the row's first mask word or NULL, `ids` the n_ids masks
+ * wanted. Elements are selected by their bit, never multiplied by it.
+ */
+void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const double *x, const uint32_t *words,
+                       int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums);
+
+/* How many rounding errors an f32 backend of this class may make in a sum of n terms: docs/semantics.md, "Error". */
+double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, double magnitude);
+
+/* Which masks a token uses, and with which weight. */
+struct mglu_ref_routing {
+    int32_t count;
+    int32_t ids[MGLU_MAX_MASKS];
+    double p[MGLU_MAX_MASKS];
+    double p_error[MGLU_MAX_MASKS];
+};
+
+/* routing.c: 0 when a caller's id is out of range; the routing is then of NaN weights. */
+int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *x,
+                   const mglu_accuracy *accuracy, struct mglu_ref_routing *routing);
+
+/* Doubles of scratch that one token needs. */
+size_t mglu_ref_token_scratch(const struct mglu_ref_layer *layer);
+
+/*
+ * token.c: one token's y in double and, with an accuracy class, the tolerance of each element. Returns 0 when its
+ * routing was out of range.
+ */
+int mglu_ref_token(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
+                   const mglu_accuracy *accuracy, double *scratch, double *want, double *tolerance);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/ref/kernels/kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define UNIT (FLT_EPSILON / 2.0)
+
+/* All masks with weight 1. */
+static void route_to_all(const struct mglu_ref_layer *layer, struct mglu_ref_routing *routing)
+{
+    routing->count = layer->packed.kind == MGLU_KIND_MASKED ? layer->packed.n_masks : 1;
+    for (int32_t i = 0; i < routing->count; i++) {
+        routing->ids[i] = i;
+        routing->p[i] = 1;
+    }
+}
+
+static void read_row(const mglu_input *input, int64_t token, size_t element, int32_t index, void *target)
+{
+    size_t at = ((size_t)token * (size_t)input->row_stride + (size_t)index) * element;
+
+    memcpy(target, (const unsigned char *)input->data + input->byte_offset + at, element);
+}
+
+static int route_as_told(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
+                         struct mglu_ref_routing *routing)
+{
+    int in_range = 1;
+
+    routing->count = layer->desc.top_k;
+    for (int32_t i = 0; i < routing->count; i++) {
+        float p;
+        read_row(&args->routing_ids, token, sizeof(int32_t), i, &routing->ids[i]);
+        read_row(&args->routing_weights, token, sizeof(float), i, &p);
+        routing->p[i] = (double)p;
+        if (routing->ids[i] < 0 || routing->ids[i] >= layer->packed.n_masks) {
+            routing->ids[i] = 0;
+            in_range = 0;
+        }
+    }
+    for (int32_t i = 0; i < routing->count && !in_range; i++)
+        routing->p[i] = NAN;
+    return in_range;
+}
+
+/* The unused mask with the largest logit; the lower id wins a tie. */
+static int32_t largest(const double *logits, const int *used, int32_t count)
+{
+    int32_t best = -1;
+
+    for (int32_t i = 0; i < count; i++)
+        if (!used[i] && (best < 0 || logits[i] > logits[best]))
+            best = i;
+    return best;
+}
+
+/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). */
+static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
+{
+    double sum = 0;
+
+    for (int32_t i = 0; i < routing->count; i++) {
+        routing->p[i] = exp(logits[routing->ids[i]] - logits[routing->ids[0]]);
+        sum += routing->p[i];
+    }
+    for (int32_t i = 0; i < routing->count; i++) {
+        double distance = fabs(logits[routing->ids[i]] - logits[routing->ids[0]]);
+        routing->p[i] /= sum;
+        routing->p_error[i] = routing->p[i] * (expm1(2 * logit_error) + (16 + 2 * distance) * UNIT) + FLT_MIN;
+    }
+}
+
+static void route_by_router(const struct mglu_ref_layer *layer, const double *x, const mglu_accuracy *accuracy,
+                            struct mglu_ref_routing *routing)
+{
+    const mglu_packed_weights *packed = &layer->packed;
+    double logits[MGLU_MAX_MASKS], error = 0;
+    int used[MGLU_MAX_MASKS] = {0}, is_nan = 0;
+    struct mglu_ref_sums sums;
+
+    for (int32_t i = 0; i < packed->n_masks; i++) {
+        const unsigned char *row = (const unsigned char *)packed->router.data + (size_t)i * packed->router.row_stride;
+        mglu_ref_row_sums(row, MGLU_DTYPE_F32, packed->hidden_size, x, NULL, 0, NULL, 0, &sums);
+        logits[i] = sums.total;
+        if (accuracy)
+            error = fmax(error, mglu_ref_sum_error(*accuracy, packed->hidden_size, sums.magnitude));
+        is_nan |= isnan(logits[i]);
+    }
+    routing->count = layer->desc.top_k;
+    for (int32_t i = 0; i < routing->count; i++) {
+        routing->ids[i] = largest(logits, used, packed->n_masks);
+        used[routing->ids[i]] = 1;
+    }
+    softmax(logits, error, routing);
+    for (int32_t i = 0; i < routing->count && is_nan; i++)
+        routing->p[i] = NAN;
+}
+
+int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *x,
+                   const mglu_accuracy *accuracy, struct mglu_ref_routing *routing)
+{
+    *routing = (struct mglu_ref_routing){0};
+    if (layer->desc.top_k == 0)
+        route_to_all(layer, routing);
+    else if (args->routing_ids.data)
+        return route_as_told(layer, args, token, routing);
+    else
+        route_by_router(layer, x, accuracy, routing);
+    return 1;
+}

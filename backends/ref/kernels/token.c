@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/ref/kernels/kernels.h"
+#include "common/core/convert.h"
+
+#include <float.h>
+#include <math.h>
+
+/*
+ * Equations (1) to (3) for one token, and the error bound of docs/semantics.md beside them, term by term. Without an
+ * accuracy class only the values are worked out, and errors are 0. u is UNIT.
+ */
+#define UNIT (FLT_EPSILON / 2.0)
+
+/* A number and how far a conforming backend may be from it. */
+struct estimate {
+    double value, error;
+};
+
+static const void *row_of(const mglu_packed_matrix *matrix, int64_t row)
+{
+    return (const unsigned char *)matrix->data + (size_t)row * matrix->row_stride;
+}
+
+static double element_of(const void *data, size_t byte_offset, int64_t row_stride, mglu_dtype dtype, int64_t row,
+                         int64_t column)
+{
+    return (double)mglu_load_element((const unsigned char *)data + byte_offset, dtype,
+                                     (size_t)row * (size_t)row_stride + (size_t)column);
+}
+
+/* sum + bias, where the sum of n terms was made with magnitude T. */
+static struct estimate with_bias(double sum, double magnitude, int64_t n, const mglu_accuracy *accuracy,
+                                 const float *bias, int64_t index)
+{
+    struct estimate result = {sum + (bias ? (double)bias[index] : 0), 0};
+
+    if (accuracy)
+        result.error = mglu_ref_sum_error(*accuracy, n, magnitude) + UNIT * fabs(result.value);
+    return result;
+}
+
+/* p g(gate) value, with the error of its parts. */
+static struct estimate term(const mglu_layer_desc *desc, struct estimate gate, struct estimate value, double p,
+                            double p_error, const mglu_accuracy *accuracy)
+{
+    double a = mglu_ref_activate(desc, gate.value), v = value.value, a_error;
+    struct estimate result = {p * (a * v), 0};
+
+    if (!accuracy)
+        return result;
+    a_error = mglu_ref_activation_error(desc, gate.value, gate.error);
+    result.error =
+        fabs(p) * (fabs(a) * value.error + fabs(v) * a_error + a_error * value.error + 2 * UNIT * fabs(a * v)) +
+        p_error * fabs(a * v);
+    return result;
+}
+
+/* One element of z: the sum of all terms of row r. */
+static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r, const double *x,
+                                  const struct mglu_ref_routing *routing, const mglu_accuracy *accuracy)
+{
+    const mglu_packed_weights *packed = &layer->packed;
+    int masked = packed->kind == MGLU_KIND_MASKED;
+    int64_t h = packed->hidden_size, d = packed->intermediate_size;
+    size_t row_words = mglu_packed_mask_row_stride(packed->n_masks, h) / sizeof(uint32_t);
+    struct mglu_ref_sums sums, other = {0};
+    struct estimate z = {0, 0};
+    double sizes = 0;
+
+    mglu_ref_row_sums(row_of(&packed->weight, r), packed->dtype, h, x,
+                      masked ? packed->masks + (size_t)r * row_words : NULL, packed->n_masks, routing->ids,
+                      masked ? routing->count : 0, &sums);
+    if (!masked)
+        mglu_ref_row_sums(row_of(&packed->value_weight, r), packed->dtype, h, x, NULL, 0, NULL, 0, &other);
+    for (int32_t i = 0; i < routing->count; i++) {
+        int64_t bias = routing->ids[i] * d + r;
+        struct estimate gate =
+            with_bias(masked ? sums.gate[i] : sums.total, sums.magnitude, h, accuracy, packed->gate_bias, bias);
+        struct estimate value =
+            with_bias(masked ? sums.value[i] : other.total, masked ? sums.magnitude : other.magnitude, h, accuracy,
+                      packed->value_bias, bias);
+        struct estimate one = term(&layer->desc, gate, value, routing->p[i], routing->p_error[i], accuracy);
+        z.value += one.value;
+        z.error += one.error;
+        sizes += fabs(one.value);
+    }
+    z.error += accuracy ? (routing->count + 1) * UNIT * sizes : 0;
+    return z;
+}
+
+/* One element of z W_o^T + bias, from all of z and its errors. */
+static struct estimate down_projection(const mglu_packed_weights *packed, int64_t r, const double *z,
+                                       const double *z_error, const mglu_accuracy *accuracy)
+{
+    const void *row = row_of(&packed->down, r);
+    double sum = 0, magnitude = 0, carried = 0;
+    struct estimate result;
+
+    for (int64_t c = 0; c < packed->intermediate_size; c++) {
+        double w = (double)mglu_load_element(row, packed->dtype, (size_t)c);
+        sum += w * z[c];
+        if (accuracy) {
+            magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
+            carried += fabs(w) * z_error[c];
+        }
+    }
+    result = with_bias(sum, magnitude, packed->intermediate_size, accuracy, packed->down_bias, r);
+    result.error += carried;
+    return result;
+}
+
+/* Adds the residual and the rounding to y's dtype. */
+static struct estimate finish(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
+                              int64_t column, struct estimate y)
+{
+    static const double units[] = {[MGLU_DTYPE_F32] = 0x1p-24, [MGLU_DTYPE_F16] = 0x1p-11, [MGLU_DTYPE_BF16] = 0x1p-8};
+    static const double smallest[] = {
+        [MGLU_DTYPE_F32] = 0x1p-149, [MGLU_DTYPE_F16] = 0x1p-24, [MGLU_DTYPE_BF16] = 0x1p-133};
+    mglu_dtype dtype = layer->desc.y_dtype;
+
+    if (args->residual.data) {
+        y.value += element_of(args->residual.data, args->residual.byte_offset, args->residual.row_stride, dtype, token,
+                              column);
+        y.error += UNIT * (fabs(y.value) + y.error);
+    }
+    y.error += units[dtype] * (fabs(y.value) + y.error) + smallest[dtype];
+    return y;
+}
+
+size_t mglu_ref_token_scratch(const struct mglu_ref_layer *layer)
+{
+    return (size_t)layer->packed.hidden_size + 2 * (size_t)layer->packed.intermediate_size;
+}
+
+int mglu_ref_token(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
+                   const mglu_accuracy *accuracy, double *scratch, double *want, double *tolerance)
+{
+    const mglu_packed_weights *packed = &layer->packed;
+    int64_t h = packed->hidden_size, d = packed->intermediate_size, out = packed->output_size ? packed->output_size : d;
+    double *x = scratch, *z = x + h, *z_error = z + d;
+    struct mglu_ref_routing routing;
+    int in_range;
+
+    for (int64_t c = 0; c < h; c++)
+        x[c] = element_of(args->x.data, args->x.byte_offset, args->x.row_stride, layer->desc.x_dtype, token, c);
+    in_range = mglu_ref_route(layer, args, token, x, accuracy, &routing);
+    for (int64_t r = 0; r < d; r++) {
+        struct estimate one = projection(layer, r, x, &routing, accuracy);
+        z[r] = one.value;
+        z_error[r] = one.error;
+    }
+    for (int64_t r = 0; r < out; r++) {
+        struct estimate y = {packed->output_size ? 0 : z[r], packed->output_size ? 0 : z_error[r]};
+        if (packed->output_size)
+            y = down_projection(packed, r, z, z_error, accuracy);
+        y = finish(layer, args, token, r, y);
+        if (!in_range)
+            y.value = NAN;
+        if (want)
+            want[r] = y.value;
+        if (tolerance)
+            tolerance[r] = y.error;
+    }
+    return in_range;
+}

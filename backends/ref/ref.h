@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_REF_H
+#define MGLU_REF_H
+
+#include <mglu/backend.h>
+
+#include <stdatomic.h>
+
+/* The reference backend: plain loops in double on the stored inputs. It is the oracle, and is never tuned. */
+
+struct mglu_ref_backend {
+    const mglu_host *host;
+};
+
+struct mglu_ref_queue {
+    atomic_int bad_routing; /* sticky until the next wait */
+};
+
+struct mglu_ref_layer {
+    mglu_layer_desc desc;
+    mglu_packed_weights packed;
+};
+
+/* device.c */
+mglu_status mglu_ref_open(const mglu_host *host, void **backend);
+void mglu_ref_close(void *backend);
+int32_t mglu_ref_device_count(void *backend);
+mglu_status mglu_ref_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
+mglu_status mglu_ref_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+mglu_status mglu_ref_queue_wait(void *backend, void *queue);
+void mglu_ref_queue_destroy(void *backend, void *queue);
+
+/* weights.c */
+mglu_status mglu_ref_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
+void mglu_ref_weights_destroy(void *backend, void *weights);
+uint64_t mglu_ref_weights_bytes(void *backend, const void *weights);
+
+/* forward.c */
+mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
+mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                  void **layer);
+void mglu_ref_layer_destroy(void *backend, void *layer);
+size_t mglu_ref_layer_workspace_size(void *backend, const void *layer);
+mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer);
+mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
+mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_forward_args *args,
+                                       mglu_accuracy accuracy, double *want, double *tolerance);
+
+#endif
