@@ -11,30 +11,30 @@
 /* Element `index` of an array as f32; exact for every unquantised dtype. */
 static inline float mglu_load_element(const void *array, mglu_dtype dtype, size_t index)
 {
-    const unsigned char *at = (const unsigned char *)array + index * mglu_dtype_size(dtype);
+    const unsigned char *bytes = array;
     uint16_t half;
     float value;
 
     if (dtype == MGLU_DTYPE_F32) {
-        memcpy(&value, at, sizeof value);
+        memcpy(&value, bytes + index * sizeof value, sizeof value);
         return value;
     }
-    memcpy(&half, at, sizeof half);
+    memcpy(&half, bytes + index * sizeof half, sizeof half);
     return dtype == MGLU_DTYPE_F16 ? mglu_f16_to_f32(half) : mglu_bf16_to_f32(half);
 }
 
 /* Stores a value, rounded to nearest even. */
 static inline void mglu_store_element(void *array, mglu_dtype dtype, size_t index, float value)
 {
-    unsigned char *at = (unsigned char *)array + index * mglu_dtype_size(dtype);
+    unsigned char *bytes = array;
     uint16_t half;
 
     if (dtype == MGLU_DTYPE_F32) {
-        memcpy(at, &value, sizeof value);
+        memcpy(bytes + index * sizeof value, &value, sizeof value);
         return;
     }
     half = dtype == MGLU_DTYPE_F16 ? mglu_f32_to_f16(value) : mglu_f32_to_bf16(value);
-    memcpy(at, &half, sizeof half);
+    memcpy(bytes + index * sizeof half, &half, sizeof half);
 }
 
 static inline int mglu_is_finite(float value)

@@ -6,20 +6,34 @@
 #include <float.h>
 #include <math.h>
 
+/* Adds one group's products to each side of one mask. */
+static void add_selected(const double *products, int64_t count, uint32_t word, double *gate, double *value)
+{
+    double sides[2] = {*value, *gate};
+
+    for (int64_t j = 0; j < count; j++)
+        sides[mglu_format_mask_bit(word, (uint64_t)j)] += products[j];
+    *value = sides[0];
+    *gate = sides[1];
+}
+
 void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const double *x, const uint32_t *words,
                        int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums)
 {
-    *sums = (struct mglu_ref_sums){0};
-    for (int64_t c = 0; c < columns; c++) {
-        double product = (double)mglu_load_element(row, dtype, (size_t)c) * x[c];
+    double products[MGLU_GROUP_COLUMNS];
 
-        sums->total += product;
-        sums->magnitude += fabs(product);
-        for (int32_t i = 0; i < n_ids; i++) {
-            uint32_t word = words[c / MGLU_GROUP_COLUMNS * n_masks + ids[i]];
-            double *sum = mglu_format_mask_bit(word, (uint64_t)c) ? &sums->gate[i] : &sums->value[i];
-            *sum += product;
+    *sums = (struct mglu_ref_sums){0};
+    for (int64_t first = 0; first < columns; first += MGLU_GROUP_COLUMNS) {
+        int64_t count = columns - first < MGLU_GROUP_COLUMNS ? columns - first : MGLU_GROUP_COLUMNS;
+
+        for (int64_t j = 0; j < count; j++) {
+            products[j] = (double)mglu_load_element(row, dtype, (size_t)(first + j)) * x[first + j];
+            sums->total += products[j];
+            sums->magnitude += fabs(products[j]);
         }
+        for (int32_t i = 0; i < n_ids; i++)
+            add_selected(products, count, words[first / MGLU_GROUP_COLUMNS * n_masks + ids[i]], &sums->gate[i],
+                         &sums->value[i]);
     }
 }
 
