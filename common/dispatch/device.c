@@ -175,6 +175,8 @@ static mglu_status explain_no_device(const mglu_context *context, const char *ba
     size_t count = 1;
     char known[256];
 
+    if (strcmp(backend, "auto") == 0)
+        return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sno device is available; 'ref' can be asked for by name", source);
     for (size_t i = 0; i < context->devices.count; i++) {
         const mglu_device *device = context->devices.items[i];
         if (strcmp(device->backend.fns->name, backend) == 0)
