@@ -19,7 +19,7 @@
     do {                                                                                                               \
         mglu_status got_ = (call);                                                                                     \
         if (got_ != (expected))                                                                                        \
-            fail_msg("%s: %s, expected %s (%s)", #call, mglu_status_string(got_), mglu_status_string(expected),       \
+            fail_msg("%s: %s, expected %s (%s)", #call, mglu_status_string(got_), mglu_status_string(expected),        \
                      mglu_last_error());                                                                               \
     } while (0)
 

@@ -42,9 +42,9 @@ static void a_packed_row_is_padded_to_whole_groups_and_64_bytes(void **state)
         int64_t h;
         size_t stride;
     } cases[] = {
-        {MGLU_DTYPE_F16, 0, 0},    {MGLU_DTYPE_F16, 1, 64},   {MGLU_DTYPE_F16, 32, 64}, {MGLU_DTYPE_F16, 33, 128},
-        {MGLU_DTYPE_F16, 35, 128}, {MGLU_DTYPE_BF16, 64, 128}, {MGLU_DTYPE_F32, 1, 128}, {MGLU_DTYPE_F32, 33, 256},
-        {MGLU_DTYPE_Q8_0, 33, 0},
+        {MGLU_DTYPE_F16, 0, 0},    {MGLU_DTYPE_F16, 1, 64},   {MGLU_DTYPE_F16, 32, 64},
+        {MGLU_DTYPE_F16, 33, 128}, {MGLU_DTYPE_F16, 35, 128}, {MGLU_DTYPE_BF16, 64, 128},
+        {MGLU_DTYPE_F32, 1, 128},  {MGLU_DTYPE_F32, 33, 256}, {MGLU_DTYPE_Q8_0, 33, 0},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -92,7 +92,8 @@ static void masks_are_packed_bit_exactly_at_every_h_and_n_m(void **state)
 /* Every dtype to every dtype: unpacking gives the rounded source, and all padding is zero. */
 static void check_weights(mglu_dtype from, mglu_dtype to, int64_t h, int64_t d, uint32_t *seed)
 {
-    size_t count = (size_t)(h * d), stride = mglu_packed_weight_row_stride(to, h), used = (size_t)h * mglu_dtype_size(to);
+    size_t count = (size_t)(h * d), stride = mglu_packed_weight_row_stride(to, h),
+           used = (size_t)h * mglu_dtype_size(to);
     size_t source_stride = (size_t)h * mglu_dtype_size(from) + 6;
     unsigned char *source = calloc((size_t)d, source_stride), *packed = malloc(stride * (size_t)d);
     void *expected = malloc(count * mglu_dtype_size(to)), *back = malloc(count * mglu_dtype_size(to));
@@ -210,8 +211,7 @@ static void bad_arguments_are_refused(void **state)
     assert_status(mglu_pack_weights(&source, 1, MGLU_MAX_SIZE + 1, MGLU_DTYPE_F32, 0, packed),
                   MGLU_ERROR_INVALID_ARGUMENT);
     assert_status(mglu_pack_weights(&source, 1, 1, MGLU_DTYPE_Q4_0, 0, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_unpack_weights(NULL, MGLU_DTYPE_F32, 1, 1, MGLU_DTYPE_F32, packed),
-                  MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_unpack_weights(NULL, MGLU_DTYPE_F32, 1, 1, MGLU_DTYPE_F32, packed), MGLU_ERROR_INVALID_ARGUMENT);
     assert_status(mglu_unpack_masks(NULL, 1, 1, 1, packed), MGLU_ERROR_INVALID_ARGUMENT);
     assert_ok(mglu_pack_weights(&(mglu_array){0}, 0, 7, MGLU_DTYPE_F32, 0, NULL));
 }

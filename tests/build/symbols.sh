@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# symbols.sh SHARED STATIC HEADER...: what a linker sees of a library.
+#  - every global symbol of its objects (the static library, - for none at hand) begins with mglu_;
+#  - the shared library exports exactly what the headers mark with MGLU_API;
+#  - it calls nothing that prints, aborts or exits.
+set -eu
+shared=$1 static=$2
+shift 2
+failed=0
+
+fail() {
+    echo "$1:" >&2
+    echo "$2" >&2
+    failed=1
+}
+
+global=
+[ "$static" = - ] || global=$(nm -g --defined-only "$static" | awk 'NF == 3 {print $3}' | grep -v -E '^(mglu_|__odr_asan|\.)' | sort -u || true)
+[ -z "$global" ] || fail 'global symbols without the prefix mglu_' "$global"
+
+declared=$(cat "$@" | tr '\n' ' ' | grep -oE 'MGLU_API [^;]*' | grep -oE 'mglu_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u)
+exported=$(nm -D --defined-only "$shared" | awk 'NF == 3 {print $3}' | grep -v -E '^(__odr_asan|_init$|_fini$)' | sort -u)
+difference=$(printf '%s\n%s\n' "$declared" "$exported" | sort | uniq -u)
+[ -z "$difference" ] || fail 'declared but not exported, or exported but not declared' "$difference"
+
+forbidden='^(abort|exit|_exit|quick_exit|__assert_fail|printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror|stdout|stderr|__printf_chk|__fprintf_chk)(@|$)'
+called=$(nm -D --undefined-only "$shared" | awk '{print $NF}' | grep -E "$forbidden" || true)
+[ -z "$called" ] || fail 'the library must not print, abort or exit' "$called"
+
+count=$(echo "$exported" | wc -l)
+[ "$count" -gt 1 ] || fail 'the list of exports is suspiciously short' "$exported"
+exit $failed

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Builds mglu in several ways and runs its tests in each; see tools/test."""
+import collections
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized"]
+SANITIZE_ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "MGLU_TEST_QUICK": "1",
+}
+
+Build = collections.namedtuple("Build", "compiler options environment")
+BUILDS = {
+    "gcc": Build("gcc", ["-Dwerror=true"], {}),
+    "clang": Build("clang", ["-Dwerror=true"], {"MGLU_TEST_QUICK": "1"}),
+    "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
+    "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
+    # What is left when every optional part is missing.
+    "plain": Build("gcc", ["-Dwerror=true", "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled",
+                           "-Ddefault_library=static"], {"MGLU_TEST_QUICK": "1"}),
+}
+
+
+def run_quietly(command, environment):
+    """Runs a command; its output is shown only when it fails."""
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if result.returncode != 0:
+        sys.stdout.buffer.write(result.stdout)
+        print(f"failed: {' '.join(command)}", flush=True)
+    return result.returncode == 0
+
+
+def show_failure(name, test):
+    """Prints what a failed test printed."""
+    print(f"--- {name}: {test['name']}: {test['result']}")
+    print(test.get("stdout", ""), test.get("stderr", ""), sep="", end="\n", flush=True)
+
+
+def run_build(name, build):
+    """Configures, builds and tests one build; returns (passed, failed, skipped)."""
+    folder = pathlib.Path("build") / f"test-{name}"
+    environment = {**os.environ, **build.environment, "CC": build.compiler}
+    if not (folder / "build.ninja").exists():
+        if not run_quietly(["meson", "setup", str(folder), *build.options], environment):
+            return 0, 1, 0
+    if not run_quietly(["ninja", "-C", str(folder)], environment):
+        return 0, 1, 0
+    log = folder / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    subprocess.run(["meson", "test", "-C", str(folder), "--no-rebuild"], env=environment, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False)
+    tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
+    skipped = sum(test["result"] == "SKIP" for test in tests)
+    for test in failed:
+        show_failure(name, test)
+    passed = len(tests) - len(failed) - skipped
+    print(f"{name}: {passed} passed, {len(failed)} failed, {skipped} skipped", flush=True)
+    return passed, len(failed) + (not tests), skipped
+
+
+def main(names):
+    unknown = [name for name in names if name not in BUILDS]
+    if unknown:
+        print(f"test: unknown build {unknown[0]}; known: {' '.join(BUILDS)}", file=sys.stderr)
+        return 2
+    results = [run_build(name, BUILDS[name]) for name in names or BUILDS]
+    passed, failed, skipped = (sum(counts) for counts in zip(*results))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
