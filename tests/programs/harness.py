@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the mglu program share. Needs MGLU_PROGRAM and MGLU_TEST_DATA."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+import unittest
+
+PROGRAM = os.environ["MGLU_PROGRAM"]
+MODEL = pathlib.Path(os.environ["MGLU_TEST_DATA"]) / "licence-lm"
+REFERENCE = json.loads((MODEL / "reference.json").read_text())
+
+# Builds with sanitizers are slow: they look at the first bytes of the text only.
+QUICK = bool(os.environ.get("MGLU_TEST_QUICK"))
+
+X86_LEVELS = ["baseline", "avx2", "avx512", "avx512-bf16"]
+OTHER_LEVELS = ["baseline", "neon"]
+LEVELS = X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else OTHER_LEVELS
+
+OWN_VARIABLES = ("MGLU_BACKEND", "MGLU_MAX_ISA", "MGLU_NUM_THREADS", "MGLU_LOG")
+
+
+def run(*arguments, env=None, **options):
+    """Runs the program; the caller's settings for the library do not reach it."""
+    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+    environment.update(env or {})
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("timeout", 600)
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)], env=environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options
+    )
+
+
+def devices(env=None):
+    result = run("devices", "--json", env=env)
+    if result.returncode != 0:
+        raise AssertionError("devices --json: " + result.stderr.decode())
+    return json.loads(result.stdout)
+
+
+def variants(backends):
+    """(name, backend, environment) of each way to compute; a level's is None where the machine lacks it."""
+    if "ref" in backends:
+        yield "ref", "ref", {}
+    for level in LEVELS if "cpu" in backends else []:
+        # One thread: on a busy machine more of them mostly wait for each other, and no result depends on it.
+        env = {"MGLU_MAX_ISA": level, "MGLU_NUM_THREADS": "1"}
+        words = [device["details"].split() for device in devices(env) if device["backend"] == "cpu"]
+        yield "cpu " + level, "cpu", env if any("isa=" + level in details for details in words) else None
+
+
+def snapshot(folder):
+    """Every file under a folder with its size."""
+    return sorted((str(path), path.stat().st_size if path.is_file() else 0) for path in folder.rglob("*"))
+
+
+class ProgramTest(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+
+    def succeed(self, *arguments, **options):
+        result = run(*arguments, **options)
+        self.assertEqual((result.returncode, result.stderr), (0, b""), arguments)
+        return result.stdout
+
+    def refuse(self, status, words, *arguments, **options):
+        """The program says why in one line, with these words, and leaves no file behind."""
+        before = snapshot(self.folder)
+        result = run(*arguments, **options)
+        lines = result.stderr.decode(errors="replace").splitlines()
+        said = "%s\nstatus %d, stderr:\n%s" % (arguments, result.returncode, "\n".join(lines))
+        self.assertEqual(result.returncode, status, said)
+        if status == 2:
+            self.assertIn("Try ", lines.pop(), said)
+        self.assertEqual(len(lines), 1, said)
+        self.assertTrue(lines[0].startswith("mglu"), said)
+        for word in words:
+            self.assertIn(word, lines[0], said)
+        self.assertEqual(snapshot(self.folder), before, said)
+
+    def on_each_variant(self, body, backends=("ref", "cpu")):
+        """Calls body(backend, env) for each of variants()."""
+        for name, backend, env in variants(backends):
+            with self.subTest(name):
+                if env is None:
+                    self.skipTest("this machine or build has no " + name)
+                body(backend, env)

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: MIT
+"""Whatever is wrong with files, arguments or settings: one clear line, the right status, nothing left behind."""
+
+import json
+import shutil
+import struct
+import unittest
+
+import safetensors
+from harness import MODEL, ProgramTest, devices
+from safetensors import raw, tensor
+
+BLOCK = "model.layers.0.mlp"
+X = "%s:%s.x" % (MODEL / "ffn_io.safetensors", BLOCK)
+NAN, INFINITE = float("nan"), float("inf")
+DELETE = object()
+
+
+def layer(weight=None, mask=None):
+    """A small checkpoint of one layer, h 32, d 4, 2 masks, with parts replaced."""
+    return {
+        "p.weight": weight or tensor("F32", [4, 32], [0.5] * 128),
+        "p.mask": mask or tensor("F32", [2, 4, 32], [1.0, -1.0] * 128),
+    }
+
+
+def entry(start, end, dtype="F32", shape=(1,)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+# name: (bytes of a file that is no safetensors file, words of the error)
+BROKEN_FILES = {
+    "empty": (b"", []),
+    "cut in the length": (b"\x10\0\0", []),
+    "length beyond the end": (struct.pack("<Q", 1 << 40) + b"{}", []),
+    "length of 2^64-1": (b"\xff" * 8 + b"{}", []),
+    "no JSON": (raw("hello"), []),
+    "JSON array": (raw("[]"), []),
+    "deep JSON": (raw("[" * 100000), []),
+    "NUL in a name": (raw('{"a\\u0000b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"1234"), []),
+    "duplicate name": (raw('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},' * 1
+                           + '"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', b"12"), []),
+    "unknown dtype": (raw({"a": entry(0, 4, "F33")}, b"1234"), ["a"]),
+    "negative size": (raw({"a": entry(0, 4, shape=[-1])}, b"1234"), ["a"]),
+    "overflowing shape": (raw({"a": entry(0, 4, shape=[1 << 40, 1 << 40])}, b"1234"), ["a"]),
+    "offsets swapped": (raw({"a": entry(4, 0)}, b"1234"), ["a"]),
+    "offsets past the end": (raw({"a": entry(0, 8, shape=[2])}, b"1234"), ["a"]),
+    "shape and bytes differ": (raw({"a": entry(0, 4, shape=[3])}, b"1234"), ["a"]),
+    "hole": (raw({"a": entry(0, 4), "b": entry(8, 12)}, b"123456789012"), []),
+    "overlap": (raw({"a": entry(0, 4), "b": entry(2, 6)}, b"123456"), []),
+    "tail": (raw({"a": entry(0, 4)}, b"12345"), []),
+    "terminal codes in a name": (raw({"\x1b[2J\n": entry(0, 4, "F33")}, b"1234"), []),
+    "truncated data": (safetensors.encode(layer())[:-1], []),
+    "truncated header": (safetensors.encode(layer())[:40], []),
+}
+
+# name: (tensors, metadata, words of the error)
+BROKEN_LAYERS = {
+    "no masks": (layer(mask=tensor("F32", [0, 4, 32], [])), None, ["p"]),
+    "17 masks": (layer(mask=tensor("U8", [17, 4, 32], [1] * 17 * 128)), None, ["p", "17"]),
+    "mask of another shape": (layer(mask=tensor("F32", [2, 32, 4], [1.0] * 256)), None, ["p.mask"]),
+    "mask of rank 1": (layer(mask=tensor("F32", [256], [1.0] * 256)), None, ["p.mask"]),
+    "mask of a wrong dtype": (layer(mask=tensor("I32", [2, 4, 32], [1] * 256)), None, ["p.mask", "I32"]),
+    "NaN in a mask": (layer(mask=tensor("F32", [2, 4, 32], [1.0] * 255 + [NAN])), None, ["p"]),
+    "2 in a mask of bytes": (layer(mask=tensor("U8", [2, 4, 32], [1] * 255 + [2])), None, ["p"]),
+    "weight of a wrong dtype": (layer(tensor("I32", [4, 32], [1] * 128)), None, ["p.weight", "I32"]),
+    "weight of rank 1": (layer(tensor("F32", [128], [1.0] * 128)), None, ["p.weight"]),
+    "NaN in a weight": (layer(tensor("F32", [4, 32], [1.0] * 127 + [NAN])), None, ["p.weight"]),
+    "infinite weight": (layer(tensor("F16", [4, 32], [1.0] * 127 + [INFINITE])), None, ["p.weight"]),
+    "unknown activation": (layer(), {"mglu.activation": "tanhh"}, ["tanhh"]),
+}
+
+# key: [(value, words of the error)]; each has the key itself in it
+BROKEN_CONFIG = {
+    "hidden_size": [(DELETE, ["missing"]), ("128", ["whole number"]), (0, ["0"]), (-1, ["-1"]), (1.5, ["whole"]),
+                    (1 << 60, [str(1 << 60)]), ([128], ["whole number"]), (True, ["whole number"])],
+    "intermediate_size": [(DELETE, ["missing"]), (None, ["missing"]), (0, ["0"])],
+    "num_hidden_layers": [(DELETE, ["missing"]), (0, ["0"]), (1 << 40, [str(1 << 40)])],
+    "num_attention_heads": [(DELETE, ["missing"]), (0, ["0"]), (3, ["divide", "128"]), (256, ["divide"])],
+    "num_key_value_heads": [(3, ["divide"]), (0, ["0"]), ("4", ["whole number"])],
+    "head_dim": [(31, ["odd"]), (0, ["0"]), (1 << 23, ["too large"])],
+    "vocab_size": [(DELETE, ["missing"]), (1000, ["256", "1000"])],
+    "max_position_embeddings": [(DELETE, ["missing"]), (0, ["0"]), (1 << 30, [])],
+    "rms_norm_eps": [(DELETE, ["missing"]), ("1e-5", ["number"]), (-1e-5, ["-1e-05"])],
+    "rope_theta": [(DELETE, ["missing"]), (0, ["0"]), ({}, ["number"])],
+    "hidden_act": [(DELETE, ["missing"]), ("tanhh", ["tanhh", "gelu_pytorch_tanh"]), (3, ["text"])],
+    "num_masks": [(17, ["17"]), (-1, ["-1"]), ("4", ["whole number"]), (3, ["3", "4"]), (0, ["0", "4"])],
+    "tie_word_embeddings": [("yes", ["true"]), (1, ["true"])],
+    "attention_bias": [("no", ["true"])],
+    "tokenizer": [(DELETE, ["missing"]), ("llama", ["llama", "bytes"]), (7, ["text"])],
+    "rope_scaling": [({"factor": 2}, ["not supported"])],
+}
+
+NEEDED_TENSORS = [
+    "model.embed_tokens.weight",
+    "model.norm.weight",
+    "model.layers.3.input_layernorm.weight",
+    "model.layers.2.post_attention_layernorm.weight",
+    "model.layers.1.self_attn.q_proj.weight",
+    "model.layers.1.self_attn.k_proj.weight",
+    "model.layers.1.self_attn.v_proj.weight",
+    "model.layers.1.self_attn.o_proj.weight",
+    "model.layers.0.mlp.up_proj.weight",
+    "model.layers.0.mlp.down_proj.weight",
+]
+
+
+class BadFileTest(ProgramTest):
+    def test_files_that_are_no_safetensors(self):
+        file = self.folder / "bad.safetensors"
+        for name, (content, words) in BROKEN_FILES.items():
+            file.write_bytes(content)
+            with self.subTest(name):
+                words = ["bad.safetensors", *words]
+                self.refuse(1, words, "inspect", file)
+                self.refuse(1, words, "pack", file, self.folder / "out.safetensors")
+                self.refuse(1, words, "run", file, "--layer", "p", "--x", X)
+                self.refuse(1, words, "run", MODEL / "model.safetensors", "--layer", BLOCK, "--x", "%s:a" % file,
+                            "--activation", "silu")
+
+    def test_every_truncation_of_a_header(self):
+        content = safetensors.encode(layer(), {"mglu.activation": "silu"})
+        header = 8 + struct.unpack("<Q", content[:8])[0]
+        file = self.folder / "cut.safetensors"
+        for size in [*range(0, header + 1, 7), header, len(content) - 1]:
+            file.write_bytes(content[:size])
+            with self.subTest(size):
+                self.refuse(1, ["cut.safetensors"], "inspect", file)
+
+    def test_layers_that_break_the_format(self):
+        file = self.folder / "bad.safetensors"
+        for name, (tensors, metadata, words) in BROKEN_LAYERS.items():
+            safetensors.write(file, tensors, metadata)
+            with self.subTest(name):
+                self.refuse(1, ["bad.safetensors", *words], "pack", file, self.folder / "out.safetensors")
+
+    def test_packed_layers_that_break_the_format(self):
+        file = self.folder / "bad.safetensors"
+        packed = {"p.weight": tensor("F32", [1, 20], [1.0] * 20), "p.mask_bits": tensor("I32", [1, 1, 1], [5])}
+        safetensors.write(file, packed, {"mglu.version": "1"})
+        self.succeed("inspect", file)
+        safetensors.write(file, packed, {"mglu.version": "2"})
+        self.refuse(1, ["bad.safetensors", "version", "2"], "inspect", file)
+        packed["p.mask_bits"] = tensor("I32", [1, 1, 1], [1 << 20])
+        safetensors.write(file, packed, {"mglu.version": "1"})
+        self.refuse(1, ["bad.safetensors", "p.mask_bits"], "inspect", file)
+
+    def test_weight_too_large_for_the_dtype(self):
+        file = self.folder / "big.safetensors"
+        safetensors.write(file, layer(tensor("F32", [4, 32], [1.0] * 127 + [1e6])))
+        self.refuse(1, ["p.weight"], "pack", file, self.folder / "out.safetensors", "--dtype", "f16")
+
+    def test_paths(self):
+        absent, model = self.folder / "absent", MODEL / "model.safetensors"
+        file = self.folder / "file"
+        file.write_bytes(b"x")
+        cases = [
+            (["inspect", absent], ["absent", "No such file"]),
+            (["inspect", self.folder], [str(self.folder)]),
+            (["pack", absent, self.folder / "out"], ["absent", "No such file"]),
+            (["pack", model, file / "out"], ["out"]),
+            (["pack", model, absent / "out"], ["out"]),
+            (["pack", model, self.folder], ["directory"]),
+            (["pack", MODEL, file], ["file", "not a directory"]),
+            (["pack", MODEL, absent / "out"], ["out", "No such file"]),
+            (["pack", MODEL, MODEL], ["replace the input"]),
+            (["pack", model, model], ["replace the input"]),
+            (["pack", self.folder, self.folder / "out"], ["model.safetensors", "No such file"]),
+            (["run", absent, "--layer", BLOCK, "--x", X], ["absent"]),
+            (["run", model, "--layer", BLOCK, "--x", "%s:x" % absent], ["absent"]),
+            (["run", model, "--layer", BLOCK, "--x", X, "--out", "%s/out:y" % absent], ["out"]),
+            (["run", model, "--layer", BLOCK, "--x", X, "--out", "%s:y" % model], ["replace an input"]),
+            (["perplexity", absent, "--text", MODEL / "eval.txt"], ["absent/config.json"]),
+            (["perplexity", file, "--text", MODEL / "eval.txt"], ["file/config.json", "Not a directory"]),
+            (["perplexity", MODEL, "--text", absent], ["absent", "No such file"]),
+            (["perplexity", MODEL, "--text", self.folder], ["Is a directory"]),
+            (["perplexity", MODEL, "--text", file], ["1 bytes"]),
+            (["generate", self.folder, "--prompt", "a", "-n", "1"], ["config.json", "No such file"]),
+        ]
+        for command, words in cases:
+            with self.subTest(command[0] + ": " + " ".join(words)):
+                self.refuse(1, words, *command)
+
+    def test_failed_folder_is_taken_back(self):
+        model = self.folder / "model"
+        model.mkdir()
+        safetensors.write(model / "model.safetensors", BROKEN_LAYERS["NaN in a weight"][0])
+        shutil.copy(MODEL / "config.json", model)
+        self.refuse(1, ["p.weight"], "pack", model, self.folder / "out")
+        (self.folder / "old").mkdir()
+        self.refuse(1, ["p.weight"], "pack", model, self.folder / "old")
+        (model / "config.json").write_text('{"hidden_act": "tanhh"}')
+        safetensors.write(model / "model.safetensors", layer())
+        self.refuse(1, ["hidden_act", "tanhh"], "pack", model, self.folder / "out")
+
+
+class BadRunTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model.safetensors"
+        shutil.copy(MODEL / "model.safetensors", self.model)
+
+    def test_tensors(self):
+        odd = self.folder / "odd.safetensors"
+        rows = {
+            "narrow": tensor("F32", [2, 64], [0.0] * 128),
+            "scalar": tensor("F32", [], [0.0]),
+            "whole": tensor("I32", [1, 128], [0] * 128),
+            "row": tensor("F32", [128], [0.0] * 128),
+            "none": tensor("F32", [0, 128], []),
+        }
+        safetensors.write(odd, rows)
+        results = MODEL / "ffn_io.safetensors"
+        cases = [
+            (["--layer", BLOCK, "--x", "%s:absent" % odd], ["odd.safetensors", "absent", "missing"]),
+            (["--layer", BLOCK, "--x", "%s:narrow" % odd], ["narrow", "[2, 64]", "128"]),
+            (["--layer", BLOCK, "--x", "%s:scalar" % odd], ["scalar", "[]"]),
+            (["--layer", BLOCK, "--x", "%s:whole" % odd], ["whole", "I32", "F32"]),
+            (["--layer", "model.layers.9.mlp", "--x", X], ["model.layers.9.mlp"]),
+            (["--layer", "", "--x", X], ["model.safetensors"]),
+            (["--layer", BLOCK, "--x", X, "--check", "%s:absent" % odd], ["absent"]),
+            (["--layer", BLOCK, "--x", X, "--check", "%s:row" % odd], ["row", "[128]", "[64, 128]"]),
+            (["--layer", BLOCK, "--x", "%s:row" % odd, "--check", "%s:whole" % odd], ["whole", "I32"]),
+            (["--layer", BLOCK, "--x", "%s:none" % odd, "--check", "%s:none" % odd], ["nothing to compare"]),
+            (["--layer", BLOCK, "--x", X, "--check", "%s:%s.mglu_out" % (results, BLOCK)],
+             ["[64, 512]", "[64, 128]", "--layer %s.up_proj" % BLOCK]),
+        ]
+        for arguments, words in cases:
+            with self.subTest(" ".join(words)):
+                self.refuse(1, words, "run", self.model, *arguments, "--activation", "silu")
+
+    def test_absurd_sizes_beside_a_zero(self):
+        empty = self.folder / "empty.safetensors"
+        tensors = {
+            "p.weight": tensor("F32", [4, 0], []),
+            "p.mask": tensor("F32", [2, 4, 0], []),
+            "x": tensor("F32", [1 << 40, 1 << 40, 0], []),
+            "y": tensor("F32", [1 << 40, 0], []),
+        }
+        safetensors.write(empty, tensors)
+        for name in ("x", "y"):
+            x = "%s:%s" % (empty, name)
+            self.refuse(1, ["empty.safetensors"], "run", empty, "--layer", "p", "--x", x, "--activation", "silu")
+
+    def test_no_activation(self):
+        self.refuse(1, ["activation"], "run", self.model, "--layer", BLOCK, "--x", X)
+        (self.folder / "config.json").write_text("{}")
+        self.refuse(1, ["activation"], "run", self.model, "--layer", BLOCK, "--x", X)
+        (self.folder / "config.json").write_text('{"hidden_act": 5}')
+        self.refuse(1, ["config.json", "hidden_act"], "run", self.model, "--layer", BLOCK, "--x", X)
+
+
+class BadModelTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.config = json.loads((MODEL / "config.json").read_text())
+        self.tensors, _ = safetensors.read(MODEL / "model.safetensors")
+        shutil.copy(MODEL / "config.json", self.folder)
+        shutil.copy(MODEL / "model.safetensors", self.folder)
+
+    def refuse_model(self, words):
+        self.refuse(1, words, "perplexity", self.folder, "--text", MODEL / "eval.txt", "--window", "1")
+
+    def test_config_keys(self):
+        for key, cases in BROKEN_CONFIG.items():
+            for value, words in cases:
+                changed = {name: item for name, item in self.config.items() if name != key}
+                if value is not DELETE:
+                    changed[key] = value
+                (self.folder / "config.json").write_text(json.dumps(changed))
+                with self.subTest("%s: %s" % (key, "missing" if value is DELETE else value)):
+                    self.refuse_model([key, *words])
+
+    def test_config_texts(self):
+        for text in ("", "{", "[]", "3", '{"hidden_size":1,"hidden_size":1}', "\0", '{"a":"\x1b[2J\n"}', "[" * 5000,
+                     " " * (1 << 21), '{"rope_theta": 1e999}'):
+            (self.folder / "config.json").write_text(text)
+            with self.subTest(text[:20]):
+                self.refuse_model(["config.json"])
+
+    def test_config_against_the_file(self):
+        cases = {
+            "hidden_size": (64, ["model.embed_tokens.weight", "[256, 128]", "[256, 64]"]),
+            "intermediate_size": (256, [BLOCK, "512", "256"]),
+            "num_hidden_layers": (5, ["model.layers.4.", "missing"]),
+            "num_key_value_heads": (2, ["k_proj.weight", "[128, 128]", "[64, 128]"]),
+            "head_dim": (16, ["q_proj.weight", "[128, 128]", "[64, 128]"]),
+            "tie_word_embeddings": (False, ["lm_head.weight", "missing"]),
+            "attention_bias": (True, ["q_proj.bias", "missing"]),
+        }
+        for key, (value, words) in cases.items():
+            (self.folder / "config.json").write_text(json.dumps({**self.config, key: value}))
+            with self.subTest(key):
+                self.refuse_model(["model.safetensors", *words])
+
+    def test_missing_tensors(self):
+        for name in NEEDED_TENSORS:
+            rest = {other: item for other, item in self.tensors.items() if other != name}
+            safetensors.write(self.folder / "model.safetensors", rest)
+            with self.subTest(name):
+                self.refuse_model(["model.safetensors", name])
+
+    def test_missing_masks(self):
+        del self.tensors[BLOCK + ".up_proj.mask"]
+        safetensors.write(self.folder / "model.safetensors", self.tensors)
+        self.refuse_model(["model.safetensors", BLOCK, "up_proj.mask"])
+
+    def test_replaced_tensors(self):
+        cases = [
+            ("model.norm.weight", tensor("F32", [1, 128], [1.0] * 128), ["[1, 128]", "[128]"]),
+            ("model.norm.weight", tensor("I32", [128], [1] * 128), ["I32"]),
+            ("model.norm.weight", tensor("F32", [128], [1.0] * 127 + [NAN]), ["127", "finite"]),
+            ("model.layers.0.self_attn.q_proj.bias", tensor("F32", [64], [0.0] * 64), ["[64]", "[128]"]),
+            (BLOCK + ".down_proj.weight", tensor("F16", [128, 512], [INFINITE] + [0.0] * 65535), []),
+            (BLOCK + ".down_proj.weight", tensor("F16", [64, 512], [0.0] * 32768), []),
+        ]
+        for name, item, words in cases:
+            safetensors.write(self.folder / "model.safetensors", {**self.tensors, name: item})
+            with self.subTest(name):
+                self.refuse_model([name.removesuffix(".down_proj.weight"), *words])
+
+    def test_activations_that_disagree(self):
+        self.succeed("pack", MODEL / "model.safetensors", self.folder / "model.safetensors", "--activation", "relu")
+        self.refuse_model(["model.safetensors", "relu", "hidden_act", "silu"])
+
+    def test_missing_weights_file(self):
+        (self.folder / "model.safetensors").unlink()
+        self.refuse_model(["model.safetensors", "No such file"])
+
+    def test_lengths(self):
+        text = MODEL / "eval.txt"
+        self.refuse(1, ["257", "256"], "perplexity", MODEL, "--text", text, "--window", "257")
+        self.refuse(1, ["257", "256"], "generate", MODEL, "--prompt", "You", "-n", "254")
+        self.refuse(1, ["300", "256"], "generate", MODEL, "--prompt", "a" * 300, "-n", "0")
+        self.refuse(1, ["empty"], "generate", MODEL, "--prompt", "", "-n", "5")
+        self.succeed("generate", MODEL, "--prompt", "You", "-n", "253")
+
+
+class UsageTest(ProgramTest):
+    def test_bad_usage(self):
+        model = MODEL / "model.safetensors"
+        cases = [
+            (["nonsense"], ["nonsense", "perplexity"]),
+            (["--nonsense"], ["--nonsense"]),
+            (["devices", "more"], ["more"]),
+            (["devices", "--nonsense"], ["--nonsense"]),
+            (["inspect"], ["FILE", "missing"]),
+            (["inspect", "a", "b"], ["b"]),
+            (["pack"], ["IN", "missing"]),
+            (["pack", model], ["OUT", "missing"]),
+            (["pack", "a", "b", "c"], ["c"]),
+            (["pack", model, "out", "--dtype"], ["dtype"]),
+            (["pack", model, "out", "--dtype", "f8"], ["f8", "f16", "bf16", "f32"]),
+            (["pack", model, "out", "--activation", "swish2"], ["swish2", "gelu_tanh"]),
+            (["run", model, "--layer", BLOCK], ["--x", "missing"]),
+            (["run", model, "--x", X], ["--layer", "missing"]),
+            (["run", "--layer", BLOCK, "--x", X], ["FILE", "missing"]),
+            (["run", model, "--layer", BLOCK, "--x", "no-colon"], ["no-colon", "FILE:TENSOR"]),
+            (["run", model, "--layer", BLOCK, "--x", "file:"], ["FILE:TENSOR"]),
+            (["run", model, "--layer", BLOCK, "--x", ":x"], ["FILE:TENSOR"]),
+            (["run", model, "--layer", BLOCK, "--x", X, "--activation", "x"], ["'x'", "silu"]),
+            (["perplexity", MODEL], ["--text", "missing"]),
+            (["perplexity", "--text", "x"], ["DIR", "missing"]),
+            (["perplexity", MODEL, "--text", "x", "--window", "0"], ["--window", "0"]),
+            (["perplexity", MODEL, "--text", "x", "--window", "ten"], ["ten"]),
+            (["perplexity", MODEL, "--text", "x", "--window", "9" * 30], ["--window"]),
+            (["generate", MODEL, "-n", "5"], ["--prompt", "missing"]),
+            (["generate", MODEL, "--prompt", "a"], ["-n", "missing"]),
+            (["generate", MODEL, "--prompt", "a", "-n", "-1"], ["-n", "-1"]),
+            (["generate", MODEL, "--prompt", "a", "-n", "5x"], ["5x"]),
+        ]
+        for command, words in cases:
+            with self.subTest(" ".join(map(str, command[:1] + words))):
+                self.refuse(2, words, *command)
+
+    def test_not_built_yet(self):
+        for dtype in ("q8_0", "q4_0"):
+            self.refuse(1, [dtype, "not built yet"], "pack", MODEL, self.folder / "out", "--dtype", dtype)
+
+    def test_settings(self):
+        commands = [
+            ["run", MODEL / "model.safetensors", "--layer", BLOCK, "--x", X],
+            ["perplexity", MODEL, "--text", MODEL / "eval.txt"],
+            ["generate", MODEL, "--prompt", "a", "-n", "1"],
+        ]
+        cases = [
+            ({"MGLU_BACKEND": "nonsense"}, ["MGLU_BACKEND", "nonsense", "cpu", "ref"]),
+            ({"MGLU_MAX_ISA": "nonsense"}, ["nonsense", "baseline"]),
+            ({"MGLU_NUM_THREADS": "-3"}, ["MGLU_NUM_THREADS", "-3"]),
+            ({"MGLU_NUM_THREADS": "0"}, ["MGLU_NUM_THREADS", "0"]),
+            ({"MGLU_NUM_THREADS": "abc"}, ["MGLU_NUM_THREADS", "abc"]),
+            ({"MGLU_LOG": "nonsense"}, ["MGLU_LOG", "nonsense", "debug"]),
+        ]
+        for device in devices():
+            if not device["available"]:
+                cases.append(({"MGLU_BACKEND": device["backend"]}, [device["backend"], device["reason"]]))
+        for env, words in cases:
+            for command in commands:
+                with self.subTest(command[0], **env):
+                    self.refuse(1, words, *command, env=env)
+
+    def test_backend_of_the_command_line(self):
+        command = ["generate", MODEL, "--prompt", "a", "-n", "1", "--backend"]
+        self.refuse(1, ["nonsense", "cpu"], *command, "nonsense")
+        for device in devices():
+            if not device["available"]:
+                self.refuse(1, [device["backend"], device["reason"]], *command, device["backend"])
+        self.succeed(*command, "ref", env={"MGLU_BACKEND": "cuda"})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

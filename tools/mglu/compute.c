@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "compute.h"
+
+#include "report.h"
+#include "threads.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool compute_context(mglu_context **context)
+{
+    const char *wanted = getenv("MGLU_NUM_THREADS");
+    const mglu_context_desc desc = {
+        .struct_size = sizeof desc,
+        .num_threads = wanted && *wanted ? 0 : threads_usable(),
+    };
+    return mglu_context_create(&desc, context) == MGLU_OK || report_library(NULL);
+}
+
+static bool pick(struct compute *compute, const char *backend)
+{
+    if (!compute_context(&compute->context))
+        return false;
+    if (mglu_device_pick(compute->context, backend, &compute->device) != MGLU_OK)
+        return report_library(NULL);
+    compute->info.struct_size = sizeof compute->info;
+    if (mglu_device_get_info(compute->device, &compute->info) != MGLU_OK)
+        return report_library("device");
+    if (!compute->info.host_memory)
+        return report_failure("%s: %s: devices with memory of their own are not supported by this program yet",
+                              compute->info.backend, compute->info.name);
+    return mglu_queue_create(compute->device, NULL, &compute->queue) == MGLU_OK || report_library(compute->info.name);
+}
+
+bool compute_open(struct compute *compute, const char *backend)
+{
+    *compute = (struct compute){0};
+    if (pick(compute, backend))
+        return true;
+    compute_close(compute);
+    return false;
+}
+
+void compute_close(struct compute *compute)
+{
+    mglu_queue_destroy(&compute->queue);
+    mglu_context_destroy(&compute->context);
+}
+
+void compute_describe(const struct compute *compute, char *text, size_t size)
+{
+    const mglu_device_info *info = &compute->info;
+    const char *details = info->details && *info->details ? info->details : NULL;
+    snprintf(text, size, "%s: %s%s%s%s", info->backend, info->name, details ? " (" : "", details ? details : "",
+             details ? ")" : "");
+    report_clean(text);
+}
+
+bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *desc,
+                const char *name)
+{
+    *ffn = (struct ffn){0};
+    if (mglu_weights_create(device, weights, &ffn->weights) == MGLU_OK &&
+        mglu_layer_create(ffn->weights, desc, &ffn->layer) == MGLU_OK &&
+        mglu_workspace_create(ffn->layer, &ffn->workspace) == MGLU_OK)
+        return true;
+    report_library(name);
+    ffn_destroy(ffn);
+    return false;
+}
+
+void ffn_destroy(struct ffn *ffn)
+{
+    mglu_workspace_destroy(&ffn->workspace);
+    mglu_layer_destroy(&ffn->layer);
+    mglu_weights_destroy(&ffn->weights);
+}
+
+bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual)
+{
+    mglu_forward_args args = {
+        .struct_size = sizeof args,
+        .batch = batch,
+        .x = {.data = x},
+        .y = {.data = y},
+        .residual = {.data = residual},
+    };
+    mglu_workspace_attach(ffn->workspace, &args);
+    return (mglu_forward(ffn->layer, queue, &args) == MGLU_OK && mglu_queue_wait(queue) == MGLU_OK) ||
+           report_library("forward");
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_COMPUTE_H
+#define MGLU_TOOLS_COMPUTE_H
+
+/**
+ * @file
+ * The device that a command computes on, and a feed-forward layer on it. Functions that fail have reported why.
+ */
+
+#include <mglu/mglu.h>
+
+#include <stdbool.h>
+
+struct compute {
+    mglu_context *context;
+    mglu_device *device;
+    mglu_queue *queue;
+    mglu_device_info info;
+};
+
+/** One layer, ready to run. */
+struct ffn {
+    mglu_weights *weights;
+    mglu_layer *layer;
+    mglu_workspace *workspace;
+};
+
+/** A context with as many threads as this process may use, or as MGLU_NUM_THREADS says. */
+bool compute_context(mglu_context **context);
+
+/** Picks the device of a backend; NULL leaves the choice to MGLU_BACKEND, else to the library. */
+bool compute_open(struct compute *compute, const char *backend);
+void compute_close(struct compute *compute);
+
+/** Writes "cpu: its name (isa=avx2 threads=2)", one line whatever a driver says. */
+void compute_describe(const struct compute *compute, char *text, size_t size);
+
+/** Makes a layer. `name` is what errors call it. */
+bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *desc,
+                const char *name);
+void ffn_destroy(struct ffn *ffn);
+
+/** y = layer(x) + residual, without gaps between rows, and waits for it. `residual` may be NULL or y. */
+bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "decoder.h"
+
+#include "files.h"
+#include "report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { NAME_SIZE = 128 };
+
+/** Reads a tensor [rows][columns], or [columns] with rows 0, that must be there. */
+static bool load(const mglu_file *file, const char *name, int64_t rows, int64_t columns, float **values)
+{
+    const char *path = mglu_file_path(file);
+    const mglu_file_tensor *tensor = mglu_file_find(file, name);
+    if (!tensor)
+        return report_failure("%s: tensor '%s': missing", path, name);
+    if (!tensor_is_float(tensor))
+        return report_failure("%s: tensor '%s': %s, not a floating-point dtype", path, name,
+                              mglu_file_dtype_name(tensor->dtype));
+    const mglu_file_tensor want = {.rank = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}};
+    if (tensor->rank != want.rank || tensor->shape[0] != want.shape[0] || (rows && tensor->shape[1] != columns)) {
+        char has[256], wanted[256];
+        tensor_shape_text(tensor, has, sizeof has);
+        tensor_shape_text(&want, wanted, sizeof wanted);
+        return report_failure("%s: tensor '%s': shape %s, not %s as config.json says", path, name, has, wanted);
+    }
+    *values = tensor_to_f32(tensor);
+    for (int64_t i = 0; *values && i < tensor_elements(tensor); i++)
+        if (!isfinite((*values)[i]))
+            return report_failure("%s: tensor '%s': element %lld is not finite", path, name, (long long)i);
+    return *values != NULL;
+}
+
+static bool load_linear(const mglu_file *file, const struct config *config, int64_t number, const char *which,
+                        int64_t inputs, int64_t outputs, struct linear *linear)
+{
+    char weight[NAME_SIZE], bias[NAME_SIZE];
+    snprintf(weight, sizeof weight, "model.layers.%lld.self_attn.%s.weight", (long long)number, which);
+    snprintf(bias, sizeof bias, "model.layers.%lld.self_attn.%s.bias", (long long)number, which);
+    return load(file, weight, outputs, inputs, &linear->weight) &&
+           ((!config->attention_bias && !mglu_file_find(file, bias)) || load(file, bias, 0, outputs, &linear->bias));
+}
+
+static bool load_attention(const mglu_file *file, const struct config *config, int64_t number,
+                           struct decoder_layer *layer)
+{
+    const int64_t h = config->hidden_size;
+    const int64_t wide = config->heads * config->head_dim, narrow = config->kv_heads * config->head_dim;
+    char input_norm[NAME_SIZE], post_norm[NAME_SIZE];
+    snprintf(input_norm, sizeof input_norm, "model.layers.%lld.input_layernorm.weight", (long long)number);
+    snprintf(post_norm, sizeof post_norm, "model.layers.%lld.post_attention_layernorm.weight", (long long)number);
+    return load(file, input_norm, 0, h, &layer->input_norm) &&
+           load_linear(file, config, number, "q_proj", h, wide, &layer->q) &&
+           load_linear(file, config, number, "k_proj", h, narrow, &layer->k) &&
+           load_linear(file, config, number, "v_proj", h, narrow, &layer->v) &&
+           load_linear(file, config, number, "o_proj", wide, h, &layer->o) &&
+           load(file, post_norm, 0, h, &layer->post_norm);
+}
+
+/** Whether the tensors of a feed-forward layer are there; what they hold, mglu_file_layer() checks. */
+static bool check_ffn_tensors(const mglu_file *file, const char *name)
+{
+    static const char *const needed[] = {"up_proj.weight", "down_proj.weight"};
+    static const char *const gates[] = {"up_proj.mask_bits", "up_proj.mask", "gate_proj.weight"};
+    const char *path = mglu_file_path(file);
+    char tensor[2 * NAME_SIZE];
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        snprintf(tensor, sizeof tensor, "%s.%s", name, needed[i]);
+        if (!mglu_file_find(file, tensor))
+            return report_failure("%s: tensor '%s': missing", path, tensor);
+    }
+    for (size_t i = 0; i < sizeof gates / sizeof gates[0]; i++) {
+        snprintf(tensor, sizeof tensor, "%s.%s", name, gates[i]);
+        if (mglu_file_find(file, tensor))
+            return true;
+    }
+    return report_failure("%s: %s: has neither up_proj.mask_bits, up_proj.mask nor gate_proj.weight", path, name);
+}
+
+/** Whether a feed-forward layer is what config.json says. */
+static bool check_ffn(const char *path, const char *name, const struct config *config, const mglu_weights_desc *weights)
+{
+    if (weights->hidden_size != config->hidden_size || weights->intermediate_size != config->intermediate_size ||
+        weights->output_size != config->hidden_size)
+        return report_failure("%s: %s: sizes %lld -> %lld -> %lld, not %lld -> %lld -> %lld as config.json says", path,
+                              name, (long long)weights->hidden_size, (long long)weights->intermediate_size,
+                              (long long)weights->output_size, (long long)config->hidden_size,
+                              (long long)config->intermediate_size, (long long)config->hidden_size);
+    if (config->num_masks >= 0 && config->num_masks != weights->n_masks)
+        return report_failure("%s: %s: %d masks, but num_masks in config.json is %lld", path, name, weights->n_masks,
+                              (long long)config->num_masks);
+    return true;
+}
+
+static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t number)
+{
+    const struct config *config = &decoder->config;
+    char name[NAME_SIZE];
+    mglu_weights_desc weights;
+    mglu_layer_desc desc;
+    int has_activation;
+    snprintf(name, sizeof name, "model.layers.%lld.mlp", (long long)number);
+    if (!check_ffn_tensors(file, name))
+        return false;
+    if (mglu_file_layer(file, name, &weights, &desc, &has_activation) != MGLU_OK)
+        return report_library(NULL);
+    if (!check_ffn(mglu_file_path(file), name, config, &weights))
+        return false;
+    if (has_activation && desc.activation != config->activation)
+        return report_failure("%s: %s: activation %s, but hidden_act in config.json means %s", mglu_file_path(file),
+                              name, mglu_activation_name(desc.activation), mglu_activation_name(config->activation));
+    desc.activation = config->activation;
+    desc.max_batch = decoder->capacity;
+    return ffn_create(&decoder->layers[number].ffn, decoder->compute->device, &weights, &desc, name);
+}
+
+static bool load_all(const mglu_file *file, struct decoder *decoder)
+{
+    const struct config *config = &decoder->config;
+    const int64_t h = config->hidden_size;
+    if (!load(file, "model.embed_tokens.weight", config->vocab_size, h, &decoder->embedding) ||
+        !load(file, "model.norm.weight", 0, h, &decoder->norm) ||
+        (!config->tied && !load(file, "lm_head.weight", config->vocab_size, h, &decoder->head)))
+        return false;
+    for (int64_t i = 0; i < config->layers; i++)
+        if (!load_attention(file, config, i, &decoder->layers[i]) || !load_ffn(file, decoder, i))
+            return false;
+    return true;
+}
+
+/** Cosine and sine of position * theta^(-2 i / head_dim). */
+static void fill_rotation(struct decoder *decoder)
+{
+    const int64_t half = decoder->config.head_dim / 2;
+    for (int64_t i = 0; i < half; i++) {
+        const double frequency = pow(decoder->config.rope_theta, -(double)i / (double)half);
+        for (int64_t position = 0; position < decoder->capacity; position++) {
+            decoder->cosines[position * half + i] = (float)cos((double)position * frequency);
+            decoder->sines[position * half + i] = (float)sin((double)position * frequency);
+        }
+    }
+}
+
+static bool allocate_rows(float **rows, int64_t count, int64_t width)
+{
+    *rows = report_allocate((size_t)count, (size_t)width * sizeof **rows);
+    return *rows != NULL;
+}
+
+static bool allocate(struct decoder *decoder)
+{
+    const struct config *config = &decoder->config;
+    struct decoder_scratch *scratch = &decoder->scratch;
+    const int64_t count = decoder->capacity, wide = config->heads * config->head_dim;
+    bool done = allocate_rows(&scratch->hidden, count, config->hidden_size) &&
+                allocate_rows(&scratch->normed, count, config->hidden_size) &&
+                allocate_rows(&scratch->queries, count, wide) && allocate_rows(&scratch->attention, count, wide) &&
+                allocate_rows(&scratch->scores, count, 1) &&
+                allocate_rows(&decoder->cosines, count, config->head_dim / 2) &&
+                allocate_rows(&decoder->sines, count, config->head_dim / 2);
+    for (int64_t i = 0; done && i < config->layers; i++)
+        done = allocate_rows(&decoder->layers[i].keys, count, config->kv_heads * config->head_dim) &&
+               allocate_rows(&decoder->layers[i].values, count, config->kv_heads * config->head_dim);
+    if (done)
+        fill_rotation(decoder);
+    return done;
+}
+
+static bool open_file(struct decoder *decoder, const char *dir)
+{
+    mglu_file *file = NULL;
+    char *path = path_in(dir, "model.safetensors");
+    if (!path)
+        return false;
+    /* The file comes first: once its shapes are known to be the config's, these can't ask for absurd memory. */
+    const bool opened = mglu_file_open(path, 0, &file) == MGLU_OK || report_library(NULL);
+    const bool done = opened && load_all(file, decoder) && allocate(decoder);
+    mglu_file_close(&file);
+    free(path);
+    return done;
+}
+
+bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
+                  int64_t capacity)
+{
+    *decoder = (struct decoder){.config = *config, .compute = compute, .capacity = capacity};
+    decoder->layers = report_allocate((size_t)config->layers, sizeof *decoder->layers);
+    if (decoder->layers && open_file(decoder, dir))
+        return true;
+    decoder_close(decoder);
+    return false;
+}
+
+static void free_layer(struct decoder_layer *layer)
+{
+    float *parts[] = {layer->input_norm, layer->post_norm, layer->keys,     layer->values,
+                      layer->q.weight,   layer->q.bias,    layer->k.weight, layer->k.bias,
+                      layer->v.weight,   layer->v.bias,    layer->o.weight, layer->o.bias};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        free(parts[i]);
+    ffn_destroy(&layer->ffn);
+}
+
+void decoder_close(struct decoder *decoder)
+{
+    const struct decoder_scratch *scratch = &decoder->scratch;
+    float *parts[] = {decoder->embedding, decoder->norm,   decoder->head,    decoder->cosines,   decoder->sines,
+                      scratch->hidden,    scratch->normed, scratch->queries, scratch->attention, scratch->scores};
+    for (int64_t i = 0; decoder->layers && i < decoder->config.layers; i++)
+        free_layer(&decoder->layers[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        free(parts[i]);
+    free(decoder->layers);
+    *decoder = (struct decoder){0};
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "files.h"
+
+#include "report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+char *path_in(const char *folder, const char *name)
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", folder, name) < 0) {
+        report_failure("%s: out of memory", folder);
+        return NULL;
+    }
+    return path;
+}
+
+char *path_beside(const char *file, const char *name)
+{
+    const char *slash = strrchr(file, '/');
+    const int length = slash ? (int)(slash - file) + 1 : 0;
+    char *path;
+    if (asprintf(&path, "%.*s%s", length, file, name) < 0) {
+        report_failure("%s: out of memory", file);
+        return NULL;
+    }
+    return path;
+}
+
+bool path_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+/** Appends what is left in `file`, growing the text as it comes: pipes have no size to ask for. */
+static bool read_all(FILE *file, const char *path, size_t limit, char **text, size_t *size)
+{
+    size_t room = 1 << 16;
+    *size = 0;
+    *text = NULL;
+    do {
+        room *= 2;
+        char *grown = realloc(*text, room + 1);
+        if (!grown)
+            return report_failure("%s: out of memory", path);
+        *text = grown;
+        *size += fread(*text + *size, 1, room - *size, file);
+    } while (*size == room && room < 2 * limit);
+    if (ferror(file))
+        return report_failure("%s: %s", path, strerror(errno));
+    if (*size > limit)
+        return report_failure("%s: larger than %zu bytes", path, limit);
+    (*text)[*size] = '\0';
+    return true;
+}
+
+bool text_load(const char *path, size_t limit, char **text, size_t *size)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return report_failure("%s: %s", path, strerror(errno));
+    const bool done = read_all(file, path, limit, text, size);
+    fclose(file);
+    if (!done) {
+        free(*text);
+        *text = NULL;
+    }
+    return done;
+}
+
+bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor)
+{
+    if (mglu_file_open(name->path, 0, file) != MGLU_OK)
+        return report_library(NULL);
+    *tensor = mglu_file_find(*file, name->tensor);
+    if (*tensor)
+        return true;
+    mglu_file_close(file);
+    return report_failure("%s: tensor '%s': missing", name->path, name->tensor);
+}
+
+int64_t tensor_elements(const mglu_file_tensor *tensor)
+{
+    int64_t count = 1;
+    /* Beside a zero the other sizes of a file's tensor may be anything. */
+    for (int32_t i = 0; i < tensor->rank; i++)
+        if (!tensor->shape[i])
+            return 0;
+    for (int32_t i = 0; i < tensor->rank; i++)
+        count *= tensor->shape[i];
+    return count;
+}
+
+void tensor_shape_text(const mglu_file_tensor *tensor, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "[");
+    for (int32_t i = 0; i < tensor->rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? ", " : "", (long long)tensor->shape[i]);
+    if (used < size)
+        snprintf(text + used, size - used, "]");
+}
+
+bool tensor_is_float(const mglu_file_tensor *tensor)
+{
+    return tensor->dtype == MGLU_FILE_F64 || tensor->dtype == MGLU_FILE_F32 || tensor->dtype == MGLU_FILE_F16 ||
+           tensor->dtype == MGLU_FILE_BF16;
+}
+
+static bool copy_to_f32(const mglu_file_tensor *tensor, float *values, size_t count)
+{
+    const char *data = tensor->data;
+    if (tensor->dtype == MGLU_FILE_F64) {
+        for (size_t i = 0; i < count; i++) {
+            double value; /* the file promises no alignment */
+            memcpy(&value, data + i * sizeof value, sizeof value);
+            values[i] = (float)value;
+        }
+        return true;
+    }
+    const mglu_dtype dtype = tensor->dtype == MGLU_FILE_F16    ? MGLU_DTYPE_F16
+                             : tensor->dtype == MGLU_FILE_BF16 ? MGLU_DTYPE_BF16
+                                                               : MGLU_DTYPE_F32;
+    return mglu_convert(data, dtype, values, MGLU_DTYPE_F32, count) == MGLU_OK || report_library(tensor->name);
+}
+
+float *tensor_to_f32(const mglu_file_tensor *tensor)
+{
+    const size_t count = (size_t)tensor_elements(tensor);
+    float *values = report_allocate(count, sizeof *values);
+    if (values && count && !copy_to_f32(tensor, values, count)) {
+        free(values);
+        return NULL;
+    }
+    return values;
+}
+
+double *tensor_to_f64(const mglu_file_tensor *tensor)
+{
+    const size_t count = (size_t)tensor_elements(tensor);
+    double *values = report_allocate(count, sizeof *values);
+    if (!values || !count)
+        return values;
+    if (tensor->dtype == MGLU_FILE_F64) {
+        memcpy(values, tensor->data, count * sizeof *values);
+        return values;
+    }
+    float *narrow = tensor_to_f32(tensor);
+    if (!narrow) {
+        free(values);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++)
+        values[i] = (double)narrow[i];
+    free(narrow);
+    return values;
+}

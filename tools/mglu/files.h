@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_FILES_H
+#define MGLU_TOOLS_FILES_H
+
+/**
+ * @file
+ * Paths, texts and tensors. Every function that fails has reported why.
+ */
+
+#include <mglu/io.h>
+
+#include <stdbool.h>
+
+/** A tensor as it is named on the command line, FILE:TENSOR. */
+struct tensor_name {
+    char *path;
+    const char *tensor; /**< points into the memory of path */
+};
+
+/** "folder/name" in new memory, or NULL. */
+char *path_in(const char *folder, const char *name);
+
+/** The path of another file in the folder of `file`, in new memory, or NULL. */
+char *path_beside(const char *file, const char *name);
+
+/** Whether both paths lead to the same existing file. */
+bool path_same(const char *a, const char *b);
+
+/** Reads a whole file into new memory, with a NUL after it. Refuses more than `limit` bytes. */
+bool text_load(const char *path, size_t limit, char **text, size_t *size);
+
+/** Opens the file of a tensor name and finds the tensor. The caller closes the file. */
+bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor);
+
+int64_t tensor_elements(const mglu_file_tensor *tensor);
+
+/** Writes a shape as "[64, 128]". */
+void tensor_shape_text(const mglu_file_tensor *tensor, char *text, size_t size);
+
+/** Whether the program can read the tensor's elements as numbers: F64, F32, F16 or BF16. Silent. */
+bool tensor_is_float(const mglu_file_tensor *tensor);
+
+/** Elements of a floating-point tensor in new memory, as f32 or double; NULL when that fails. */
+float *tensor_to_f32(const mglu_file_tensor *tensor);
+double *tensor_to_f64(const mglu_file_tensor *tensor);
+
+#endif

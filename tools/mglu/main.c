@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "commands.h"
+#include "report.h"
+
+#include <mglu/mglu.h>
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct command {
+    const char *name;
+    char title[20]; /**< what errors and help call it; argv wants it writable */
+    int (*main)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"devices", "mglu devices", command_devices, "list the devices there are, and why others are not"},
+    {"pack", "mglu pack", command_pack, "turn a training checkpoint into the packed form"},
+    {"inspect", "mglu inspect", command_inspect, "show the layers of a file and their size against a GLU"},
+    {"run", "mglu run", command_run, "compute one layer on activations from a file"},
+    {"perplexity", "mglu perplexity", command_perplexity, "measure a language model on a text"},
+    {"generate", "mglu generate", command_generate, "continue a text with a language model"},
+};
+
+/** The command that the arguments name, and where in argv. */
+struct choice {
+    struct command *command;
+    int index;
+};
+
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static struct command *find_command(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+    fprintf(stream, "mglu %s (%s)\n", mglu_version(), mglu_build_info());
+}
+
+/** Puts the list of commands where the text "COMMANDS" stands. */
+static char *help_filter(int key, const char *text, void *input)
+{
+    if (key != ARGP_KEY_HELP_PRE_DOC)
+        return (char *)text;
+    char *list = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&list, &size);
+    if (!stream)
+        return (char *)text;
+    fprintf(stream, "%s\n\nCommands:\n", text);
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        fprintf(stream, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fclose(stream);
+    return list;
+}
+
+static void refuse_command(struct argp_state *state, const char *name)
+{
+    char known[256] = "";
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        strcat(strcat(known, i ? ", " : ""), commands[i].name);
+    argp_error(state, "%s: unknown command; the commands are %s", name, known);
+}
+
+/** Stops at the first operand: what follows belongs to the command. */
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct choice *choice = state->input;
+    if (key == ARGP_KEY_NO_ARGS) {
+        argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+        return 0;
+    }
+    if (key != ARGP_KEY_ARG)
+        return ARGP_ERR_UNKNOWN;
+    choice->command = find_command(argument);
+    if (!choice->command)
+        refuse_command(state, argument);
+    choice->index = state->next - 1;
+    state->next = state->argc;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static char name[] = "mglu";
+    static const struct argp argp = {
+        .parser = parse,
+        .args_doc = "COMMAND ...",
+        .doc = "Masked gated linear units, packed and computed on any device.",
+        .help_filter = help_filter,
+    };
+    struct choice choice = {0};
+    /* A closed pipe is a failed write like any other. */
+    signal(SIGPIPE, SIG_IGN);
+    report_check_stdout();
+    argp_err_exit_status = EXIT_USAGE;
+    /* Wide enough that "Try `mglu perplexity --help' ..." stays on one line. */
+    setenv("ARGP_HELP_FMT", "rmargin=100", 0);
+    argp_program_version_hook = print_version;
+    if (argc > 0)
+        argv[0] = name;
+    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice) != 0 || !choice.command)
+        return EXIT_FAILED;
+    argv[choice.index] = choice.command->title;
+    report_command(choice.command->title);
+    return choice.command->main(argc - choice.index, argv + choice.index);
+}

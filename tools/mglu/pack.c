@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "arguments.h"
+#include "commands.h"
+#include "config.h"
+#include "layer_size.h"
+#include "pack_folder.h"
+#include "report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+struct options {
+    char *input, *output;
+    const char *activation; /**< NULL: not given */
+    mglu_dtype dtype;
+    bool convert;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    interrupted = 1;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case 'd':
+        options->dtype = arguments_dtype(state, argument);
+        options->convert = true;
+        return 0;
+    case 'a':
+        options->activation = mglu_activation_name(arguments_activation(state, argument));
+        return 0;
+    case ARGP_KEY_ARG:
+        arguments_operand(state, argument, (char **const[]){&options->input, &options->output}, 2);
+        return 0;
+    case ARGP_KEY_END:
+        arguments_need(state, options->input, "IN");
+        arguments_need(state, options->output, "OUT");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int progress(void *user, size_t done, size_t total)
+{
+    report_progress("packing", done, total);
+    return interrupted;
+}
+
+/** The activation to write: the one asked for, else the file's own (NULL), else what a config.json beside it says. */
+static bool find_activation(const char *input, const struct options *options, const char **name)
+{
+    *name = options->activation;
+    mglu_file *file;
+    if (*name)
+        return true;
+    /* Only the header is looked at: no need to read what mglu_file_pack() will read again. */
+    if (mglu_file_open(input, MGLU_FILE_MMAP, &file) != MGLU_OK)
+        return report_library(NULL);
+    const bool has = mglu_file_metadata(file, "mglu.activation") != NULL;
+    mglu_file_close(&file);
+    if (has)
+        return true;
+    bool found = false;
+    mglu_activation activation;
+    char *config = path_beside(input, "config.json");
+    const bool done = config && config_activation(config, &activation, &found);
+    if (done && found)
+        *name = mglu_activation_name(activation);
+    free(config);
+    return done;
+}
+
+static bool print_summary(const char *input, const char *output)
+{
+    struct layer_size total;
+    size_t layers, masked;
+    struct stat before, after;
+    mglu_file *file;
+    if (stat(input, &before) != 0 || stat(output, &after) != 0)
+        return report_failure("%s: can't be read back", output);
+    if (mglu_file_open(output, MGLU_FILE_MMAP, &file) != MGLU_OK)
+        return report_library(NULL);
+    const bool done = layer_size_total(file, &total, &layers, &masked);
+    const char *named = mglu_file_metadata(file, "mglu.activation");
+    if (done)
+        printf("%zu layers packed, activation %s\n"
+               "file %lld bytes, before %lld\n"
+               "projections %llu bytes, equal GLUs %llu (%.1f %%)\n",
+               masked, named ? named : "not named", (long long)after.st_size, (long long)before.st_size,
+               (unsigned long long)total.bytes, (unsigned long long)total.glu_bytes, layer_size_percent(total));
+    mglu_file_close(&file);
+    return done;
+}
+
+static bool pack_file(const char *input, const char *output, const struct options *options)
+{
+    mglu_file_pack_options wanted = {
+        .struct_size = sizeof wanted,
+        .convert = options->convert,
+        .dtype = options->dtype,
+        .progress = progress,
+    };
+    if (path_same(input, output))
+        return report_failure("%s: the output would replace the input", output);
+    if (!find_activation(input, options, &wanted.activation))
+        return false;
+    if (mglu_file_pack(input, output, &wanted) != MGLU_OK)
+        return interrupted ? report_failure("%s: interrupted, not written", output) : report_library(NULL);
+    report_progress_end();
+    return true;
+}
+
+static bool pack_folder(const struct options *options)
+{
+    struct pack_folder folder;
+    if (!pack_folder_begin(&folder, options->input, options->output))
+        return false;
+    const bool done = pack_file(folder.model_in, folder.model_out, options) && pack_folder_finish(&folder) &&
+                      print_summary(folder.model_in, folder.model_out);
+    pack_folder_end(&folder);
+    return done;
+}
+
+static bool pack(const struct options *options)
+{
+    struct stat input, output;
+    if (options->convert && !mglu_dtype_size(options->dtype))
+        return report_failure("--dtype %s: not built yet", mglu_dtype_name(options->dtype));
+    if (stat(options->input, &input) == 0 && S_ISDIR(input.st_mode))
+        return pack_folder(options);
+    if (stat(options->output, &output) == 0 && S_ISDIR(output.st_mode))
+        return report_failure("%s: is a directory, but %s is a file", options->output, options->input);
+    return pack_file(options->input, options->output, options) && print_summary(options->input, options->output);
+}
+
+int command_pack(int argc, char **argv)
+{
+    static const struct argp_option list[] = {
+        {"dtype", 'd', "T", 0, "Store the matrices as f16, bf16, f32, q8_0 or q4_0 (default: as they are)", 0},
+        {"activation", 'a', "A", 0,
+         "Activation to name in the output: silu, gelu_erf, gelu_tanh, relu, sigmoid or identity (default: the "
+         "input's, "
+         "else hidden_act of a config.json beside it)",
+         0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = list,
+        .parser = parse,
+        .args_doc = "IN OUT",
+        .doc = "Turns a training checkpoint into the packed form: each mask logit becomes one bit. IN is a safetensors "
+               "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json.",
+    };
+    struct options options = {0};
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+        return EXIT_FAILED;
+    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return pack(&options) ? EXIT_SUCCESS : EXIT_FAILED;
+}

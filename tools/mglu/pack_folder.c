@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#include "pack_folder.h"
+
+#include "files.h"
+#include "report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CONFIG_LIMIT = 1 << 20 };
+
+static bool write_all(int file, const char *text, size_t size)
+{
+    while (size) {
+        const ssize_t written = write(file, text, size);
+        if (written < 0 && errno != EINTR)
+            return false;
+        if (written > 0) {
+            text += written;
+            size -= (size_t)written;
+        }
+    }
+    return true;
+}
+
+/** Writes a new file beside config_out and remembers it as config_copy. */
+static bool write_copy(struct pack_folder *folder, const char *text, size_t size)
+{
+    folder->config_copy = path_in(folder->output, ".config.json.XXXXXX");
+    if (!folder->config_copy)
+        return false;
+    const int file = mkstemp(folder->config_copy);
+    if (file < 0) {
+        report_failure("%s: %s", folder->config_out, strerror(errno));
+        free(folder->config_copy);
+        folder->config_copy = NULL;
+        return false;
+    }
+    const mode_t mask = umask(0);
+    umask(mask);
+    const bool written = write_all(file, text, size) && fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0;
+    const int reason = errno;
+    if (close(file) == 0 && written)
+        return true;
+    return report_failure("%s: %s", folder->config_out, strerror(written ? errno : reason));
+}
+
+static bool copy_config(struct pack_folder *folder, const char *input)
+{
+    char *text = NULL;
+    size_t size;
+    char *path = path_in(input, "config.json");
+    if (!path)
+        return false;
+    const bool absent = access(path, F_OK) != 0;
+    const bool done = absent || (text_load(path, CONFIG_LIMIT, &text, &size) && write_copy(folder, text, size));
+    free(text);
+    free(path);
+    return done;
+}
+
+static bool make_paths(struct pack_folder *folder, const char *input)
+{
+    folder->model_in = path_in(input, "model.safetensors");
+    folder->model_out = folder->model_in ? path_in(folder->output, "model.safetensors") : NULL;
+    folder->config_out = folder->model_out ? path_in(folder->output, "config.json") : NULL;
+    return folder->config_out != NULL;
+}
+
+static bool make_folder(struct pack_folder *folder)
+{
+    folder->created = mkdir(folder->output, 0777) == 0;
+    if (!folder->created && errno != EEXIST)
+        return report_failure("%s: %s", folder->output, strerror(errno));
+    struct stat status;
+    if (stat(folder->output, &status) != 0 || !S_ISDIR(status.st_mode))
+        return report_failure("%s: not a directory", folder->output);
+    folder->had_model = access(folder->model_out, F_OK) == 0;
+    return true;
+}
+
+bool pack_folder_begin(struct pack_folder *folder, const char *input, const char *output)
+{
+    *folder = (struct pack_folder){.output = output};
+    if (path_same(input, output))
+        return report_failure("%s: the output would replace the input", output);
+    if (make_paths(folder, input) && make_folder(folder) && copy_config(folder, input))
+        return true;
+    pack_folder_end(folder);
+    return false;
+}
+
+bool pack_folder_finish(struct pack_folder *folder)
+{
+    if (folder->config_copy && rename(folder->config_copy, folder->config_out) != 0) {
+        report_failure("%s: %s", folder->config_out, strerror(errno));
+        if (!folder->had_model)
+            unlink(folder->model_out);
+        return false;
+    }
+    folder->finished = true;
+    return true;
+}
+
+void pack_folder_end(struct pack_folder *folder)
+{
+    if (!folder->finished && folder->config_copy)
+        unlink(folder->config_copy);
+    if (!folder->finished && folder->created)
+        rmdir(folder->output);
+    free(folder->model_in);
+    free(folder->model_out);
+    free(folder->config_out);
+    free(folder->config_copy);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_PACK_FOLDER_H
+#define MGLU_TOOLS_PACK_FOLDER_H
+
+/**
+ * @file
+ * The folders around a model that is packed: what is left behind is complete or nothing. Functions that fail have
+ * reported why.
+ */
+
+#include <stdbool.h>
+
+struct pack_folder {
+    const char *output;
+    char *model_in, *model_out;
+    char *config_out;
+    char *config_copy; /**< finished copy under another name, NULL when the input has none */
+    bool created;      /**< the output folder is this run's */
+    bool had_model;    /**< the output folder held a model before */
+    bool finished;
+};
+
+/** Makes the output folder and in it a copy of config.json under a temporary name. */
+bool pack_folder_begin(struct pack_folder *folder, const char *input, const char *output);
+
+/** To be called with the model in place: gives config.json its name. */
+bool pack_folder_finish(struct pack_folder *folder);
+
+/** Frees the paths and, unless finished, removes what this run has made. */
+void pack_folder_end(struct pack_folder *folder);
+
+#endif

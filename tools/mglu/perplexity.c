@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "arguments.h"
+#include "commands.h"
+#include "decoder.h"
+#include "report.h"
+#include "vector.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct options {
+    char *dir;
+    const char *text, *backend;
+    int64_t window; /**< 0: the model's longest */
+    bool json;
+};
+
+/** What was measured. */
+struct result {
+    double nll; /**< sum over all predicted bytes, in nats */
+    double seconds;
+    int64_t predicted;
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case 't':
+        options->text = argument;
+        return 0;
+    case 'w':
+        options->window = arguments_number(state, "--window", argument, 1, MGLU_MAX_BATCH);
+        return 0;
+    case 'b':
+        options->backend = argument;
+        return 0;
+    case 'j':
+        options->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        arguments_operand(state, argument, (char **const[]){&options->dir}, 1);
+        return 0;
+    case ARGP_KEY_END:
+        arguments_need(state, options->dir, "DIR");
+        arguments_need(state, options->text, "--text");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/** Feeds text[start], text[start + 1], ... to an empty cache; adds up how unlikely each next byte was. */
+static bool measure_window(struct decoder *decoder, const uint8_t *text, int64_t count, float *logits, double *nll)
+{
+    const int64_t vocabulary = decoder->config.vocab_size;
+    decoder_reset(decoder);
+    if (!decoder_feed(decoder, text, count, count, logits))
+        return false;
+    for (int64_t i = 0; i < count; i++)
+        *nll += vector_negative_log_likelihood(logits + i * vocabulary, vocabulary, text[i + 1]);
+    return true;
+}
+
+static bool measure(struct decoder *decoder, const uint8_t *text, struct result *result)
+{
+    const int64_t window = decoder->capacity, total = result->predicted;
+    float *logits = report_allocate((size_t)window, (size_t)decoder->config.vocab_size * sizeof *logits);
+    bool done = logits != NULL;
+    const double begin = now();
+    for (int64_t start = 0; done && start < total; start += window) {
+        report_progress("perplexity", (size_t)start, (size_t)total);
+        done = measure_window(decoder, text + start, total - start < window ? total - start : window, logits,
+                              &result->nll);
+    }
+    result->seconds = now() - begin;
+    report_progress_end();
+    free(logits);
+    return done && (isfinite(result->nll) || report_failure("the model's logits are not finite"));
+}
+
+static bool print_json(const struct result *result, double nll, const struct compute *compute)
+{
+    json_t *root =
+        json_pack("{s:f, s:f, s:I, s:f, s:s, s:s}", "nll_nats_per_byte", nll, "perplexity", exp(nll), "predicted_bytes",
+                  (json_int_t)result->predicted, "tokens_per_second", (double)result->predicted / result->seconds,
+                  "backend", compute->info.backend, "device", compute->info.name);
+    const bool done = root && json_dumpf(root, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF;
+    json_decref(root);
+    return done || report_stdout_failed() || report_failure("JSON: can't be written");
+}
+
+static bool print_result(const struct result *result, const struct compute *compute, bool json)
+{
+    const double nll = result->nll / (double)result->predicted;
+    if (json)
+        return print_json(result, nll, compute);
+    char device[512];
+    compute_describe(compute, device, sizeof device);
+    printf("nll_nats_per_byte  %.7f\nperplexity         %.6f\ntokens             %lld\ntokens_per_second  %.1f\n"
+           "device             %s\n",
+           nll, exp(nll), (long long)result->predicted, (double)result->predicted / result->seconds, device);
+    return true;
+}
+
+/** Window and length that suit model and text. */
+static bool choose_window(const struct options *options, const struct config *config, size_t size, int64_t *window)
+{
+    if (size < 2)
+        return report_failure("%s: %zu bytes; at least 2 are needed to predict one", options->text, size);
+    *window = options->window ? options->window : config->max_positions;
+    if (*window > config->max_positions)
+        return report_failure("--window %lld: above max_position_embeddings %lld", (long long)*window,
+                              (long long)config->max_positions);
+    if ((uint64_t)*window > size - 1)
+        *window = (int64_t)size - 1;
+    return true;
+}
+
+static bool measure_text(const struct options *options, const uint8_t *text, size_t size)
+{
+    struct config config;
+    struct compute compute;
+    struct decoder decoder;
+    int64_t window = 0;
+    struct result result = {.predicted = (int64_t)size - 1};
+    if (!config_load(options->dir, &config) || !choose_window(options, &config, size, &window) ||
+        !compute_open(&compute, options->backend))
+        return false;
+    bool done = decoder_open(&decoder, options->dir, &config, &compute, window);
+    if (done) {
+        done = measure(&decoder, text, &result) && print_result(&result, &compute, options->json);
+        decoder_close(&decoder);
+    }
+    compute_close(&compute);
+    return done;
+}
+
+int command_perplexity(int argc, char **argv)
+{
+    static const struct argp_option list[] = {
+        {"text", 't', "FILE", 0, "Text to predict, byte by byte", 0},
+        {"window", 'w', "N", 0, "Predict in separate windows of N bytes (default: max_position_embeddings)", 0},
+        {"json", 'j', NULL, 0, "Print a JSON object", 0},
+        ARGUMENTS_BACKEND,
+        {0},
+    };
+    static const struct argp argp = {
+        .options = list,
+        .parser = parse,
+        .args_doc = "DIR",
+        .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
+    };
+    struct options options = {0};
+    char *text;
+    size_t size;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+        return EXIT_FAILED;
+    if (!text_load(options.text, (size_t)1 << 40, &text, &size))
+        return EXIT_FAILED;
+    const bool done = measure_text(&options, (const uint8_t *)text, size);
+    free(text);
+    return done ? EXIT_SUCCESS : EXIT_FAILED;
+}

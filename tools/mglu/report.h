@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_REPORT_H
+#define MGLU_TOOLS_REPORT_H
+
+/**
+ * @file
+ * What the program says on stderr: one line when it fails, and a progress line on a terminal.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/** Exit statuses of every command. */
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/** Sets the words that errors begin with, as "mglu run". Must outlive the program. */
+void report_command(const char *name);
+
+/** Prints "mglu run: ..." as one line without control characters. Returns false, for `return report_failure(...)`. */
+bool report_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Fails with the library's reason. `what` is what it was about; NULL where the reason names a file itself. */
+bool report_library(const char *what);
+
+/** Zeroed memory for `count` elements, never NULL for a count of 0. Reports when there is none. */
+void *report_allocate(size_t count, size_t size);
+
+/** Redraws the progress line when stderr is a terminal. */
+void report_progress(const char *what, size_t done, size_t total);
+
+/** Wipes the progress line. */
+void report_progress_end(void);
+
+/** Registers the check at exit that everything written to stdout arrived, which is status 1 and a line if not. */
+void report_check_stdout(void);
+
+/** Whether something written to stdout got lost already. */
+bool report_stdout_failed(void);
+
+/** Replaces control characters of a text from a file, so that it can go to a terminal. */
+void report_clean(char *text);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_RUN_INPUTS_H
+#define MGLU_TOOLS_RUN_INPUTS_H
+
+#include "files.h"
+
+#include <mglu/mglu.h>
+
+/** What "mglu run" was asked to do. */
+struct run_request {
+    char *path;
+    const char *prefix, *backend;
+    struct tensor_name x, out, check;
+    bool has_activation;
+    mglu_activation activation;
+};
+
+/** The files of a run, opened and found to fit together. */
+struct run_inputs {
+    const struct run_request *request;
+    mglu_file *model, *x_file, *check_file;
+    const mglu_file_tensor *x;
+    const mglu_file_tensor *want; /**< NULL: nothing to compare with */
+    mglu_weights_desc weights;
+    mglu_layer_desc desc;
+    int64_t rows;       /**< of x and y */
+    int64_t width;      /**< of a row of y */
+    mglu_file_tensor y; /**< name, shape and dtype of the result, no data yet */
+};
+
+/** Reports why when something is missing or does not fit. */
+bool run_inputs_open(struct run_inputs *inputs, const struct run_request *request);
+void run_inputs_close(struct run_inputs *inputs);
+
+#endif

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TOOLS_THREADS_H
+#define MGLU_TOOLS_THREADS_H
+
+/** Threads that this process may keep busy: its CPU affinity, cut down to its control groups' CPU quota. */
+int threads_usable(void);
+
+#endif
