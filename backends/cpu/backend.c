@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/builtin.h"
+#include "backends/cpu/cpu.h"
+
+const mglu_backend_fns mglu_fns_cpu = {
+    .abi = MGLU_BACKEND_ABI,
+    .struct_size = sizeof(mglu_backend_fns),
+    .name = "cpu",
+    .open = mglu_cpu_open,
+    .close = mglu_cpu_close,
+    .device_count = mglu_cpu_device_count,
+    .device_info = mglu_cpu_device_info,
+    .supports = mglu_cpu_supports,
+    .weights_create = mglu_cpu_weights_create,
+    .weights_destroy = mglu_cpu_weights_destroy,
+    .weights_bytes = mglu_cpu_weights_bytes,
+    .queue_create = mglu_cpu_queue_create,
+    .queue_wait = mglu_cpu_queue_wait,
+    .queue_destroy = mglu_cpu_queue_destroy,
+    .layer_create = mglu_cpu_layer_create,
+    .layer_destroy = mglu_cpu_layer_destroy,
+    .layer_workspace_size = mglu_cpu_layer_workspace_size,
+    .layer_accuracy = mglu_cpu_layer_accuracy,
+    .forward = mglu_cpu_forward,
+};

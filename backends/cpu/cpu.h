@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_H
+#define MGLU_CPU_H
+
+#include "backends/cpu/kernels/kernels.h"
+
+#include <mglu/backend.h>
+
+#include <stdatomic.h>
+
+/* The CPU backend: one set of kernels per instruction set, on the packed weights where they lie. */
+
+/* An instruction set that kernels were built for. */
+struct mglu_cpu_level {
+    const char *name;
+    int (*is_available)(void); /* on this machine */
+    const struct mglu_cpu_kernels *kernels;
+    mglu_cpu_sums_fn *sums_bf16; /* on x in bf16; NULL: none */
+};
+
+/* In ascending order, each needing all that those before it need. The last has no name. */
+extern const struct mglu_cpu_level mglu_cpu_levels[];
+
+struct mglu_cpu_backend {
+    const mglu_host *host;
+    const struct mglu_cpu_level *level;
+    uint64_t memory_bytes;
+    char name[64];
+    char details[64];
+};
+
+struct mglu_cpu_queue {
+    atomic_int bad_routing; /* sticky until the next wait */
+};
+
+struct mglu_cpu_weights {
+    mglu_packed_weights packed;
+    struct mglu_cpu_matrix weight; /* with the masks; plain: the gate's */
+    struct mglu_cpu_matrix value;  /* plain only */
+    struct mglu_cpu_matrix router; /* f32 */
+    struct mglu_cpu_matrix down;
+};
+
+/* Offsets in bytes of what one token has in the workspace. */
+struct mglu_cpu_slot_layout {
+    size_t x, x_bf16, mask_ids, p, z;
+    size_t size;
+};
+
+struct mglu_cpu_layer {
+    const struct mglu_cpu_backend *backend;
+    const struct mglu_cpu_weights *weights;
+    mglu_layer_desc desc;
+    int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
+    int use_bf16;  /* the projection takes x in bf16 */
+    mglu_cpu_sums_fn *project;
+    struct mglu_cpu_slot_layout layout;
+};
+
+/* One token's part of the workspace. */
+struct mglu_cpu_slot {
+    float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 but for the router */
+    uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
+    int32_t *mask_ids; /* [terms], in the order of the sum */
+    float *p;          /* [terms] */
+    float *z;          /* [d_pad], with a down-projection */
+};
+
+/* A forward's tokens are worked off in chunks, so that the workspace is bounded and weights are read once per chunk. */
+struct mglu_cpu_chunk {
+    const struct mglu_cpu_layer *layer;
+    const mglu_forward_args *args;
+    struct mglu_cpu_queue *queue;
+    int64_t first_token;
+    int32_t tokens;
+};
+
+static inline void *mglu_cpu_allocate(const mglu_host *host, size_t size)
+{
+    return host->allocator.allocate(host->allocator.user, size, _Alignof(max_align_t));
+}
+
+static inline void mglu_cpu_release(const mglu_host *host, void *memory, size_t size)
+{
+    host->allocator.release(host->allocator.user, memory, size, _Alignof(max_align_t));
+}
+
+/* Address of element [row][column] of an input or output. */
+static inline char *mglu_cpu_element(const void *data, size_t byte_offset, int64_t row_stride, int64_t row,
+                                     int64_t column, size_t element_bytes)
+{
+    return (char *)((uintptr_t)data + byte_offset + (size_t)(row * row_stride + column) * element_bytes);
+}
+
+/* device.c */
+mglu_status mglu_cpu_open(const mglu_host *host, void **backend);
+void mglu_cpu_close(void *backend);
+int32_t mglu_cpu_device_count(void *backend);
+mglu_status mglu_cpu_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
+mglu_status mglu_cpu_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+mglu_status mglu_cpu_queue_wait(void *backend, void *queue);
+void mglu_cpu_queue_destroy(void *backend, void *queue);
+
+/* weights.c */
+mglu_status mglu_cpu_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
+void mglu_cpu_weights_destroy(void *backend, void *weights);
+uint64_t mglu_cpu_weights_bytes(void *backend, const void *weights);
+
+/* layer.c */
+mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
+mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                  void **layer);
+void mglu_cpu_layer_destroy(void *backend, void *layer);
+size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
+mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
+int32_t mglu_cpu_chunk_tokens(const struct mglu_cpu_layer *layer);
+struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t token);
+
+/* parallel.c */
+void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
+                       void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index));
+
+/* routing.c */
+void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
+
+/* forward.c */
+mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
+
+#endif

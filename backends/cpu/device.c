@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The best level of this machine up to max_isa (NULL: no cap); NULL when max_isa is unknown. */
+static const struct mglu_cpu_level *best_level(const char *max_isa)
+{
+    const struct mglu_cpu_level *best = NULL;
+
+    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
+        if (level->is_available())
+            best = level;
+        if (max_isa && !strcmp(level->name, max_isa))
+            return best;
+    }
+    return max_isa ? NULL : best;
+}
+
+static mglu_status fail_unknown_isa(const mglu_host *host)
+{
+    char known[128] = "";
+
+    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", level->name);
+    }
+    return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown instruction set '%s'; known: %s", host->max_isa, known);
+}
+
+/* The processor's name as Linux tells it, else "CPU". */
+static void read_cpu_name(char *name, size_t size)
+{
+    static const char key[] = "model name";
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char line[256];
+    int found = 0;
+
+    snprintf(name, size, "CPU");
+    while (file && !found && fgets(line, sizeof line, file)) {
+        const char *value = strchr(line, ':');
+        found = value && !strncmp(line, key, sizeof key - 1);
+        if (!found)
+            continue;
+        value += 1 + strspn(value + 1, " ");
+        snprintf(name, size, "%.*s", (int)strcspn(value, "\n"), value);
+    }
+    if (file)
+        fclose(file);
+}
+
+static uint64_t memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+}
+
+mglu_status mglu_cpu_open(const mglu_host *host, void **backend)
+{
+    const struct mglu_cpu_level *level = best_level(host->max_isa);
+    struct mglu_cpu_backend *made;
+
+    if (!level)
+        return fail_unknown_isa(host);
+    made = mglu_cpu_allocate(host, sizeof *made);
+    if (!made)
+        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_cpu_backend){.host = host, .level = level, .memory_bytes = memory_bytes()};
+    read_cpu_name(made->name, sizeof made->name);
+    snprintf(made->details, sizeof made->details, "isa=%s threads=%d", level->name, (int)host->num_threads);
+    *backend = made;
+    return MGLU_OK;
+}
+
+void mglu_cpu_close(void *backend)
+{
+    struct mglu_cpu_backend *self = backend;
+
+    mglu_cpu_release(self->host, self, sizeof *self);
+}
+
+int32_t mglu_cpu_device_count(void *backend)
+{
+    return 1;
+}
+
+mglu_status mglu_cpu_device_info(void *backend, int32_t ordinal, mglu_backend_device *info)
+{
+    const struct mglu_cpu_backend *self = backend;
+
+    info->rank = MGLU_RANK_CPU;
+    info->type = MGLU_DEVICE_CPU;
+    info->host_memory = 1;
+    info->name = self->name;
+    info->reason = NULL;
+    info->details = self->details;
+    info->memory_bytes = self->memory_bytes;
+    return MGLU_OK;
+}
+
+mglu_status mglu_cpu_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
+{
+    const mglu_host *host = ((const struct mglu_cpu_backend *)backend)->host;
+    struct mglu_cpu_queue *made;
+
+    if (desc->native_stream)
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "cpu: a CPU queue takes no native stream");
+    made = mglu_cpu_allocate(host, sizeof *made);
+    if (!made)
+        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    atomic_init(&made->bad_routing, 0);
+    *queue = made;
+    return MGLU_OK;
+}
+
+/* All work was done when forward returned; what is left is to tell of its errors. */
+mglu_status mglu_cpu_queue_wait(void *backend, void *queue)
+{
+    const mglu_host *host = ((const struct mglu_cpu_backend *)backend)->host;
+    struct mglu_cpu_queue *self = queue;
+
+    if (atomic_exchange(&self->bad_routing, 0))
+        return host->fail(MGLU_ERROR_BAD_ROUTING, "a routing id was out of range; its token's output is NaN");
+    return MGLU_OK;
+}
+
+void mglu_cpu_queue_destroy(void *backend, void *queue)
+{
+    mglu_cpu_release(((const struct mglu_cpu_backend *)backend)->host, queue, sizeof(struct mglu_cpu_queue));
+}

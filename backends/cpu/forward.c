@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+#include "common/core/mask_format.h"
+
+#include <string.h>
+
+/*
+ * A forward works off its tokens in chunks. For each chunk: convert and route every token, then project blocks of rows
+ * for all tokens while the rows are in the cache, then do the same with the rows of the down-projection.
+ *
+ * What one token's output is never depends on the other tokens, nor on how rows are spread over tasks.
+ */
+
+enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
+
+/* Weights that a task should read at least, so that starting it costs nothing by comparison. */
+#define TASK_BYTES ((size_t)64 << 10)
+
+static const struct mglu_cpu_kernels *kernels_of(const struct mglu_cpu_chunk *chunk)
+{
+    return chunk->layer->backend->level->kernels;
+}
+
+static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
+{
+    return matrix->row_stride + (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
+}
+
+/* Rows of a task, in whole blocks. */
+static int64_t task_rows(const struct mglu_cpu_matrix *matrix)
+{
+    size_t block_bytes = BLOCK_ROWS * row_bytes(matrix);
+
+    return block_bytes >= TASK_BYTES ? BLOCK_ROWS : (int64_t)(TASK_BYTES / (block_bytes + 1) + 1) * BLOCK_ROWS;
+}
+
+/* Adds the residual, rounds, and writes elements row..row+count-1 of a token's y. */
+static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t count, float *values)
+{
+    const mglu_dtype dtype = chunk->layer->desc.y_dtype;
+    const mglu_output *y = &chunk->args->y;
+    const mglu_input *residual = &chunk->args->residual;
+    const size_t size = mglu_dtype_size(dtype);
+    const int64_t at = chunk->first_token + token;
+
+    if (residual->data) {
+        float added[MGLU_GROUP_COLUMNS];
+        kernels_of(chunk)->widen[dtype](
+            mglu_cpu_element(residual->data, residual->byte_offset, residual->row_stride, at, row, size), added, count);
+        for (int32_t r = 0; r < count; r++)
+            values[r] += added[r];
+    }
+    kernels_of(chunk)->narrow[dtype](values, mglu_cpu_element(y->data, y->byte_offset, y->row_stride, at, row, size),
+                                     count);
+}
+
+/* Fills a row up with zeros to whole groups. */
+static void pad_row(void *row, int64_t columns, size_t element_bytes)
+{
+    size_t padded = (size_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
+
+    memset((char *)row + (size_t)columns * element_bytes, 0, (padded - (size_t)columns) * element_bytes);
+}
+
+static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const int64_t h = packed->hidden_size;
+    const mglu_input *x = &chunk->args->x;
+    const char *from = mglu_cpu_element(x->data, x->byte_offset, x->row_stride, chunk->first_token + token, 0,
+                                        mglu_dtype_size(layer->desc.x_dtype));
+    struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+
+    if (layer->use_bf16 && h > 0) {
+        memcpy(slot.x_bf16, from, (size_t)h * sizeof(uint16_t));
+        pad_row(slot.x_bf16, h, sizeof(uint16_t));
+    }
+    if (!layer->use_bf16 || packed->router.data)
+        kernels_of(chunk)->widen[layer->desc.x_dtype](from, slot.x, h);
+    if (packed->output_size > 0)
+        pad_row(slot.z, packed->intermediate_size, sizeof(float));
+    mglu_cpu_route(chunk, token);
+}
+
+/* The terms of the sum over masks for a block of rows, [term][row]. */
+struct block {
+    int64_t row;
+    int32_t rows;
+    float gates[MGLU_MAX_MASKS][BLOCK_ROWS];
+    float values[MGLU_MAX_MASKS][BLOCK_ROWS];
+};
+
+static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot, const void *x,
+                       struct block *block)
+{
+    float totals[BLOCK_ROWS];
+
+    layer->project(&(struct mglu_cpu_sums){
+        .matrix = &layer->weights->weight,
+        .first_row = block->row,
+        .rows = block->rows,
+        .n = layer->terms,
+        .mask_ids = slot->mask_ids,
+        .x = x,
+        .totals = totals,
+        .gates = block->gates,
+    });
+    for (int32_t i = 0; i < layer->terms; i++)
+        for (int32_t r = 0; r < block->rows; r++)
+            block->values[i][r] = totals[r] - block->gates[i][r];
+}
+
+static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct block *block)
+{
+    struct mglu_cpu_sums job = {.matrix = &layer->weights->weight,
+                                .first_row = block->row,
+                                .rows = block->rows,
+                                .x = x,
+                                .totals = block->gates[0]};
+
+    layer->project(&job);
+    job.matrix = &layer->weights->value;
+    job.totals = block->values[0];
+    layer->project(&job);
+}
+
+/* Adds `bias` [mask][d] (NULL: none) to the sums of the masks that were chosen. */
+static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, const int32_t *mask_ids,
+                     const struct block *block, float (*sums)[BLOCK_ROWS])
+{
+    if (!bias)
+        return;
+    for (int32_t i = 0; i < layer->terms; i++) {
+        const float *of_mask = bias + mask_ids[i] * layer->weights->packed.intermediate_size + block->row;
+        for (int32_t r = 0; r < block->rows; r++)
+            sums[i][r] += of_mask[r];
+    }
+}
+
+/* The gates and values of one token. Rows that the last block lacks are zeros, so that loops have one length. */
+static void fill_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot, struct block *block)
+{
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const void *x = layer->use_bf16 ? (const void *)slot->x_bf16 : slot->x;
+
+    if (block->rows < BLOCK_ROWS) {
+        memset(block->gates, 0, (size_t)layer->terms * sizeof block->gates[0]);
+        memset(block->values, 0, (size_t)layer->terms * sizeof block->values[0]);
+    }
+    if (packed->kind == MGLU_KIND_PLAIN)
+        sum_plain(layer, x, block);
+    else
+        sum_masked(layer, slot, x, block);
+    add_bias(layer, packed->gate_bias, slot->mask_ids, block, block->gates);
+    add_bias(layer, packed->value_bias, slot->mask_ids, block, block->values);
+}
+
+static void project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+    struct block block;
+    float z[BLOCK_ROWS] = {0};
+
+    block.row = row;
+    block.rows = rows;
+    fill_block(layer, &slot, &block);
+    kernels_of(chunk)->activate[layer->desc.activation](block.gates[0], layer->terms * BLOCK_ROWS,
+                                                        layer->desc.silu_beta);
+    for (int32_t i = 0; i < layer->terms; i++)
+        for (int32_t r = 0; r < BLOCK_ROWS; r++)
+            z[r] += slot.p[i] * (block.gates[i][r] * block.values[i][r]);
+    if (layer->weights->packed.output_size > 0)
+        memcpy(slot.z + row, z, (size_t)rows * sizeof(float));
+    else
+        store_rows(chunk, token, row, rows, z);
+}
+
+static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+    const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+    float values[BLOCK_ROWS];
+
+    kernels_of(chunk)->sums[weights->packed.dtype](&(struct mglu_cpu_sums){
+        .matrix = &weights->down, .first_row = row, .rows = rows, .x = slot.z, .totals = values});
+    for (int32_t r = 0; weights->packed.down_bias && r < rows; r++)
+        values[r] += weights->packed.down_bias[row + r];
+    store_rows(chunk, token, row, rows, values);
+}
+
+/* Applies `work` to the blocks of one task, to each for all tokens while its weights are in the cache. */
+static void for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
+                           int64_t task,
+                           void (*work)(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows))
+{
+    int64_t row = task * task_rows(matrix), end = row + task_rows(matrix);
+
+    if (end > rows)
+        end = rows;
+    for (; row < end; row += BLOCK_ROWS)
+        for (int64_t token = 0; token < chunk->tokens; token++)
+            work(chunk, token, row, end - row < BLOCK_ROWS ? (int32_t)(end - row) : BLOCK_ROWS);
+}
+
+static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+
+    for_each_block(chunk, &weights->weight, weights->packed.intermediate_size, task, project_block);
+}
+
+static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+
+    for_each_block(chunk, &weights->down, weights->packed.output_size, task, down_block);
+}
+
+static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
+                          void (*task)(const struct mglu_cpu_chunk *chunk, int64_t index))
+{
+    int64_t per_task = task_rows(matrix);
+
+    mglu_cpu_parallel(chunk, (rows + per_task - 1) / per_task,
+                      (size_t)per_task * row_bytes(matrix) * (size_t)chunk->tokens, task);
+}
+
+mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
+{
+    const struct mglu_cpu_layer *self = layer;
+    const mglu_packed_weights *packed = &self->weights->packed;
+    struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue};
+
+    while (chunk.first_token < args->batch) {
+        int64_t left = args->batch - chunk.first_token;
+        chunk.tokens = mglu_cpu_chunk_tokens(self);
+        if (left < chunk.tokens)
+            chunk.tokens = (int32_t)left;
+        mglu_cpu_parallel(&chunk, chunk.tokens, (size_t)packed->hidden_size * sizeof(float), prepare_token);
+        for_each_task(&chunk, &self->weights->weight, packed->intermediate_size, project_task);
+        if (packed->output_size > 0)
+            for_each_task(&chunk, &self->weights->down, packed->output_size, down_task);
+        chunk.first_token += chunk.tokens;
+    }
+    return MGLU_OK;
+}

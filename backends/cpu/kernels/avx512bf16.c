@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined(__AVX512BF16__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#error "build this file with -mavx512bf16 and all that avx512.c needs"
+#endif
+
+#include "kernels.h"
+#include "vec_avx512.h"
+
+#include "common/core/mask_format.h"
+
+/*
+ * vdpbf16ps multiplies and adds pairs of bf16: half the work, but in other steps and flushing subnormals, so layers
+ * that ask to be reproducible do not use it. Two sums in turn hide its latency.
+ */
+
+enum { CHAINS = 2 };
+
+typedef struct sum {
+    __m512 chain[CHAINS];
+} sum;
+
+MGLU_INLINE float sum_reduce(sum s)
+{
+    return vec_reduce(_mm512_add_ps(s.chain[0], s.chain[1]));
+}
+
+/* Adds the products of one group to the total and to n gate sums. `n` and `chain` are constants where this is used. */
+MGLU_INLINE void add_group(const __m512i *weights, __m512i columns, const uint32_t *const *words, int64_t word, int n,
+                           int chain, sum *t, sum *s)
+{
+    const __m512i w = *weights;
+    const __m512bh x = (__m512bh)columns;
+
+    prefetch_weights(weights, sizeof w);
+    t->chain[chain] = _mm512_dpbf16_ps(t->chain[chain], (__m512bh)w, x);
+    MGLU_UNROLL
+    for (int i = 0; i < n; i++) {
+        __m512i chosen = _mm512_maskz_mov_epi16((__mmask32)words[i][word], w);
+        s[i].chain[chain] = _mm512_dpbf16_ps(s[i].chain[chain], (__m512bh)chosen, x);
+    }
+}
+
+MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, int32_t first, mglu_dtype dtype, int n)
+{
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+    const int64_t row = job->first_row + r, groups = matrix->groups, n_masks = matrix->n_masks;
+    const __m512i *w = (const __m512i *)(const void *)(matrix->rows + (size_t)row * matrix->row_stride);
+    const __m512i *x = job->x;
+    const uint32_t *words[MASKS_PER_PASS];
+    sum t = {{vec_zero(), vec_zero()}}, s[MASKS_PER_PASS];
+    int64_t group = 0;
+
+    MGLU_UNROLL
+    for (int i = 0; i < n; i++) {
+        words[i] = matrix->masks + row * groups * n_masks + job->mask_ids[first + i];
+        s[i] = t;
+    }
+    for (; group + 1 < groups; group += CHAINS) {
+        add_group(w + group, x[group], words, group * n_masks, n, 0, &t, s);
+        add_group(w + group + 1, x[group + 1], words, (group + 1) * n_masks, n, 1, &t, s);
+    }
+    if (group < groups)
+        add_group(w + group, x[group], words, group * n_masks, n, 0, &t, s);
+    job->totals[r] = sum_reduce(t);
+    MGLU_UNROLL
+    for (int i = 0; i < n; i++)
+        job->gates[first + i][r] = sum_reduce(s[i]);
+}
+
+#include "passes.h"
+
+void mglu_sums_bf16_avx512bf16(const struct mglu_cpu_sums *job)
+{
+    sum_rows(job, MGLU_DTYPE_BF16);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_INLINE_H
+#define MGLU_CPU_INLINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Kernels are made of parts that must be inlined: their arguments are constants that shape the code. */
+#define MGLU_INLINE static inline __attribute__((always_inline))
+
+/* Before a loop of at most 16 turns with a constant count whose arrays are to live in registers. */
+#if defined(__clang__)
+#define MGLU_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define MGLU_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/*
+ * Asks for weights 8 KiB ahead of their use, where one core comes nearest to its plain reading speed (measured on a
+ * Zen 5). Beyond the end of a matrix it does no harm.
+ */
+MGLU_INLINE void prefetch_weights(const void *from, size_t bytes)
+{
+    MGLU_UNROLL
+    for (size_t line = 0; line < bytes; line += 64)
+        __builtin_prefetch((const void *)((uintptr_t)from + 8192 + line));
+}
+
+#endif

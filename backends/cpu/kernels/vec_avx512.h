@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_VEC_AVX512_H
+#define MGLU_CPU_VEC_AVX512_H
+
+#include "inline.h"
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m512 vec;
+
+enum { VEC_LANES = 16, MASKS_PER_PASS = 8 };
+
+MGLU_INLINE vec vec_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+MGLU_INLINE vec vec_load_f32(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+MGLU_INLINE void vec_store_f32(float *to, vec v)
+{
+    _mm512_storeu_ps(to, v);
+}
+
+MGLU_INLINE vec vec_load_f16(const uint16_t *from)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+MGLU_INLINE vec vec_load_bf16(const uint16_t *from)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+MGLU_INLINE vec vec_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+MGLU_INLINE vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+{
+    return _mm512_mask_add_ps(sum, (__mmask16)(word >> (part * VEC_LANES)), sum, p);
+}
+
+MGLU_INLINE float vec_reduce(vec v)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+#endif

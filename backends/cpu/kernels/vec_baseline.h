@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_VEC_BASELINE_H
+#define MGLU_CPU_VEC_BASELINE_H
+
+#include "inline.h"
+
+#include "common/core/half.h"
+
+/* Vectors of 4 in the compiler's own notation: SSE2 on x86-64, NEON on AArch64, scalars where there is nothing. */
+typedef float vec __attribute__((vector_size(16)));
+typedef int32_t vec_i32 __attribute__((vector_size(16)));
+typedef uint32_t vec_u32 __attribute__((vector_size(16)));
+typedef uint16_t vec_u16 __attribute__((vector_size(8)));
+
+enum { VEC_LANES = 4, MASKS_PER_PASS = 2 };
+
+MGLU_INLINE vec vec_zero(void)
+{
+    return (vec){0};
+}
+
+MGLU_INLINE vec vec_load_f32(const float *from)
+{
+    vec v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+MGLU_INLINE void vec_store_f32(float *to, vec v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+/* 16-bit values in the upper halves of lanes. */
+MGLU_INLINE vec_u32 vec_load_upper(const uint16_t *from)
+{
+    vec_u16 v;
+    memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, vec_u32) << 16;
+}
+
+/*
+ * Moving exponent and mantissa to their place leaves a value 2^-112 too small, subnormals included. The exponent of Inf
+ * and NaN then becomes that of 2^16, which no finite half has.
+ */
+MGLU_INLINE vec vec_load_f16(const uint16_t *from)
+{
+    vec_i32 moved = ((vec_i32)vec_load_upper(from) >> 3) & ~0x70001fff;
+    vec_i32 bits = (vec_i32)((vec)moved * 0x1p112f);
+    vec_i32 not_finite = (bits & 0x7fffffff) >= 0x47800000;
+    return (vec)(bits | (not_finite & 0x7f800000));
+}
+
+MGLU_INLINE vec vec_load_bf16(const uint16_t *from)
+{
+    return (vec)vec_load_upper(from);
+}
+
+MGLU_INLINE vec vec_mul(vec a, vec b)
+{
+    return a * b;
+}
+
+MGLU_INLINE vec vec_add(vec a, vec b)
+{
+    return a + b;
+}
+
+/* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+{
+    vec_u32 bits = (vec_u32){1, 2, 4, 8} << (uint32_t)(part * VEC_LANES);
+    vec_i32 chosen = (((vec_u32){0} + word) & bits) == bits;
+    return sum + (vec)((vec_i32)p & chosen);
+}
+
+MGLU_INLINE float vec_reduce(vec v)
+{
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+#endif

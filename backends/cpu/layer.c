@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+#include "common/core/mask_format.h"
+
+/* What a layer is, and where a token's data lie in its workspace. */
+
+/* Most tokens that one reading of the weights serves. */
+enum { CHUNK_TOKENS = 32, WORKSPACE_ALIGNMENT = 64 };
+
+mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
+{
+    const mglu_host *host = ((const struct mglu_cpu_backend *)backend)->host;
+
+    if (plan->shape->dtype > MGLU_DTYPE_BF16)
+        return host->fail(MGLU_ERROR_UNSUPPORTED, "cpu: no kernels for %s weights yet",
+                          mglu_dtype_name(plan->shape->dtype));
+    return MGLU_OK;
+}
+
+/* Appends `bytes` to a slot and returns their offset. */
+static size_t reserve(struct mglu_cpu_slot_layout *layout, size_t bytes)
+{
+    size_t offset = layout->size;
+
+    layout->size += (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
+    return offset;
+}
+
+static size_t padded(int64_t columns)
+{
+    return (size_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
+}
+
+static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *layer)
+{
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    size_t columns = padded(packed->hidden_size);
+    struct mglu_cpu_slot_layout layout = {0};
+
+    layout.x = reserve(&layout, !layer->use_bf16 || packed->router.data ? columns * sizeof(float) : 0);
+    layout.x_bf16 = reserve(&layout, layer->use_bf16 ? columns * sizeof(uint16_t) : 0);
+    layout.mask_ids = reserve(&layout, (size_t)layer->terms * sizeof(int32_t));
+    layout.p = reserve(&layout, (size_t)layer->terms * sizeof(float));
+    layout.z = reserve(&layout, packed->output_size > 0 ? padded(packed->intermediate_size) * sizeof(float) : 0);
+    return layout;
+}
+
+static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_desc *desc)
+{
+    if (packed->kind == MGLU_KIND_PLAIN)
+        return 1;
+    return desc->top_k ? desc->top_k : packed->n_masks;
+}
+
+mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                  void **layer)
+{
+    const struct mglu_cpu_backend *self = backend;
+    const mglu_packed_weights *packed = &((const struct mglu_cpu_weights *)weights)->packed;
+    struct mglu_cpu_layer *made = mglu_cpu_allocate(self->host, sizeof *made);
+
+    if (!made)
+        return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_cpu_layer){
+        .backend = self,
+        .weights = weights,
+        .desc = plan->desc,
+        .terms = count_terms(packed, &plan->desc),
+        .use_bf16 = self->level->sums_bf16 && packed->dtype == MGLU_DTYPE_BF16 &&
+                    plan->desc.x_dtype == MGLU_DTYPE_BF16 && !(plan->desc.flags & MGLU_LAYER_REPRODUCIBLE),
+    };
+    made->project = made->use_bf16 ? self->level->sums_bf16 : self->level->kernels->sums[packed->dtype];
+    made->layout = slot_layout(made);
+    *layer = made;
+    return MGLU_OK;
+}
+
+void mglu_cpu_layer_destroy(void *backend, void *layer)
+{
+    mglu_cpu_release(((const struct mglu_cpu_backend *)backend)->host, layer, sizeof(struct mglu_cpu_layer));
+}
+
+int32_t mglu_cpu_chunk_tokens(const struct mglu_cpu_layer *layer)
+{
+    return layer->desc.max_batch < CHUNK_TOKENS ? (int32_t)layer->desc.max_batch : CHUNK_TOKENS;
+}
+
+size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)
+{
+    const struct mglu_cpu_layer *self = layer;
+
+    return (size_t)mglu_cpu_chunk_tokens(self) * self->layout.size;
+}
+
+struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t token)
+{
+    const struct mglu_cpu_slot_layout *layout = &chunk->layer->layout;
+    char *start = (char *)chunk->args->workspace + (size_t)token * layout->size;
+
+    return (struct mglu_cpu_slot){
+        .x = (float *)(void *)(start + layout->x),
+        .x_bf16 = (uint16_t *)(void *)(start + layout->x_bf16),
+        .mask_ids = (int32_t *)(void *)(start + layout->mask_ids),
+        .p = (float *)(void *)(start + layout->p),
+        .z = (float *)(void *)(start + layout->z),
+    };
+}
+
+mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer)
+{
+    return MGLU_ACCURACY_A;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TEST_CPU_LEVELS_H
+#define MGLU_TEST_CPU_LEVELS_H
+
+#include "tests/unit/check.h"
+
+#include "backends/cpu/cpu.h"
+#include "common/core/half.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Runs tests once for every instruction set that was built; those that this machine lacks are reported as skipped. */
+
+enum { MAX_RUNS = 64 };
+
+static inline const struct mglu_cpu_level *level_of(void **state)
+{
+    const struct mglu_cpu_level *level = *state;
+
+    if (!level->is_available())
+        skip();
+    return level;
+}
+
+static inline int run_on_levels(const struct CMUnitTest *tests, size_t count)
+{
+    static struct CMUnitTest runs[MAX_RUNS];
+    static char names[MAX_RUNS][96];
+    size_t total = 0;
+
+    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
+        printf("%s: %s\n", level->name, level->is_available() ? "tested" : "not on this machine, skipped");
+        for (size_t i = 0; i < count && total < MAX_RUNS; i++, total++) {
+            snprintf(names[total], sizeof names[total], "%s (%s)", tests[i].name, level->name);
+            runs[total] = tests[i];
+            runs[total].name = names[total];
+            runs[total].initial_state = (void *)(uintptr_t)level;
+        }
+    }
+    return _cmocka_run_group_tests("cpu", runs, total, NULL, NULL);
+}
+
+/* A small generator, so that a case gives the same data everywhere. */
+static inline uint32_t next_random(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 32);
+}
+
+/* Uniform in [-1, 1). */
+static inline float random_real(uint64_t *state)
+{
+    return (float)((int32_t)next_random(state)) * 0x1p-31f;
+}
+
+/* The same bits, or both NaN. */
+static inline int same_bits(float a, float b)
+{
+    return (a != a && b != b) || mglu_f32_bits(a) == mglu_f32_bits(b);
+}
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/cpu/levels.h"
+
+#include "common/core/convert.h"
+#include "common/core/mask_format.h"
+
+#include <math.h>
+
+enum { ROWS = 5 };
+
+static const int64_t sizes[] = {0,  1,  2,  7,   8,   9,   15,  16,  17,  31,   32,  33,
+                                63, 64, 65, 127, 128, 129, 130, 255, 257, 1000, 4099};
+static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+
+/* How weights and x are filled. */
+enum fill {
+    FILL_REAL,
+    FILL_PATTERNS, /* any bits: subnormals, infinities, NaNs */
+    FILL_INTEGERS, /* whose sums are exact in any order */
+    FILL_COUNT
+};
+
+struct problem {
+    int64_t h;
+    int32_t n_masks;
+    mglu_dtype dtype;
+    struct mglu_cpu_matrix matrix;
+    char *weights;
+    uint32_t *masks;
+    float *x;
+    int32_t ids[MGLU_MAX_MASKS];
+    int32_t n;
+};
+
+static float fill_value(enum fill fill, uint64_t *seed)
+{
+    switch (fill) {
+    case FILL_PATTERNS:
+        return mglu_f32_from_bits(next_random(seed));
+    case FILL_INTEGERS:
+        return (float)(int32_t)(next_random(seed) >> 30) - 1.0f;
+    default:
+        return random_real(seed);
+    }
+}
+
+/* Memory of just this size, so that a sanitizer sees every step beyond it. */
+static void *make(size_t bytes, size_t alignment)
+{
+    void *memory = NULL;
+
+    assert_int_equal(posix_memalign(&memory, alignment, bytes ? bytes : 1), 0);
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static void make_problem(struct problem *p, enum fill fill, uint64_t seed)
+{
+    const size_t stride = mglu_format_row_stride((mglu_index)p->h, mglu_dtype_size(p->dtype));
+    const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p->h);
+
+    p->weights = make(stride * ROWS, 64);
+    p->masks = make((size_t)(ROWS * groups * p->n_masks) * 4, sizeof(void *));
+    p->x = make((size_t)groups * 128, 64);
+    for (int64_t column = 0; column < p->h; column++) {
+        p->x[column] = fill_value(fill, &seed);
+        for (int64_t row = 0; row < ROWS; row++)
+            mglu_store_element(p->weights + stride * (size_t)row, p->dtype, (size_t)column, fill_value(fill, &seed));
+    }
+    for (int64_t i = 0; i < ROWS * groups * p->n_masks; i++)
+        p->masks[i] = next_random(&seed); /* padding bits too: they must not matter */
+    p->matrix = (struct mglu_cpu_matrix){p->weights, stride, groups, p->masks, p->n_masks};
+}
+
+static void free_problem(struct problem *p)
+{
+    free(p->weights);
+    free(p->masks);
+    free(p->x);
+}
+
+/* The written order: lanes over groups, then the tree. `mask` < 0 is the total. */
+static float model(const struct problem *p, int64_t row, int32_t mask)
+{
+    const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
+    float lanes[MGLU_GROUP_COLUMNS] = {0};
+
+    for (int64_t column = 0; column < p->matrix.groups * MGLU_GROUP_COLUMNS; column++) {
+        float product = mglu_load_element(weights, p->dtype, (size_t)column) * p->x[column];
+        uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
+        if (mglu_format_mask_bit(word, (mglu_index)column))
+            lanes[column % 32] += product;
+    }
+    for (int width = 16; width >= 1; width /= 2)
+        for (int lane = 0; lane < width; lane++)
+            lanes[lane] += lanes[lane + width];
+    return lanes[0];
+}
+
+static void expect_same(const struct problem *p, int64_t row, int32_t mask, float got)
+{
+    float want = model(p, row, mask);
+
+    if (!same_bits(got, want))
+        fail_msg("%s h=%d n_masks=%d row=%d mask=%d: got %a, want %a", mglu_dtype_name(p->dtype), (int)p->h,
+                 (int)p->n_masks, (int)row, (int)mask, (double)got, (double)want);
+}
+
+/* Runs the kernel on rows 1.. of the problem and compares every sum. */
+static void check_problem(mglu_cpu_sums_fn *sums, const struct problem *p, const void *x)
+{
+    float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+    const struct mglu_cpu_sums job = {.matrix = &p->matrix,
+                                      .first_row = 1,
+                                      .rows = ROWS - 1,
+                                      .n = p->n,
+                                      .mask_ids = p->n ? p->ids : NULL,
+                                      .x = x,
+                                      .totals = totals,
+                                      .gates = p->n ? gates : NULL};
+
+    sums(&job);
+    for (int32_t r = 0; r < ROWS - 1; r++) {
+        expect_same(p, r + 1, -1, totals[r]);
+        for (int32_t i = 0; i < p->n; i++)
+            expect_same(p, r + 1, p->ids[i], gates[i][r]);
+    }
+}
+
+static void choose_all(struct problem *p)
+{
+    p->n = p->n_masks;
+    for (int32_t i = 0; i < p->n; i++)
+        p->ids[i] = i;
+}
+
+/* As many as there are masks, any of them, some twice. */
+static void choose_some(struct problem *p, uint64_t seed)
+{
+    p->n = p->n_masks;
+    for (int32_t i = 0; i < p->n; i++)
+        p->ids[i] = (int32_t)(next_random(&seed) % (uint32_t)p->n_masks);
+}
+
+static void sums_follow_the_written_tree(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
+            for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++)
+                for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
+                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
+                    make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
+                    choose_all(&p);
+                    check_problem(level->kernels->sums[p.dtype], &p, p.x);
+                    choose_some(&p, s);
+                    check_problem(level->kernels->sums[p.dtype], &p, p.x);
+                    free_problem(&p);
+                }
+}
+
+static uint16_t *x_in_bf16(const struct problem *p)
+{
+    uint16_t *x = make((size_t)p->matrix.groups * 64, 64);
+
+    for (int64_t column = 0; column < p->h; column++)
+        x[column] = mglu_f32_to_bf16(p->x[column]);
+    return x;
+}
+
+static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    if (!level->sums_bf16)
+        skip();
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++) {
+            struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = MGLU_DTYPE_BF16};
+            make_problem(&p, FILL_INTEGERS, s);
+            uint16_t *x = x_in_bf16(&p);
+            choose_all(&p);
+            check_problem(level->sums_bf16, &p, x);
+            choose_some(&p, s);
+            check_problem(level->sums_bf16, &p, x);
+            free(x);
+            free_problem(&p);
+        }
+}
+
+/* The bound of docs/semantics.md for class A: min(h, 8 + sqrt h) units of the sum of magnitudes. */
+static void check_bf16_error(const struct mglu_cpu_level *level, const struct problem *p, const uint16_t *x)
+{
+    float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+    const double units = fmin((double)p->h, 8 + sqrt((double)p->h));
+
+    level->sums_bf16(&(struct mglu_cpu_sums){&p->matrix, 0, ROWS, p->n, p->ids, x, totals, gates});
+    for (int32_t r = 0; r < ROWS; r++) {
+        double total = 0, gate = 0, magnitude = 0;
+        for (int64_t column = 0; column < p->h; column++) {
+            double product =
+                (double)mglu_load_element(p->weights + p->matrix.row_stride * (size_t)r, p->dtype, (size_t)column) *
+                (double)mglu_bf16_to_f32(x[column]);
+            uint32_t word = p->masks[(r * p->matrix.groups + column / 32) * p->n_masks + p->ids[0]];
+            total += product;
+            magnitude += fabs(product);
+            gate += mglu_format_mask_bit(word, (mglu_index)column) ? product : 0;
+        }
+        assert_true(fabs((double)totals[r] - total) <= units * 0x1p-24 * magnitude);
+        assert_true(fabs((double)gates[0][r] - gate) <= units * 0x1p-24 * magnitude);
+    }
+}
+
+static void bf16_sums_keep_the_error_bound(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    if (!level->sums_bf16)
+        skip();
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        struct problem p = {.h = sizes[s], .n_masks = 1, .dtype = MGLU_DTYPE_BF16};
+        make_problem(&p, FILL_REAL, s);
+        uint16_t *x = x_in_bf16(&p);
+        choose_all(&p);
+        check_bf16_error(level, &p, x);
+        free(x);
+        free_problem(&p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_follow_the_written_tree),
+        cmocka_unit_test(bf16_sums_are_exact_where_sums_are_exact_in_any_order),
+        cmocka_unit_test(bf16_sums_keep_the_error_bound),
+    };
+
+    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+}
