@@ -69,11 +69,10 @@ struct mglu_layer {
     void *state;
 };
 
-struct mglu_workspace {
+struct mglu_memory {
     mglu_device *device;
     void *data;
     size_t size;
-    int is_host_memory; /* allocated by the host's allocator, not by the backend */
 };
 
 /* Text of `reason` with NULL read as "". */
@@ -105,7 +104,7 @@ extern const mglu_logger mglu_stderr_logger;
 void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument);
 int mglu_has_openmp(void);
 
-/* memory.c */
+/* host_memory.c */
 extern const mglu_allocator mglu_default_allocator;
 void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment);
 void mglu_host_release(const mglu_context *context, void *memory, size_t size, size_t alignment);

@@ -28,6 +28,8 @@ static const char *missing_slot(const mglu_backend_fns *fns)
         {"layer_accuracy", !!fns->layer_accuracy},
         {"forward", !!fns->forward},
         {"memory_release", !fns->memory_allocate || fns->memory_release},
+        {"memory_write", !fns->memory_allocate || fns->memory_write},
+        {"memory_read", !fns->memory_allocate || fns->memory_read},
     };
 
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)

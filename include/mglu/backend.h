@@ -145,9 +145,14 @@ typedef struct mglu_backend_fns {
     mglu_status (*forward_reference)(void *backend, void *layer, const mglu_forward_args *args, mglu_accuracy accuracy,
                                      double *want, double *tolerance);
 
-    /** May be NULL when host_memory: the host's allocator then serves. */
+    /** All four may be NULL when every device has host memory: the host's allocator and memcpy then serve. */
     mglu_status (*memory_allocate)(void *backend, int32_t ordinal, size_t size, void **memory);
     void (*memory_release)(void *backend, int32_t ordinal, void *memory, size_t size);
+    /** Blocking, in the order of the queue. */
+    mglu_status (*memory_write)(void *backend, void *queue, void *memory, size_t offset, const void *source,
+                                size_t size);
+    mglu_status (*memory_read)(void *backend, void *queue, const void *memory, size_t offset, void *target,
+                               size_t size);
 } mglu_backend_fns;
 
 /** The one symbol that a plug-in exports: its table, static storage. `host_abi` is the library's MGLU_BACKEND_ABI. */

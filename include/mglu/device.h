@@ -72,6 +72,25 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait(mglu_queue *queue);
 /** Waits, then frees the queue and nulls the handle; NULL is accepted. */
 MGLU_API void mglu_queue_destroy(mglu_queue **queue);
 
+/** Memory of a device, for workspaces and, where the host has no pointer of its own, for x and y. */
+typedef struct mglu_memory mglu_memory;
+
+/** Allocates `size` bytes, 64-byte aligned, contents unspecified. A size of 0 is legal: the data is then NULL. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_create(mglu_device *device, size_t size, mglu_memory **memory);
+
+/** What goes into mglu_input, mglu_output and mglu_forward_args: a host pointer, CUdeviceptr or cl_mem. */
+MGLU_API void *mglu_memory_data(const mglu_memory *memory);
+MGLU_API size_t mglu_memory_size(const mglu_memory *memory);
+
+/** Copies from or to the host after all earlier work on the queue, and waits for it. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_write(mglu_memory *memory, mglu_queue *queue, size_t offset,
+                                                       const void *source, size_t size);
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_read(const mglu_memory *memory, mglu_queue *queue, size_t offset,
+                                                      void *target, size_t size);
+
+/** Frees memory that no queued work uses any more and nulls the handle; NULL is accepted. */
+MGLU_API void mglu_memory_destroy(mglu_memory **memory);
+
 MGLU_END_DECLS
 
 #endif

@@ -72,7 +72,7 @@ typedef struct mglu_forward_args {
     mglu_input residual;
     mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router chooses. Duplicates add up */
     mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
-    void *workspace;            /**< of the layer's size, in the device's memory, 64-byte aligned */
+    void *workspace;            /**< device memory of the layer's size, 64-byte aligned; see mglu_memory */
     size_t workspace_size;
 } mglu_forward_args;
 
@@ -104,17 +104,6 @@ MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
  *         its own token NaN and is reported by mglu_queue_wait().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
-
-/** Workspace made by the library: device memory of the layer's size. NULL data when the size is 0. */
-typedef struct mglu_workspace mglu_workspace;
-
-MGLU_API MGLU_MUST_CHECK mglu_status mglu_workspace_create(mglu_layer *layer, mglu_workspace **workspace);
-
-/** Puts the workspace into the args of a forward. */
-MGLU_API void mglu_workspace_attach(const mglu_workspace *workspace, mglu_forward_args *args);
-
-/** Frees a workspace that no queued forward uses any more and nulls the handle; NULL is accepted. */
-MGLU_API void mglu_workspace_destroy(mglu_workspace **workspace);
 
 /** How a device sums, which decides the error it may make (docs/semantics.md, "Error"). */
 typedef enum mglu_accuracy {

@@ -114,7 +114,7 @@ struct rig {
     mglu_queue *queue;
     mglu_weights *weights;
     mglu_layer *layer;
-    mglu_workspace *workspace;
+    mglu_memory *workspace;
 };
 
 static inline struct rig rig_make(const char *backend, const mglu_context_desc *context,
@@ -127,13 +127,13 @@ static inline struct rig rig_make(const char *backend, const mglu_context_desc *
     assert_ok(mglu_queue_create(rig.device, NULL, &rig.queue));
     assert_ok(mglu_weights_create(rig.device, weights, &rig.weights));
     assert_ok(mglu_layer_create(rig.weights, layer, &rig.layer));
-    assert_ok(mglu_workspace_create(rig.layer, &rig.workspace));
+    assert_ok(mglu_memory_create(rig.device, mglu_layer_workspace_size(rig.layer), &rig.workspace));
     return rig;
 }
 
 static inline void rig_free(struct rig *rig)
 {
-    mglu_workspace_destroy(&rig->workspace);
+    mglu_memory_destroy(&rig->workspace);
     mglu_layer_destroy(&rig->layer);
     mglu_weights_destroy(&rig->weights);
     mglu_queue_destroy(&rig->queue);
@@ -143,7 +143,8 @@ static inline void rig_free(struct rig *rig)
 static inline mglu_status rig_forward(struct rig *rig, mglu_forward_args args)
 {
     args.struct_size = sizeof args;
-    mglu_workspace_attach(rig->workspace, &args);
+    args.workspace = mglu_memory_data(rig->workspace);
+    args.workspace_size = mglu_memory_size(rig->workspace);
     return mglu_forward(rig->layer, rig->queue, &args);
 }
 

@@ -314,7 +314,8 @@ static void forwards_that_break_a_rule_are_refused_and_write_nothing(void **stat
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         mglu_forward_args args = good_args;
-        mglu_workspace_attach(rig.workspace, &args);
+        args.workspace = mglu_memory_data(rig.workspace);
+        args.workspace_size = mglu_memory_size(rig.workspace);
         for (size_t k = 0; k < 64; k++)
             memory[k] = (float)k;
         cases[i].spoil(&args);

@@ -63,12 +63,13 @@ static mglu_status use_everything(struct counting *counting, const struct sample
     if (status == MGLU_OK)
         status = mglu_layer_create(rig.weights, &layer, &rig.layer);
     if (status == MGLU_OK)
-        status = mglu_workspace_create(rig.layer, &rig.workspace);
+        status = mglu_memory_create(rig.device, mglu_layer_workspace_size(rig.layer), &rig.workspace);
     if (status == MGLU_OK) {
         long calls = counting->calls;
         args.x.data = x;
         args.y.data = y;
-        mglu_workspace_attach(rig.workspace, &args);
+        args.workspace = mglu_memory_data(rig.workspace);
+        args.workspace_size = mglu_memory_size(rig.workspace);
         status = mglu_forward(rig.layer, rig.queue, &args);
         assert_int_equal(counting->calls, calls); /* forward allocates nothing */
     }
@@ -115,6 +116,31 @@ static void weights_hold_little_more_than_their_packed_bytes(void **state)
     sample_free(&sample);
 }
 
+static void memory_can_be_written_and_read_within_its_size(void **state)
+{
+    struct sample sample = sample_make(&shape, 11);
+    mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = 1};
+    struct rig rig = rig_make("cpu", NULL, &sample.desc, &layer);
+    const char text[] = "0123456789";
+    char back[4];
+    mglu_memory *memory;
+
+    assert_ok(mglu_memory_create(rig.device, sizeof text, &memory));
+    assert_int_equal((uintptr_t)mglu_memory_data(memory) % 64, 0);
+    assert_ok(mglu_memory_write(memory, rig.queue, 0, text, sizeof text));
+    assert_ok(mglu_memory_read(memory, rig.queue, 3, back, 4));
+    assert_memory_equal(back, "3456", 4);
+    assert_status(mglu_memory_read(memory, rig.queue, 8, back, 4), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_memory_write(memory, rig.queue, SIZE_MAX, text, 2), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("the memory has 11 bytes");
+    mglu_memory_destroy(&memory);
+    assert_ok(mglu_memory_create(rig.device, 0, &memory));
+    assert_null(mglu_memory_data(memory));
+    mglu_memory_destroy(&memory);
+    rig_free(&rig);
+    sample_free(&sample);
+}
+
 static void weights_outlive_their_handle_while_a_layer_uses_them(void **state)
 {
     struct sample sample = sample_make(&shape, 9);
@@ -136,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_failing_allocation_is_out_of_memory_and_leaks_nothing),
         cmocka_unit_test(weights_hold_little_more_than_their_packed_bytes),
+        cmocka_unit_test(memory_can_be_written_and_read_within_its_size),
         cmocka_unit_test(weights_outlive_their_handle_while_a_layer_uses_them),
     };
 

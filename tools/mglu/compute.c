@@ -62,7 +62,7 @@ bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *w
     *ffn = (struct ffn){0};
     if (mglu_weights_create(device, weights, &ffn->weights) == MGLU_OK &&
         mglu_layer_create(ffn->weights, desc, &ffn->layer) == MGLU_OK &&
-        mglu_workspace_create(ffn->layer, &ffn->workspace) == MGLU_OK)
+        mglu_memory_create(device, mglu_layer_workspace_size(ffn->layer), &ffn->workspace) == MGLU_OK)
         return true;
     report_library(name);
     ffn_destroy(ffn);
@@ -71,7 +71,7 @@ bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *w
 
 void ffn_destroy(struct ffn *ffn)
 {
-    mglu_workspace_destroy(&ffn->workspace);
+    mglu_memory_destroy(&ffn->workspace);
     mglu_layer_destroy(&ffn->layer);
     mglu_weights_destroy(&ffn->weights);
 }
@@ -85,7 +85,8 @@ bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *
         .y = {.data = y},
         .residual = {.data = residual},
     };
-    mglu_workspace_attach(ffn->workspace, &args);
+    args.workspace = mglu_memory_data(ffn->workspace);
+    args.workspace_size = mglu_memory_size(ffn->workspace);
     return (mglu_forward(ffn->layer, queue, &args) == MGLU_OK && mglu_queue_wait(queue) == MGLU_OK) ||
            report_library("forward");
 }

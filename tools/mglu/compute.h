@@ -22,7 +22,7 @@ struct compute {
 struct ffn {
     mglu_weights *weights;
     mglu_layer *layer;
-    mglu_workspace *workspace;
+    mglu_memory *workspace;
 };
 
 /** A context with as many threads as this process may use, or as MGLU_NUM_THREADS says. */
