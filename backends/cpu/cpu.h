@@ -10,7 +10,7 @@
 
 /* The CPU backend: one set of kernels per instruction set, on the packed weights where they lie. */
 
-/* An instruction set that kernels were built for. */
+/* kernels/levels.c: an instruction set that kernels were built for. */
 struct mglu_cpu_level {
     const char *name;
     int (*is_available)(void); /* on this machine */
@@ -120,7 +120,7 @@ struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t t
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
                        void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index));
 
-/* routing.c */
+/* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
 /* forward.c */

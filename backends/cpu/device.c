@@ -27,7 +27,8 @@ static mglu_status fail_unknown_isa(const mglu_host *host)
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", level->name);
     }
-    return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown instruction set '%s'; known: %s", host->max_isa, known);
+    return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "max_isa or MGLU_MAX_ISA: unknown instruction set '%s'; known: %s",
+                      host->max_isa, known);
 }
 
 /* The processor's name as Linux tells it, else "CPU". */

@@ -4,49 +4,7 @@
 #include "common/core/convert.h"
 
 #include <fenv.h>
-
-mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
-{
-    return MGLU_OK;
-}
-
-mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
-                                  void **layer)
-{
-    const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
-    struct mglu_ref_layer *made =
-        host->allocator.allocate(host->allocator.user, sizeof *made, _Alignof(struct mglu_ref_layer));
-
-    if (!made)
-        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
-    *made = (struct mglu_ref_layer){.desc = plan->desc, .packed = *(const mglu_packed_weights *)weights};
-    *layer = made;
-    return MGLU_OK;
-}
-
-void mglu_ref_layer_destroy(void *backend, void *layer)
-{
-    const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
-
-    host->allocator.release(host->allocator.user, layer, sizeof(struct mglu_ref_layer),
-                            _Alignof(struct mglu_ref_layer));
-}
-
-static int64_t output_columns(const struct mglu_ref_layer *layer)
-{
-    return layer->packed.output_size ? layer->packed.output_size : layer->packed.intermediate_size;
-}
-
-/* One token's scratch and its y in double. */
-size_t mglu_ref_layer_workspace_size(void *backend, const void *layer)
-{
-    return (mglu_ref_token_scratch(layer) + (size_t)output_columns(layer)) * sizeof(double);
-}
-
-mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer)
-{
-    return MGLU_ACCURACY_A;
-}
+#include <math.h>
 
 /*
  * The nearest f32 rounded to odd: rounding that once more, to a type of at most 22 bits, gives what rounding the double
@@ -59,7 +17,7 @@ static float round_to_odd(double value)
 
     if ((double)nearest == value || value != value)
         return nearest;
-    if ((nearest > 0) == ((double)nearest > value))
+    if (fabs((double)nearest) > fabs(value))
         bits--;
     return mglu_f32_from_bits(bits | 1u);
 }
@@ -70,7 +28,7 @@ static void store(const struct mglu_ref_layer *layer, const mglu_forward_args *a
     unsigned char *row = (unsigned char *)args->y.data + args->y.byte_offset +
                          (size_t)token * (size_t)args->y.row_stride * mglu_dtype_size(dtype);
 
-    for (int64_t c = 0; c < output_columns(layer); c++)
+    for (int64_t c = 0; c < mglu_ref_output_columns(layer); c++)
         mglu_store_element(row, dtype, (size_t)c, dtype == MGLU_DTYPE_F32 ? (float)want[c] : round_to_odd(want[c]));
 }
 
@@ -105,7 +63,7 @@ mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_fo
     fegetenv(&environment);
     fesetenv(FE_DFL_ENV);
     for (int64_t token = 0; token < args->batch; token++) {
-        int64_t at = token * output_columns(self);
+        int64_t at = token * mglu_ref_output_columns(self);
         mglu_ref_token(self, args, token, &accuracy, scratch, want ? want + at : NULL,
                        tolerance ? tolerance + at : NULL);
     }

@@ -35,13 +35,17 @@ mglu_status mglu_ref_weights_create(void *backend, int32_t ordinal, const mglu_p
 void mglu_ref_weights_destroy(void *backend, void *weights);
 uint64_t mglu_ref_weights_bytes(void *backend, const void *weights);
 
-/* forward.c */
+/* layer.c */
 mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
 mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                   void **layer);
 void mglu_ref_layer_destroy(void *backend, void *layer);
 size_t mglu_ref_layer_workspace_size(void *backend, const void *layer);
 mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer);
+/* Elements in a row of y. */
+int64_t mglu_ref_output_columns(const struct mglu_ref_layer *layer);
+
+/* forward.c */
 mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
 mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_forward_args *args,
                                        mglu_accuracy accuracy, double *want, double *tolerance);

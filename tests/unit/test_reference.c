@@ -273,6 +273,29 @@ static void y_is_rounded_once(void **state)
     rig_free(&rig);
 }
 
+static void results_too_small_for_y_become_zero(void **state)
+{
+    static const float weight[] = {0x1p-100f, 1}, x[] = {0x1p-100f, 0}, gate_bias[] = {1};
+    static const uint8_t mask[] = {0, 1};
+    mglu_weights_desc weights = {.struct_size = sizeof weights,
+                                 .hidden_size = 2,
+                                 .intermediate_size = 1,
+                                 .n_masks = 1,
+                                 .weight = {weight, MGLU_DTYPE_F32, 0},
+                                 .masks = {mask, MGLU_MASK_BYTES},
+                                 .gate_bias = {gate_bias, MGLU_DTYPE_F32, 0}};
+
+    for (int dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++) {
+        struct rig rig = make_reference(
+            &weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY, .y_dtype = (mglu_dtype)dtype});
+        float y = 1, value;
+        assert_ok(rig_forward(&rig, (mglu_forward_args){.batch = 1, .x = {.data = x}, .y = {.data = &y}}));
+        assert_ok(mglu_convert(&y, (mglu_dtype)dtype, &value, MGLU_DTYPE_F32, 1));
+        assert_true(value == 0);
+        rig_free(&rig);
+    }
+}
+
 static void h_zero_leaves_the_biases_and_writes_them(void **state)
 {
     static const float gate_bias[] = {2, -3}, value_bias[] = {5, 7};
@@ -317,6 +340,7 @@ int main(void)
         cmocka_unit_test(a_routing_id_out_of_range_makes_its_token_nan_and_is_reported_once),
         cmocka_unit_test(activations_reach_their_limits_at_infinite_gates),
         cmocka_unit_test(y_is_rounded_once),
+        cmocka_unit_test(results_too_small_for_y_become_zero),
         cmocka_unit_test(h_zero_leaves_the_biases_and_writes_them),
         cmocka_unit_test(the_tolerance_of_an_identity_layer_is_the_documented_bound),
     };

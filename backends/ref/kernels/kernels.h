@@ -12,6 +12,7 @@ double mglu_ref_activation_error(const mglu_layer_desc *desc, double gate, doubl
 struct mglu_ref_sums {
     double total;                 /* sum of w x */
     double magnitude;             /* T: sum of |w x| */
+    double flushed;               /* what is lost where subnormal w, x and w x count as 0 */
     double gate[MGLU_MAX_MASKS];  /* sums over the elements of each listed mask */
     double value[MGLU_MAX_MASKS]; /* and over the others */
 };
@@ -23,8 +24,8 @@ struct mglu_ref_sums {
 void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const double *x, const uint32_t *words,
                        int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums);
 
-/* How many rounding errors an f32 backend of this class may make in a sum of n terms: docs/semantics.md, "Error". */
-double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, double magnitude);
+/* How far an f32 backend of this class may be off in a sum of n terms: docs/semantics.md, "Error". */
+double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums);
 
 /* Which masks a token uses, and with which weight. */
 struct mglu_ref_routing {

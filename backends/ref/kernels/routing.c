@@ -85,7 +85,7 @@ static void route_by_router(const struct mglu_ref_layer *layer, const double *x,
         mglu_ref_row_sums(row, MGLU_DTYPE_F32, packed->hidden_size, x, NULL, 0, NULL, 0, &sums);
         logits[i] = sums.total;
         if (accuracy)
-            error = fmax(error, mglu_ref_sum_error(*accuracy, packed->hidden_size, sums.magnitude));
+            error = fmax(error, mglu_ref_sum_error(*accuracy, packed->hidden_size, &sums));
         is_nan |= isnan(logits[i]);
     }
     routing->count = layer->desc.top_k;

@@ -27,9 +27,12 @@ void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const
         int64_t count = columns - first < MGLU_GROUP_COLUMNS ? columns - first : MGLU_GROUP_COLUMNS;
 
         for (int64_t j = 0; j < count; j++) {
-            products[j] = (double)mglu_load_element(row, dtype, (size_t)(first + j)) * x[first + j];
+            double w = (double)mglu_load_element(row, dtype, (size_t)(first + j));
+
+            products[j] = w * x[first + j];
             sums->total += products[j];
             sums->magnitude += fabs(products[j]);
+            sums->flushed += (double)FLT_MIN * (fabs(w) + fabs(x[first + j]));
         }
         for (int32_t i = 0; i < n_ids; i++)
             add_selected(products, count, words[first / MGLU_GROUP_COLUMNS * n_masks + ids[i]], &sums->gate[i],
@@ -37,9 +40,9 @@ void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const
     }
 }
 
-double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, double magnitude)
+double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums)
 {
     double limit = accuracy == MGLU_ACCURACY_A ? 8 + sqrt((double)n) : 16 + (double)n / 64;
 
-    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * magnitude;
+    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * sums->magnitude + sums->flushed;
 }

@@ -28,14 +28,14 @@ static double element_of(const void *data, size_t byte_offset, int64_t row_strid
                                      (size_t)row * (size_t)row_stride + (size_t)column);
 }
 
-/* sum + bias, where the sum of n terms was made with magnitude T. */
-static struct estimate with_bias(double sum, double magnitude, int64_t n, const mglu_accuracy *accuracy,
+/* One of the sums of n terms + bias. */
+static struct estimate with_bias(double sum, const struct mglu_ref_sums *sums, int64_t n, const mglu_accuracy *accuracy,
                                  const float *bias, int64_t index)
 {
     struct estimate result = {sum + (bias ? (double)bias[index] : 0), 0};
 
     if (accuracy)
-        result.error = mglu_ref_sum_error(*accuracy, n, magnitude) + UNIT * fabs(result.value);
+        result.error = mglu_ref_sum_error(*accuracy, n, sums) + UNIT * fabs(result.value);
     return result;
 }
 
@@ -75,10 +75,9 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     for (int32_t i = 0; i < routing->count; i++) {
         int64_t bias = routing->ids[i] * d + r;
         struct estimate gate =
-            with_bias(masked ? sums.gate[i] : sums.total, sums.magnitude, h, accuracy, packed->gate_bias, bias);
-        struct estimate value =
-            with_bias(masked ? sums.value[i] : other.total, masked ? sums.magnitude : other.magnitude, h, accuracy,
-                      packed->value_bias, bias);
+            with_bias(masked ? sums.gate[i] : sums.total, &sums, h, accuracy, packed->gate_bias, bias);
+        struct estimate value = with_bias(masked ? sums.value[i] : other.total, masked ? &sums : &other, h, accuracy,
+                                          packed->value_bias, bias);
         struct estimate one = term(&layer->desc, gate, value, routing->p[i], routing->p_error[i], accuracy);
         z.value += one.value;
         z.error += one.error;
@@ -93,18 +92,20 @@ static struct estimate down_projection(const mglu_packed_weights *packed, int64_
                                        const double *z_error, const mglu_accuracy *accuracy)
 {
     const void *row = row_of(&packed->down, r);
-    double sum = 0, magnitude = 0, carried = 0;
+    struct mglu_ref_sums sums = {0};
     struct estimate result;
+    double carried = 0;
 
     for (int64_t c = 0; c < packed->intermediate_size; c++) {
         double w = (double)mglu_load_element(row, packed->dtype, (size_t)c);
-        sum += w * z[c];
+        sums.total += w * z[c];
         if (accuracy) {
-            magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
+            sums.magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
+            sums.flushed += (double)FLT_MIN * (fabs(w) + fabs(z[c]));
             carried += fabs(w) * z_error[c];
         }
     }
-    result = with_bias(sum, magnitude, packed->intermediate_size, accuracy, packed->down_bias, r);
+    result = with_bias(sums.total, &sums, packed->intermediate_size, accuracy, packed->down_bias, r);
     result.error += carried;
     return result;
 }
@@ -154,8 +155,6 @@ int mglu_ref_token(const struct mglu_ref_layer *layer, const mglu_forward_args *
         if (packed->output_size)
             y = down_projection(packed, r, z, z_error, accuracy);
         y = finish(layer, args, token, r, y);
-        if (!in_range)
-            y.value = NAN;
         if (want)
             want[r] = y.value;
         if (tolerance)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/ref/kernels/kernels.h"
+
+mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
+{
+    return MGLU_OK;
+}
+
+mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                  void **layer)
+{
+    const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
+    struct mglu_ref_layer *made =
+        host->allocator.allocate(host->allocator.user, sizeof *made, _Alignof(struct mglu_ref_layer));
+
+    if (!made)
+        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_ref_layer){.desc = plan->desc, .packed = *(const mglu_packed_weights *)weights};
+    *layer = made;
+    return MGLU_OK;
+}
+
+void mglu_ref_layer_destroy(void *backend, void *layer)
+{
+    const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
+
+    host->allocator.release(host->allocator.user, layer, sizeof(struct mglu_ref_layer),
+                            _Alignof(struct mglu_ref_layer));
+}
+
+int64_t mglu_ref_output_columns(const struct mglu_ref_layer *layer)
+{
+    return layer->packed.output_size ? layer->packed.output_size : layer->packed.intermediate_size;
+}
+
+/* One token's scratch and its y in double. */
+size_t mglu_ref_layer_workspace_size(void *backend, const void *layer)
+{
+    return (mglu_ref_token_scratch(layer) + (size_t)mglu_ref_output_columns(layer)) * sizeof(double);
+}
+
+mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer)
+{
+    return MGLU_ACCURACY_A;
+}
