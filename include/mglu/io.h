@@ -8,7 +8,7 @@
  * The tensor names and metadata keys are in docs/format.md. Any call may come from any thread; an open file is
  * immutable and may be shared.
  *
- * Failures name the file, and the tensor where one is at fault, in mglu_last_error().
+ * Failures name the file, and the tensor where one is at fault, in mglu_last_error(): "path: tensor 'name': why".
  */
 
 #include <mglu/layer.h>
@@ -58,9 +58,12 @@ enum {
 
 /**
  * Opens and checks a file: header length, JSON, names, dtypes, shapes, and that the tensors cover the data without
- * hole, overlap or tail. By default it is read into 2 MiB-aligned memory with huge pages asked for.
+ * hole, overlap or tail. By default it is read, into memory aligned to 64 bytes; from 2 MiB on aligned to 2 MiB and
+ * with huge pages asked for. The header is checked before any data is read.
  *
- * @return MGLU_ERROR_IO, MGLU_ERROR_CORRUPT_FILE, MGLU_ERROR_OUT_OF_MEMORY.
+ * @param[out] file The open file, NULL on failure. Release with mglu_file_close().
+ * @return MGLU_ERROR_IO when it cannot be read or is no regular file, MGLU_ERROR_CORRUPT_FILE when it breaks the
+ *         format.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
 
@@ -70,7 +73,7 @@ MGLU_API void mglu_file_close(mglu_file **file);
 /** Path given to mglu_file_open(). */
 MGLU_API const char *mglu_file_path(const mglu_file *file);
 
-/** Tensors in the order of their data. */
+/** Tensors in the order of their data; NULL out of range. */
 MGLU_API size_t mglu_file_tensor_count(const mglu_file *file);
 MGLU_API const mglu_file_tensor *mglu_file_tensor_at(const mglu_file *file, size_t index);
 
@@ -89,7 +92,8 @@ MGLU_API size_t mglu_file_dtype_size(mglu_file_dtype dtype);
 
 /**
  * Prefixes of all layers in the file: every P with P.weight and P.mask_bits or P.mask, then every M with
- * M.gate_proj.weight and M.up_proj.weight and no mask. NULL out of range. Belongs to the file.
+ * M.gate_proj.weight and M.up_proj.weight and no mask; each in the order of the data. NULL out of range. Belongs to the
+ * file. The prefix of a tensor that is named "weight" alone is "", and so on: no part of a name, no dot.
  */
 MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
 
@@ -98,13 +102,19 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  *
  * `prefix` is either a projection P (P.weight, P.mask_bits or P.mask, and if present P.gate_bias, P.value_bias,
  * P.router.weight), or a whole feed-forward block M: M.up_proj as such a projection, or M.gate_proj.weight and
- * M.up_proj.weight without masks (a plain GLU), with M.down_proj.weight and M.down_proj.bias if present.
+ * M.up_proj.weight without masks (a plain GLU, with M.gate_proj.bias and M.up_proj.bias if present), each with
+ * M.down_proj.weight and M.down_proj.bias if present. Where a prefix can be read as both, it is P.
  *
- * `weights->dtype` is the file's. `layer->activation` is that of metadata `mglu.activation.P`, else `mglu.activation`;
- * `*has_activation` (may be NULL) says whether there was one. Both structs' struct_size is set by the call.
+ * `weights->dtype` is that of P.weight (plain: M.gate_proj.weight); the other arrays keep their own. A bias of one row
+ * may be a vector. Values are not looked at, but for the padding bits of P.mask_bits.
  *
- * @return MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation
- *         or format version.
+ * `layer->activation` is that of metadata `mglu.activation.P`, else `mglu.activation.M`, else `mglu.activation`;
+ * `*has_activation` (may be NULL) says whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
+ * dtypes and batch are the caller's. Both structs' struct_size is set by the call. On failure nothing is written.
+ *
+ * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has.
+ *         MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation.
+ *         MGLU_ERROR_VERSION_MISMATCH when there are mask bits and `mglu.version` is not MGLU_FORMAT_VERSION.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_layer(const mglu_file *file, const char *prefix,
                                                      mglu_weights_desc *weights, mglu_layer_desc *layer,
@@ -115,16 +125,22 @@ typedef struct mglu_file_writer mglu_file_writer;
 
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_create(mglu_file_writer **writer);
 
-/** Adds or replaces a metadata text; both are copied. */
+/** Adds or replaces a metadata text; both are copied. MGLU_ERROR_INVALID_ARGUMENT for a text that is not UTF-8. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_metadata(mglu_file_writer *writer, const char *key,
                                                                const char *value);
 
-/** Adds a tensor. Name and shape are copied; `tensor->data` must live until the commit; `bytes` may be 0: computed. */
+/**
+ * Adds a tensor. Name and shape are copied; `tensor->data` must live until the commit; `bytes` may be 0: computed.
+ * MGLU_ERROR_INVALID_ARGUMENT for a name that is empty, taken or not UTF-8, and for a shape that `bytes` contradicts.
+ */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_tensor(mglu_file_writer *writer, const mglu_file_tensor *tensor);
 
 /**
  * Writes the file: to a temporary file beside `path`, synced, then renamed. On failure nothing is left behind and an
- * older file at `path` is as it was. Data starts at a multiple of 64 bytes.
+ * older file at `path` is as it was. What is at `path` and no regular file is never replaced. May be called again.
+ *
+ * Data starts at a multiple of 64 bytes, and so does every tensor whose size is one: those come first, then the others
+ * by descending alignment, otherwise in the order in which they were added.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_commit(mglu_file_writer *writer, const char *path);
 
@@ -134,18 +150,28 @@ MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 /** What to turn a checkpoint into. Zeros keep the file's dtypes and its activation, if it names one. */
 typedef struct mglu_file_pack_options {
     uint32_t struct_size;
-    int32_t convert;        /**< nonzero: store the layers' matrices as `dtype` */
+    int32_t convert;        /**< nonzero: store the layers' matrices (not biases and routers) as `dtype` */
     mglu_dtype dtype;       /**< f32, f16 or bf16 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
-    /** Called after each tensor; a nonzero return stops with MGLU_ERROR_CANCELLED and no output. NULL: not called. */
+    /**
+     * Called after each tensor, before the output is written; a nonzero return stops with MGLU_ERROR_CANCELLED and no
+     * output. NULL: not called.
+     */
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
 } mglu_file_pack_options;
 
 /**
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
- * P.weight with P.mask_bits; every other tensor passes through, names kept. A file that is packed already may be packed
- * again, to convert it. Weights that are not finite are refused.
+ * P.weight with P.mask_bits; every other tensor and the metadata pass through, names kept. Metadata `format`,
+ * `mglu.version` and `mglu.producer` are set. A file that is packed already may be packed again, to convert it. The
+ * paths may be the same. The output is made in memory and appears whole or not at all.
+ *
+ * @param options NULL for all defaults.
+ * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,
+ *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks;
+ *         MGLU_ERROR_UNSUPPORTED for q8_0 and q4_0; else as mglu_file_open(), mglu_file_layer() and
+ *         mglu_file_writer_commit().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack(const char *input_path, const char *output_path,
                                                     const mglu_file_pack_options *options);

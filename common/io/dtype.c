@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/io/dtype.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+    [MGLU_FILE_BOOL] = {"BOOL", 1}, [MGLU_FILE_U8] = {"U8", 1},   [MGLU_FILE_I8] = {"I8", 1},
+    [MGLU_FILE_I16] = {"I16", 2},   [MGLU_FILE_U16] = {"U16", 2}, [MGLU_FILE_F16] = {"F16", 2},
+    [MGLU_FILE_BF16] = {"BF16", 2}, [MGLU_FILE_I32] = {"I32", 4}, [MGLU_FILE_U32] = {"U32", 4},
+    [MGLU_FILE_F32] = {"F32", 4},   [MGLU_FILE_F64] = {"F64", 8}, [MGLU_FILE_I64] = {"I64", 8},
+    [MGLU_FILE_U64] = {"U64", 8},
+};
+
+enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
+
+const char *mglu_file_dtype_name(mglu_file_dtype dtype)
+{
+    return (size_t)dtype < DTYPES ? dtypes[dtype].name : NULL;
+}
+
+size_t mglu_file_dtype_size(mglu_file_dtype dtype)
+{
+    return (size_t)dtype < DTYPES ? dtypes[dtype].size : 0;
+}
+
+int mglu_io_dtype_from_name(const char *name, mglu_file_dtype *dtype)
+{
+    for (size_t i = 0; i < DTYPES; i++)
+        if (strcmp(dtypes[i].name, name) == 0) {
+            *dtype = (mglu_file_dtype)i;
+            return 1;
+        }
+    return 0;
+}
+
+int mglu_io_compute_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
+{
+    switch (file_dtype) {
+    case MGLU_FILE_F32:
+        *dtype = MGLU_DTYPE_F32;
+        return 1;
+    case MGLU_FILE_F16:
+        *dtype = MGLU_DTYPE_F16;
+        return 1;
+    case MGLU_FILE_BF16:
+        *dtype = MGLU_DTYPE_BF16;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
+{
+    switch (file_dtype) {
+    case MGLU_FILE_BOOL:
+    case MGLU_FILE_U8:
+        *form = MGLU_MASK_BYTES;
+        return 1;
+    case MGLU_FILE_F32:
+        *form = MGLU_MASK_LOGITS_F32;
+        return 1;
+    case MGLU_FILE_F16:
+        *form = MGLU_MASK_LOGITS_F16;
+        return 1;
+    case MGLU_FILE_BF16:
+        *form = MGLU_MASK_LOGITS_BF16;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype)
+{
+    if (dtype == MGLU_DTYPE_F16)
+        return MGLU_FILE_F16;
+    return dtype == MGLU_DTYPE_BF16 ? MGLU_FILE_BF16 : MGLU_FILE_F32;
+}
+
+int mglu_io_tensor_bytes(mglu_file_dtype dtype, int32_t rank, const int64_t *shape, size_t *bytes)
+{
+    size_t product = mglu_file_dtype_size(dtype);
+
+    for (int32_t i = 0; i < rank; i++)
+        if (shape[i] < 0 || __builtin_mul_overflow(product, (uint64_t)shape[i], &product))
+            return 0;
+    *bytes = product;
+    return 1;
+}

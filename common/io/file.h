@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_IO_FILE_H
+#define MGLU_IO_FILE_H
+
+#include <mglu/io.h>
+
+#include "common/io/index.h"
+
+/* An open file, as the parts of libmglu-io see it. */
+
+struct mglu_io_metadata {
+    const char *key;
+    const char *value;
+};
+
+struct mglu_file {
+    char *path;
+    unsigned char *bytes; /* the whole file: 8 bytes of length, header, data */
+    size_t size;
+    int mapped;
+    char *texts;               /* every name, key and value of the header */
+    mglu_file_tensor *tensors; /* in the order of their data */
+    size_t tensor_count;
+    struct mglu_io_metadata *metadata; /* in the order of the file */
+    size_t metadata_count;
+    struct mglu_io_index by_name; /* tensors */
+    struct mglu_io_index by_key;  /* metadata */
+    char *layer_texts;
+    const char **layers; /* prefixes */
+    size_t layer_count;
+};
+
+/* The tensor `prefix`.`inner`.`leaf`, or NULL; empty parts fall away with their dot. */
+const mglu_file_tensor *mglu_io_find(const mglu_file *file, const char *prefix, const char *inner, const char *leaf);
+
+/* Whether the projection `prefix`.`inner` has masks, packed or not. */
+int mglu_io_has_masks(const mglu_file *file, const char *prefix, const char *inner);
+
+/* Fills the list of layers of a file whose tensors are known. */
+mglu_status mglu_io_list_layers(mglu_file *file);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_IO_PACK_ROLES_H
+#define MGLU_IO_PACK_ROLES_H
+
+#include "common/io/file.h"
+
+/* What packing does to a tensor. */
+enum mglu_io_role {
+    MGLU_IO_ROLE_PASS,   /* copies it */
+    MGLU_IO_ROLE_FINITE, /* refuses it unless every element is finite */
+    MGLU_IO_ROLE_MATRIX, /* the same, and converts it if asked to */
+    MGLU_IO_ROLE_MASKS   /* packs it into words, under another name */
+};
+
+/* Checks every layer and gives each tensor of the file its role; `roles` is all zero. */
+mglu_status mglu_io_pack_roles(const mglu_file *file, unsigned char *roles);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/io/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * The operating system fails: this program's own system calls stand in front of the C library's, and one of them does
+ * what it is told to.
+ */
+
+enum call { NONE, OPEN, READ, WRITE, FSYNC, CLOSE, RENAME };
+
+static struct {
+    enum call call;
+    size_t number; /* which of its calls is hit: 1, 2 ... */
+    int error;     /* errno; 0: the call moves one byte, or none with `none` */
+    int none;
+    size_t seen;
+} fault;
+
+/* Whether this call is the one; errno is then set. */
+static int hit(enum call call)
+{
+    if (fault.call != call || ++fault.seen != fault.number)
+        return 0;
+    errno = fault.error;
+    return 1;
+}
+
+int open(const char *path, int flags, ...)
+{
+    return hit(OPEN) ? -1 : (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0666);
+}
+
+ssize_t read(int descriptor, void *bytes, size_t count)
+{
+    if (hit(READ)) {
+        if (fault.error || fault.none)
+            return fault.error ? -1 : 0;
+        count = 1;
+    }
+    return syscall(SYS_read, descriptor, bytes, count);
+}
+
+ssize_t write(int descriptor, const void *bytes, size_t count)
+{
+    if (hit(WRITE)) {
+        if (fault.error)
+            return -1;
+        count = 1;
+    }
+    return syscall(SYS_write, descriptor, bytes, count);
+}
+
+int fsync(int descriptor)
+{
+    return hit(FSYNC) ? -1 : (int)syscall(SYS_fsync, descriptor);
+}
+
+int close(int descriptor)
+{
+    int result = (int)syscall(SYS_close, descriptor);
+
+    return hit(CLOSE) ? -1 : result;
+}
+
+int rename(const char *from, const char *to)
+{
+    return hit(RENAME) ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static const struct {
+    const char *name;
+    enum call call;
+    int error, none;
+    mglu_status status; /* of packing; of the calls that matter, at least one is hit with it */
+    const char *says;
+} cases[] = {
+    {"open interrupted", OPEN, EINTR, 0, MGLU_OK, ""},
+    {"open refused", OPEN, EACCES, 0, MGLU_ERROR_IO, "Permission denied"},
+    {"no descriptors left", OPEN, EMFILE, 0, MGLU_ERROR_IO, "Too many open files"},
+    {"read interrupted", READ, EINTR, 0, MGLU_OK, ""},
+    {"read of one byte", READ, 0, 0, MGLU_OK, ""},
+    {"read fails", READ, EIO, 0, MGLU_ERROR_IO, "in: cannot read: Input/output error"},
+    {"input cut short meanwhile", READ, 0, 1, MGLU_ERROR_IO, "in: cut short while it was read"},
+    {"write interrupted", WRITE, EINTR, 0, MGLU_OK, ""},
+    {"write of one byte", WRITE, 0, 0, MGLU_OK, ""},
+    {"disk full", WRITE, ENOSPC, 0, MGLU_ERROR_IO, "out: cannot write: No space left on device"},
+    {"sync fails", FSYNC, EIO, 0, MGLU_ERROR_IO, "out: cannot sync: Input/output error"},
+    {"close fails", CLOSE, EIO, 0, MGLU_ERROR_IO, "out: cannot write: Input/output error"},
+    {"rename fails", RENAME, EACCES, 0, MGLU_ERROR_IO, "out: cannot rename the new file to it: Permission denied"},
+};
+
+static void write_input(void)
+{
+    static const struct part parts[] = {
+        {"P.weight", "F32", "2, 3", NULL, 24},
+        {"P.mask", "F32", "2, 2, 3", NULL, 48},
+        {"norm", "F32", "3", NULL, 12},
+    };
+
+    write_parts(scratch("in"), NULL, parts, COUNT(parts));
+}
+
+/* Packs over an older file with the fault at the n-th call. Returns whether there was an n-th call. */
+static int pack_with_fault(size_t i, size_t number, size_t *failures)
+{
+    mglu_status status;
+    unsigned char *bytes;
+    size_t size;
+
+    write_bytes(scratch("out"), "older", 5);
+    memset(&fault, 0, sizeof fault);
+    fault.number = number;
+    fault.error = cases[i].error;
+    fault.none = cases[i].none;
+    fault.call = cases[i].call;
+    status = mglu_file_pack(scratch("in"), scratch("out"), NULL);
+    fault.call = NONE;
+    bytes = read_bytes(scratch("out"), &size);
+    /* closing the input and syncing the folder may fail unseen: the output is complete all the same */
+    if (status != MGLU_OK) {
+        *failures += 1;
+        if (status != cases[i].status || !strstr(mglu_last_error(), cases[i].says))
+            fail_msg("%s, call %zu: %s (%s)", cases[i].name, number, mglu_status_string(status), mglu_last_error());
+        assert_int_equal(size, 5);
+        assert_memory_equal(bytes, "older", 5);
+    } else {
+        assert_true(size > 5);
+    }
+    free(bytes);
+    assert_int_equal(scratch_count(), 2);
+    return fault.seen >= number;
+}
+
+static void a_failing_system_call_is_reported_and_leaves_the_older_file(void **state)
+{
+    write_input();
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        size_t failures = 0, number = 1;
+
+        while (pack_with_fault(i, number, &failures))
+            number++;
+        if (number == 1 || (failures > 0) != (cases[i].status != MGLU_OK))
+            fail_msg("%s: %zu calls, %zu failures", cases[i].name, number - 1, failures);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_failing_system_call_is_reported_and_leaves_the_older_file, make_scratch,
+                                        remove_scratch),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

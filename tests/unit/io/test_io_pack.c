@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/io/support.h"
+
+#include <mglu/pack.h>
+#include <mglu/version.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_PARTS = 6 };
+
+static void write_some(const char *path, const char *metadata, const struct part parts[MOST_PARTS])
+{
+    size_t count = 0;
+
+    while (count < MOST_PARTS && parts[count].name)
+        count++;
+    write_parts(path, metadata, parts, count);
+}
+
+static mglu_file *open_ok(const char *path)
+{
+    mglu_file *file;
+
+    assert_ok(mglu_file_open(path, 0, &file));
+    return file;
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+/* Bit [mask][row][column] by the definition of the format, which docs/format.md has. */
+static int bit_of(const mglu_file_tensor *words, int64_t mask, int64_t row, int64_t column)
+{
+    int64_t index = (row * words->shape[1] + column / 32) * words->shape[2] + mask;
+    uint32_t word;
+
+    memcpy(&word, (const unsigned char *)words->data + 4 * index, sizeof word);
+    return word >> column % 32 & 1;
+}
+
+static void assert_bits_are_positive_logits(const mglu_file_tensor *words, const mglu_file_tensor *logits)
+{
+    const uint16_t *halves = logits->data;
+
+    assert_int_equal(logits->dtype, MGLU_FILE_F16);
+    for (int64_t i = 0; i < logits->shape[0]; i++)
+        for (int64_t r = 0; r < logits->shape[1]; r++)
+            for (int64_t c = 0; c < logits->shape[2]; c++, halves++)
+                if (bit_of(words, i, r, c) != (*halves > 0 && *halves < 0x8000))
+                    fail_msg("%s[%d][%d][%d]", words->name, (int)i, (int)r, (int)c);
+}
+
+static void a_real_model_keeps_every_bit_and_every_other_tensor(void **state)
+{
+    mglu_file *model, *packed;
+    size_t masks = 0;
+
+    assert_ok(mglu_file_pack(test_data("licence-lm/model.safetensors"), scratch("packed"), NULL));
+    model = open_ok(test_data("licence-lm/model.safetensors"));
+    packed = open_ok(scratch("packed"));
+    assert_int_equal(mglu_file_tensor_count(packed), mglu_file_tensor_count(model));
+    for (size_t i = 0; i < mglu_file_tensor_count(model); i++) {
+        const mglu_file_tensor *tensor = mglu_file_tensor_at(model, i), *found;
+        char name[200];
+
+        snprintf(name, sizeof name, "%s%s", tensor->name, ends_with(tensor->name, ".mask") ? "_bits" : "");
+        found = mglu_file_find(packed, name);
+        assert_non_null(found);
+        if (ends_with(name, "_bits")) {
+            masks++;
+            assert_int_equal(found->dtype, MGLU_FILE_I32);
+            assert_int_equal(found->rank, 3);
+            assert_int_equal(found->bytes, mglu_packed_mask_size(4, 512, 128));
+            assert_bits_are_positive_logits(found, tensor);
+            continue;
+        }
+        assert_int_equal(found->dtype, tensor->dtype);
+        assert_int_equal(found->rank, tensor->rank);
+        assert_memory_equal(found->shape, tensor->shape, (size_t)tensor->rank * sizeof tensor->shape[0]);
+        assert_int_equal(found->bytes, tensor->bytes);
+        assert_memory_equal(found->data, tensor->data, tensor->bytes);
+    }
+    assert_int_equal(masks, 4);
+    mglu_file_close(&packed);
+    mglu_file_close(&model);
+}
+
+/* Logits around zero, with both zeros, in every form that checkpoints have: 1 where the logit is > 0. */
+static void masks_of_every_form_are_thresholded_at_zero(void **state)
+{
+    static const float f32[6] = {1.0f, -1.0f, 0.0f, -0.0f, 1e-40f, -1e-40f};
+    static const uint16_t f16[6] = {0x3c00, 0xbc00, 0x0000, 0x8000, 0x0001, 0x8001};
+    static const uint8_t bytes[6] = {1, 0, 0, 0, 1, 0};
+    static const struct part masks[] = {
+        {"P.mask", "F32", "2, 1, 3", f32, sizeof f32},    {"P.mask", "F16", "2, 1, 3", f16, sizeof f16},
+        {"P.mask", "BF16", "2, 1, 3", f16, sizeof f16},   {"P.mask", "BOOL", "2, 1, 3", bytes, sizeof bytes},
+        {"P.mask", "U8", "2, 1, 3", bytes, sizeof bytes},
+    };
+
+    for (size_t i = 0; i < COUNT(masks); i++) {
+        const struct part parts[MOST_PARTS] = {{"P.weight", "F32", "1, 3", NULL, 12}, masks[i]};
+        const uint32_t expected[2] = {1, 2};
+        const mglu_file_tensor *words;
+        mglu_file *packed;
+
+        write_some(scratch("in"), NULL, parts);
+        assert_ok(mglu_file_pack(scratch("in"), scratch("out"), NULL));
+        packed = open_ok(scratch("out"));
+        words = mglu_file_find(packed, "P.mask_bits");
+        assert_non_null(words);
+        assert_int_equal(words->shape[0], 1);
+        assert_int_equal(words->shape[1], 1);
+        assert_int_equal(words->shape[2], 2);
+        assert_memory_equal(words->data, expected, sizeof expected);
+        assert_null(mglu_file_find(packed, "P.mask"));
+        mglu_file_close(&packed);
+    }
+}
+
+static void one_mask_needs_no_mask_dimension(void **state)
+{
+    static const uint8_t mask[4] = {0, 1, 1, 0};
+    static const struct part parts[MOST_PARTS] = {
+        {"P.weight", "F32", "2, 2", NULL, 16},
+        {"P.mask", "U8", "2, 2", mask, 4},
+    };
+    const uint32_t expected[2] = {2, 1};
+    mglu_file *packed;
+
+    write_some(scratch("in"), NULL, parts);
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), NULL));
+    packed = open_ok(scratch("out"));
+    assert_int_equal(mglu_file_find(packed, "P.mask_bits")->shape[2], 1);
+    assert_memory_equal(mglu_file_find(packed, "P.mask_bits")->data, expected, sizeof expected);
+    mglu_file_close(&packed);
+}
+
+static const struct part small[MOST_PARTS] = {
+    {"P.weight", "F32", "1, 3", NULL, 12},
+    {"P.mask", "U8", "1, 3", NULL, 3},
+};
+
+static void metadata_is_kept_and_completed(void **state)
+{
+    const mglu_file_pack_options options = {.struct_size = sizeof options, .activation = "gelu_tanh"};
+    char producer[64];
+    mglu_file *packed;
+
+    snprintf(producer, sizeof producer, "mglu %s", mglu_version());
+    write_some(scratch("in"), "{\"note\":\"kept\",\"format\":\"tf\",\"mglu.activation\":\"relu\"}", small);
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), NULL));
+    packed = open_ok(scratch("out"));
+    assert_string_equal(mglu_file_metadata(packed, "note"), "kept");
+    assert_string_equal(mglu_file_metadata(packed, "format"), "pt");
+    assert_string_equal(mglu_file_metadata(packed, "mglu.version"), "1");
+    assert_string_equal(mglu_file_metadata(packed, "mglu.producer"), producer);
+    assert_string_equal(mglu_file_metadata(packed, "mglu.activation"), "relu");
+    mglu_file_close(&packed);
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &options));
+    packed = open_ok(scratch("out"));
+    assert_string_equal(mglu_file_metadata(packed, "mglu.activation"), "gelu_tanh");
+    mglu_file_close(&packed);
+}
+
+static void the_output_may_be_the_input(void **state)
+{
+    const mglu_file_pack_options again = {.struct_size = sizeof again, .convert = 1, .dtype = MGLU_DTYPE_BF16};
+    mglu_file *packed;
+
+    write_some(scratch("x"), NULL, small);
+    assert_ok(mglu_file_pack(scratch("x"), scratch("x"), NULL));
+    assert_ok(mglu_file_pack(scratch("x"), scratch("x"), &again));
+    packed = open_ok(scratch("x"));
+    assert_non_null(mglu_file_find(packed, "P.mask_bits"));
+    assert_int_equal(mglu_file_find(packed, "P.weight")->dtype, MGLU_FILE_BF16);
+    assert_int_equal(scratch_count(), 1);
+    mglu_file_close(&packed);
+}
+
+static void converting_is_for_the_matrices_of_layers_alone(void **state)
+{
+    static const float third[3] = {1.0f / 3, 65504.0f, -0.0f};
+    static const uint16_t third_f16[3] = {0x3555, 0x7bff, 0x8000};
+    static const struct {
+        const char *name, *shape;
+        int converted;
+    } tensors[] = {
+        {"m.up_proj.weight", "1, 3", 1},   {"m.up_proj.gate_bias", "3, 1", 0}, {"m.up_proj.value_bias", "3, 1", 0},
+        {"m.down_proj.weight", "3, 1", 1}, {"m.down_proj.bias", "3", 0},       {"m.norm.weight", "3", 0},
+        {"p.gate_proj.weight", "1, 3", 1}, {"p.up_proj.weight", "1, 3", 1},    {"p.down_proj.weight", "3, 1", 1},
+        {"attention.weight", "1, 3", 0},
+    };
+    const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F16};
+    struct part parts[COUNT(tensors) + 1];
+    mglu_file *packed;
+
+    for (size_t i = 0; i < COUNT(tensors); i++)
+        parts[i] = (struct part){tensors[i].name, "F32", tensors[i].shape, third, sizeof third};
+    parts[COUNT(tensors)] = (struct part){"m.up_proj.mask", "U8", "3, 1, 3", NULL, 9};
+    write_parts(scratch("in"), NULL, parts, COUNT(parts));
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &options));
+    packed = open_ok(scratch("out"));
+    for (size_t i = 0; i < COUNT(tensors); i++) {
+        const mglu_file_tensor *found = mglu_file_find(packed, tensors[i].name);
+
+        assert_int_equal(found->dtype, tensors[i].converted ? MGLU_FILE_F16 : MGLU_FILE_F32);
+        assert_memory_equal(found->data, tensors[i].converted ? (const void *)third_f16 : third, found->bytes);
+    }
+    mglu_file_close(&packed);
+}
+
+#define WEIGHT                                                                                                         \
+    {                                                                                                                  \
+        "P.weight", "F32", "2, 3", NULL, 24                                                                            \
+    }
+#define MASK                                                                                                           \
+    {                                                                                                                  \
+        "P.mask", "U8", "2, 3", NULL, 6                                                                                \
+    }
+
+static void what_cannot_be_computed_with_is_refused_by_name(void **state)
+{
+    static const float nan_f32[6] = {0, 0, 0, 0, NAN, 0}, inf_f32[6] = {0, 0, 0, 0, 0, -INFINITY};
+    static const float large_f32[6] = {0, 65504.0f, 0, 65520.0f, 0, 0};
+    static const uint16_t inf_f16[6] = {0, 0, 0x7c00, 0, 0, 0}, nan_bf16[6] = {0x7f81};
+    static const uint8_t two[6] = {0, 1, 2, 0, 0, 0};
+    static const struct {
+        struct part parts[MOST_PARTS];
+        int to_f16;
+        mglu_status status;
+        const char *says;
+    } cases[] = {
+        {{MASK, {"P.weight", "F32", "2, 3", nan_f32, 24}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': element [1, 1] is not finite"},
+        {{MASK, {"P.weight", "F32", "2, 3", inf_f32, 24}},
+         1,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': element [1, 2] is not finite"},
+        {{MASK, {"P.weight", "F16", "2, 3", inf_f16, 12}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': element [0, 2] is not finite"},
+        {{MASK, {"P.weight", "BF16", "2, 3", nan_bf16, 12}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': element [0, 0] is not finite"},
+        {{MASK, {"P.weight", "F32", "2, 3", large_f32, 24}},
+         1,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': element [1, 0] overflows f16"},
+        {{WEIGHT, MASK, {"P.gate_bias", "F32", "2", nan_f32 + 3, 8}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.gate_bias': element [1] is not finite"},
+        {{WEIGHT, MASK, {"P.router.weight", "F32", "1, 3", inf_f32 + 3, 12}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.router.weight': element [0, 2] is not finite"},
+        {{WEIGHT, {"P.mask", "F32", "2, 3", nan_f32, 24}},
+         0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.mask': mask 0 [1][1]"},
+        {{WEIGHT, {"P.mask", "BOOL", "2, 3", two, 6}},
+         0,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'P.mask': mask 0 [0][2]"},
+        {{WEIGHT, {"P.mask", "U8", "17, 2, 3", NULL, 102}},
+         0,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'P.mask': 17 masks"},
+        {{WEIGHT, MASK, {"P.mask_bits", "I32", "2, 1, 1", NULL, 8}},
+         0,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'P.mask_bits': the file has the same masks unpacked too"},
+        {{WEIGHT}, 0, MGLU_ERROR_INVALID_ARGUMENT, "in: nothing to pack"},
+        {{{"m.gate_proj.weight", "F32", "1, 1", NULL, 4}, {"m.up_proj.weight", "F32", "1, 1", NULL, 4}},
+         1,
+         MGLU_ERROR_INVALID_ARGUMENT,
+         "in: nothing to pack"},
+        {{{"m.up_proj.weight", "F32", "2, 3", NULL, 24},
+          {"m.up_proj.mask", "U8", "2, 3", NULL, 6},
+          {"m.down_proj.weight", "I64", "1, 2", NULL, 16}},
+         0,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'm.down_proj.weight': dtype I64"},
+        /* Read as the projection m, the block m is never looked at: its matrices must not be trusted. */
+        {{{"m.weight", "F32", "1, 1", NULL, 4},
+          {"m.mask", "U8", "1, 1", NULL, 1},
+          {"m.up_proj.weight", "F32", "1, 1", NULL, 4},
+          {"m.up_proj.mask", "U8", "1, 1", NULL, 1},
+          {"m.down_proj.weight", "BOOL", "5", NULL, 5}},
+         1,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'm.down_proj.weight': dtype BOOL"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const mglu_file_pack_options options = {
+            .struct_size = sizeof options, .convert = cases[i].to_f16, .dtype = MGLU_DTYPE_F16};
+
+        write_some(scratch("in"), NULL, cases[i].parts);
+        assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), cases[i].status);
+        assert_error_says(cases[i].says);
+        assert_int_equal(scratch_count(), 1);
+    }
+}
+
+/* A tensor that belongs to no layer may hold anything. */
+static void infinities_outside_layers_pass_through(void **state)
+{
+    static const float inf[1] = {INFINITY};
+    const struct part parts[MOST_PARTS] = {small[0], small[1], {"causal_mask", "F32", "1", inf, 4}};
+    mglu_file *packed;
+
+    write_some(scratch("in"), NULL, parts);
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), NULL));
+    packed = open_ok(scratch("out"));
+    assert_memory_equal(mglu_file_find(packed, "causal_mask")->data, inf, 4);
+    mglu_file_close(&packed);
+}
+
+struct seen {
+    size_t calls, stop_at;
+};
+
+static int watch(void *user, size_t done, size_t total)
+{
+    struct seen *seen = user;
+
+    assert_int_equal(done, ++seen->calls);
+    assert_int_equal(total, 2);
+    return done == seen->stop_at;
+}
+
+static void progress_is_told_and_can_cancel(void **state)
+{
+    struct seen seen = {0};
+    const mglu_file_pack_options options = {.struct_size = sizeof options, .progress = watch, .user = &seen};
+
+    write_some(scratch("in"), NULL, small);
+    for (seen.stop_at = 1; seen.stop_at <= 2; seen.stop_at++) {
+        seen.calls = 0;
+        assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_CANCELLED);
+        assert_error_says("in: packing was cancelled");
+        assert_int_equal(seen.calls, seen.stop_at);
+        assert_int_equal(scratch_count(), 1);
+    }
+    seen.calls = 0;
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &options));
+    assert_int_equal(seen.calls, 2);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    struct {
+        mglu_file_pack_options known;
+        uint64_t unknown;
+    } newer = {.known.struct_size = sizeof newer};
+    mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_Q8_0};
+
+    write_some(scratch("in"), NULL, small);
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("q8_0 is not built yet");
+    options.dtype = (mglu_dtype)77;
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
+    options.convert = 0;
+    options.activation = "swish";
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("unknown activation 'swish'; known: silu");
+    options.struct_size = 0;
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("struct_size");
+    newer.unknown = 1;
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &newer.known), MGLU_ERROR_VERSION_MISMATCH);
+    newer.unknown = 0;
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &newer.known));
+    assert_status(mglu_file_pack(NULL, scratch("out"), NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_file_pack(scratch("in"), NULL, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_file_pack(scratch("absent"), scratch("out"), NULL), MGLU_ERROR_IO);
+    assert_status(mglu_file_pack(scratch("in"), scratch("absent/out"), NULL), MGLU_ERROR_IO);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
+    const struct CMUnitTest tests[] = {
+        TEST(a_real_model_keeps_every_bit_and_every_other_tensor),
+        TEST(masks_of_every_form_are_thresholded_at_zero),
+        TEST(one_mask_needs_no_mask_dimension),
+        TEST(metadata_is_kept_and_completed),
+        TEST(the_output_may_be_the_input),
+        TEST(converting_is_for_the_matrices_of_layers_alone),
+        TEST(what_cannot_be_computed_with_is_refused_by_name),
+        TEST(infinities_outside_layers_pass_through),
+        TEST(progress_is_told_and_can_cancel),
+        TEST(wrong_options_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
