@@ -10,6 +10,7 @@ import sys
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized"]
 SANITIZE_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+    "LSAN_OPTIONS": f"suppressions={pathlib.Path('tests/lsan.supp').resolve()}:print_suppressions=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "MGLU_TEST_QUICK": "1",
 }

@@ -42,9 +42,6 @@ static inline int mglu_is_finite(float value)
     return (mglu_f32_bits(value) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* Index of the first element that is NaN or infinite, or `count`. */
-size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count);
-
 /*
  * Converts `count` elements; arguments are right. Returns the index of the first element that is not finite in the
  * target dtype, or `count`; the conversion is complete either way.

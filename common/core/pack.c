@@ -205,7 +205,17 @@ static mglu_status pack_dense_masks(const mglu_mask_array *source, size_t n_mask
     return MGLU_OK;
 }
 
-mglu_status mglu_check_mask_padding(const void *words, int32_t n_masks, int64_t d, int64_t h)
+static mglu_status check_masks(const char *call, int32_t n_masks, int64_t d, int64_t h)
+{
+    if (!is_mask_count(n_masks))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: n_masks is %d, must be 1..%d", call, n_masks,
+                         MGLU_MAX_MASKS);
+    if (!is_size(d) || !is_size(h))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: sizes must be 0..%lld", call, (long long)MGLU_MAX_SIZE);
+    return MGLU_OK;
+}
+
+static mglu_status check_padding(const void *words, int32_t n_masks, int64_t d, int64_t h)
 {
     size_t groups = (size_t)mglu_format_groups((uint64_t)h);
     uint32_t valid, word;
@@ -219,19 +229,21 @@ mglu_status mglu_check_mask_padding(const void *words, int32_t n_masks, int64_t 
                    (const unsigned char *)words + mglu_packed_mask_offset(n_masks, h, (int64_t)r, h - 1, (int32_t)i),
                    sizeof word);
             if (word & ~valid)
-                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu row %zu: a padding bit is set", i, r);
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "word [%zu, %zu, %zu] has a padding bit set", r,
+                                 groups - 1, i);
         }
     return MGLU_OK;
 }
 
-static mglu_status check_masks(const char *call, int32_t n_masks, int64_t d, int64_t h)
+mglu_status mglu_check_mask_words(const void *words, int32_t n_masks, int64_t intermediate_size, int64_t hidden_size)
 {
-    if (!is_mask_count(n_masks))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: n_masks is %d, must be 1..%d", call, n_masks,
-                         MGLU_MAX_MASKS);
-    if (!is_size(d) || !is_size(h))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: sizes must be 0..%lld", call, (long long)MGLU_MAX_SIZE);
-    return MGLU_OK;
+    mglu_status status = check_masks("check", n_masks, intermediate_size, hidden_size);
+
+    if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
+        return status;
+    if (!words)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "check: masks are NULL");
+    return check_padding(words, n_masks, intermediate_size, hidden_size);
 }
 
 mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks, int64_t intermediate_size,
@@ -247,7 +259,7 @@ mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks, int6
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: unknown mask form %d", (int)source->form);
     if (source->form != MGLU_MASK_WORDS)
         return pack_dense_masks(source, (size_t)n_masks, (size_t)intermediate_size, (size_t)hidden_size, packed);
-    status = mglu_check_mask_padding(source->data, n_masks, intermediate_size, hidden_size);
+    status = check_padding(source->data, n_masks, intermediate_size, hidden_size);
     if (status == MGLU_OK)
         memcpy(packed, source->data, mglu_packed_mask_size(n_masks, intermediate_size, hidden_size));
     return status;

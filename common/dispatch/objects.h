@@ -4,6 +4,8 @@
 
 #include <mglu/backend.h>
 
+#include "common/core/structs.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -119,10 +121,6 @@ mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_f
 mglu_status mglu_context_lock_devices(mglu_context *context);
 /* Whether things can be made on a device: it is available, and this is not a forked child. */
 mglu_status mglu_device_check(const mglu_device *device);
-
-/* structs.c: copies a struct of the caller's version, and gives one back. */
-mglu_status mglu_struct_read(const char *name, void *target, size_t target_size, const void *source);
-mglu_status mglu_struct_write(const char *name, void *target, const void *source, size_t source_size);
 
 /* validate.c: the rules of weights.h and layer.h. */
 mglu_status mglu_validate_weights(const mglu_weights_desc *desc);

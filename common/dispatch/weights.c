@@ -130,7 +130,7 @@ static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *d
     }
     packed->masks = desc->masks.data;
     weights->borrowed_size += mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size);
-    return mglu_check_mask_padding(packed->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size);
+    return mglu_check_mask_words(packed->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size);
 }
 
 /* Makes the packed arrays in one block of memory, huge pages where it is large enough for them. */

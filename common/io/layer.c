@@ -85,28 +85,6 @@ static mglu_status take_mask_count(const mglu_file *file, const mglu_file_tensor
     return MGLU_OK;
 }
 
-/* Words are complete and the sizes are right. */
-static mglu_status check_padding(const mglu_file *file, const mglu_file_tensor *tensor,
-                                 const mglu_weights_desc *weights)
-{
-    uint64_t columns = (uint64_t)weights->hidden_size, groups = mglu_format_groups(columns);
-    uint32_t n_masks = (uint32_t)weights->n_masks, valid, word;
-
-    if (columns % MGLU_GROUP_COLUMNS == 0)
-        return MGLU_OK;
-    valid = mglu_format_valid_bits(columns, groups - 1);
-    for (uint64_t r = 0; r < (uint64_t)weights->intermediate_size; r++)
-        for (uint32_t i = 0; i < n_masks; i++) {
-            uint64_t index = mglu_format_mask_word(r, groups - 1, i, groups, n_masks);
-            memcpy(&word, (const unsigned char *)tensor->data + index * sizeof word, sizeof word);
-            if (word & ~valid)
-                return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name,
-                                    "word [%llu, %llu, %u] has a padding bit set", (unsigned long long)r,
-                                    (unsigned long long)groups - 1, i);
-        }
-    return MGLU_OK;
-}
-
 static mglu_status check_version(const mglu_file *file)
 {
     const char *version = mglu_file_metadata(file, "mglu.version");
@@ -135,8 +113,9 @@ static mglu_status take_words(const mglu_file *file, const mglu_file_tensor *ten
     if (tensor->rank != 3 || tensor->shape[0] != weights->intermediate_size || tensor->shape[1] != groups)
         return wrong_shape(file, tensor, expected);
     status = take_mask_count(file, tensor, tensor->shape[2], weights);
-    if (status == MGLU_OK)
-        status = check_padding(file, tensor, weights);
+    if (status == MGLU_OK && mglu_check_mask_words(tensor->data, weights->n_masks, weights->intermediate_size,
+                                                   weights->hidden_size) != MGLU_OK)
+        status = mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name, "%s", mglu_last_error());
     weights->masks = (mglu_mask_array){tensor->data, MGLU_MASK_WORDS};
     return status;
 }

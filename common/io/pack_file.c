@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/mask_format.h"
+#include "common/core/structs.h"
 #include "common/io/dtype.h"
 #include "common/io/pack_roles.h"
 #include "common/io/report.h"
@@ -19,24 +20,6 @@ struct packing {
     void **made;          /* of each tensor: its new data, or NULL */
 };
 
-/* The rule of mglu/mglu.h: an older caller's missing members are zero, a newer one's unknown members must be. */
-static mglu_status read_options(const mglu_file_pack_options *given, mglu_file_pack_options *options)
-{
-    size_t size = given ? given->struct_size : sizeof *options;
-
-    memset(options, 0, sizeof *options);
-    if (size < sizeof given->struct_size)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack_options: struct_size is %zu", size);
-    for (size_t i = sizeof *options; i < size; i++)
-        if (((const unsigned char *)given)[i] != 0)
-            return mglu_fail(MGLU_ERROR_VERSION_MISMATCH,
-                             "mglu_file_pack_options has %zu bytes, this library (%s) knows %zu", size, mglu_version(),
-                             sizeof *options);
-    if (given)
-        memcpy(options, given, size < sizeof *options ? size : sizeof *options);
-    return MGLU_OK;
-}
-
 static mglu_status check_options(const mglu_file_pack_options *options)
 {
     mglu_activation activation;
@@ -48,43 +31,11 @@ static mglu_status check_options(const mglu_file_pack_options *options)
     return options->activation ? mglu_activation_from_name(options->activation, &activation) : MGLU_OK;
 }
 
-static size_t first_nonfinite_f32(const unsigned char *elements, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-
-        memcpy(&bits, elements + i * sizeof bits, sizeof bits);
-        if ((bits & 0x7f800000u) == 0x7f800000u)
-            return i;
-    }
-    return count;
-}
-
-static size_t first_nonfinite_half(const unsigned char *elements, size_t count, uint16_t exponent)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint16_t bits;
-
-        memcpy(&bits, elements + i * sizeof bits, sizeof bits);
-        if ((bits & exponent) == exponent)
-            return i;
-    }
-    return count;
-}
-
-/* Index of the first element that is not finite, or `count`. Any alignment. */
-static size_t first_nonfinite(const void *elements, mglu_dtype dtype, size_t count)
-{
-    if (dtype == MGLU_DTYPE_F32)
-        return first_nonfinite_f32(elements, count);
-    return first_nonfinite_half(elements, count, dtype == MGLU_DTYPE_F16 ? 0x7c00u : 0x7f80u);
-}
-
 static mglu_status check_finite(const mglu_file *input, const mglu_file_tensor *tensor, const void *elements,
                                 mglu_dtype dtype, const char *fault)
 {
     size_t count = tensor->bytes / mglu_file_dtype_size(tensor->dtype);
-    size_t bad = first_nonfinite(elements, dtype, count);
+    size_t bad = mglu_first_nonfinite(elements, dtype, count);
     int64_t position[2] = {(int64_t)bad};
     char text[MGLU_IO_SHAPE_TEXT];
 
@@ -252,13 +203,14 @@ static mglu_status pack_opened(const mglu_file *input, const char *output_path, 
 
 mglu_status mglu_file_pack(const char *input_path, const char *output_path, const mglu_file_pack_options *options)
 {
-    mglu_file_pack_options known;
+    mglu_file_pack_options known = {.struct_size = sizeof known};
     mglu_file *input;
-    mglu_status status;
+    mglu_status status = MGLU_OK;
 
     if (!input_path || !output_path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: input or output path is NULL");
-    status = read_options(options, &known);
+    if (options)
+        status = mglu_struct_read("mglu_file_pack_options", &known, sizeof known, options);
     if (status == MGLU_OK)
         status = check_options(&known);
     if (status == MGLU_OK)

@@ -66,6 +66,10 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_weights(const void *packed, mgl
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks,
                                                      int64_t intermediate_size, int64_t hidden_size, uint32_t *packed);
 
+/** What mglu_pack_masks() would say to packed words (MGLU_MASK_WORDS, any alignment) without writing them. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_check_mask_words(const void *words, int32_t n_masks,
+                                                           int64_t intermediate_size, int64_t hidden_size);
+
 /** The reverse, to bytes 0 or 1: uint8 [n_m][d][h]. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_masks(const uint32_t *packed, int32_t n_masks,
                                                        int64_t intermediate_size, int64_t hidden_size, uint8_t *masks);

@@ -61,6 +61,9 @@ MGLU_API size_t mglu_dtype_size(mglu_dtype dtype);
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype source_dtype, void *target,
                                                   mglu_dtype target_dtype, size_t count);
 
+/** Index of the first of `count` elements (f32, f16 or bf16, any alignment) that is NaN or infinite, or `count`. */
+MGLU_API size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count);
+
 /** A dense host array that a call reads and does not keep. */
 typedef struct mglu_array {
     const void *data;  /**< NULL: absent. Needs the alignment of nothing wider than a byte */

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "common/dispatch/objects.h"
+#ifndef MGLU_CORE_STRUCTS_H
+#define MGLU_CORE_STRUCTS_H
 
+#include <mglu/types.h>
 #include <mglu/version.h>
 
 #include <string.h>
 
-static uint32_t struct_size_of(const void *object)
+/* The rule of mglu/mglu.h for structs whose first member is their size as the caller knows them. */
+
+static inline uint32_t mglu_struct_size(const void *object)
 {
     uint32_t size;
 
@@ -13,13 +17,14 @@ static uint32_t struct_size_of(const void *object)
     return size;
 }
 
-mglu_status mglu_struct_read(const char *name, void *target, size_t target_size, const void *source)
+/* Copies a caller's struct of any version: what it lacks is zero, what it has beyond ours must be zero. */
+static inline mglu_status mglu_struct_read(const char *name, void *target, size_t target_size, const void *source)
 {
     uint32_t size, own = (uint32_t)target_size;
 
     if (!source)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
-    size = struct_size_of(source);
+    size = mglu_struct_size(source);
     if (size < sizeof size)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: struct_size is %u; set it to sizeof(%s)", name, size, name);
     for (size_t i = target_size; i < size; i++)
@@ -32,13 +37,14 @@ mglu_status mglu_struct_read(const char *name, void *target, size_t target_size,
     return MGLU_OK;
 }
 
-mglu_status mglu_struct_write(const char *name, void *target, const void *source, size_t source_size)
+/* Fills a caller's struct of any version, whose struct_size it has set. */
+static inline mglu_status mglu_struct_write(const char *name, void *target, const void *source, size_t source_size)
 {
     uint32_t size;
 
     if (!target)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
-    size = struct_size_of(target);
+    size = mglu_struct_size(target);
     if (size < sizeof size)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: struct_size is %u; set it to sizeof(%s)", name, size, name);
     if (size > source_size)
@@ -47,3 +53,5 @@ mglu_status mglu_struct_write(const char *name, void *target, const void *source
            (size < source_size ? size : source_size) - sizeof size);
     return MGLU_OK;
 }
+
+#endif
