@@ -133,6 +133,25 @@ static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *d
     return mglu_check_mask_words(packed->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size);
 }
 
+/* Gives required parts without elements, which the caller may leave NULL, an address: backends need not look. */
+static void place_empty(mglu_weights *weights)
+{
+    mglu_packed_weights *packed = &weights->packed;
+    const struct {
+        const void **data;
+        int required;
+    } parts[] = {
+        {&packed->weight.data, 1},
+        {&packed->value_weight.data, packed->kind == MGLU_KIND_PLAIN},
+        {(const void **)&packed->masks, packed->kind == MGLU_KIND_MASKED},
+        {&packed->down.data, packed->output_size > 0},
+    };
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].required && !*parts[i].data)
+            *parts[i].data = weights->arena;
+}
+
 /* Makes the packed arrays in one block of memory, huge pages where it is large enough for them. */
 static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc)
 {
@@ -146,7 +165,7 @@ static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc
         size += can_borrow_part(weights, desc, &parts[i]) ? 0 : aligned(part_size(&parts[i]));
     if (desc->masks.data && !borrow_masks)
         size += aligned(mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size));
-    /* Never empty: parts without elements still need an address. */
+    /* Never empty, for the sake of parts without elements. */
     weights->arena_size = size + SMALL_ALIGNMENT;
     weights->arena =
         mglu_host_allocate(weights->device->context, weights->arena_size, arena_alignment(weights->arena_size));
@@ -155,6 +174,7 @@ static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc
     at = weights->arena;
     for (size_t i = 0; i < count && status == MGLU_OK; i++)
         status = place_part(weights, desc, &parts[i], &at);
+    place_empty(weights);
     return status == MGLU_OK ? place_masks(weights, desc, borrow_masks, at) : status;
 }
 

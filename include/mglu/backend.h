@@ -54,7 +54,7 @@ typedef struct mglu_host {
 
 /** A packed matrix in host memory: see mglu/pack.h for the layout. */
 typedef struct mglu_packed_matrix {
-    const void *data;  /**< NULL: absent. 64-byte aligned */
+    const void *data;  /**< NULL: absent. 64-byte aligned. Not NULL where there are rows or columns of size 0 */
     size_t row_stride; /**< bytes */
 } mglu_packed_matrix;
 
