@@ -17,14 +17,14 @@ fail() {
 
 if [ "$static" != - ]; then
     global=$(nm -g --defined-only "$static" 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u)
-    strange=$(echo "$global" | grep -v -E '^(mglu_|__odr_asan|\.)' || true)
+    strange=$(echo "$global" | grep -v -E '^(mglu_|_*(odr_)?asan|\.)' || true)
     [ -z "$strange" ] || fail 'global symbols without the prefix mglu_' "$strange"
     [ "$(echo "$global" | wc -l)" -gt 50 ] || fail 'the static library has suspiciously few symbols' "$global"
 fi
 [ "$shared" != - ] || exit $failed
 
 declared=$(cat "$@" | tr '\n' ' ' | grep -oE 'MGLU_API [^;]*' | grep -oE 'mglu_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u)
-exported=$(nm -D --defined-only "$shared" | awk 'NF == 3 {print $3}' | grep -v -E '^(__odr_asan|_init$|_fini$)' | sort -u)
+exported=$(nm -D --defined-only "$shared" | awk 'NF == 3 {print $3}' | grep -v -E '^(_*(odr_)?asan|_init$|_fini$)' | sort -u)
 difference=$(printf '%s\n%s\n' "$declared" "$exported" | sort | uniq -u)
 [ -z "$difference" ] || fail 'declared but not exported, or exported but not declared' "$difference"
 

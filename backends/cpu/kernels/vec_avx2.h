@@ -16,7 +16,7 @@ MGLU_INLINE vec vec_zero(void)
     return _mm256_setzero_ps();
 }
 
-MGLU_INLINE vec vec_load_f32(const float *from)
+MGLU_INLINE vec vec_load_f32(const void *from)
 {
     return _mm256_loadu_ps(from);
 }
@@ -26,14 +26,14 @@ MGLU_INLINE void vec_store_f32(float *to, vec v)
     _mm256_storeu_ps(to, v);
 }
 
-MGLU_INLINE vec vec_load_f16(const uint16_t *from)
+MGLU_INLINE vec vec_load_f16(const void *from)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+    return _mm256_cvtph_ps(_mm_loadu_si128(from));
 }
 
-MGLU_INLINE vec vec_load_bf16(const uint16_t *from)
+MGLU_INLINE vec vec_load_bf16(const void *from)
 {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 

@@ -16,7 +16,7 @@ MGLU_INLINE vec vec_zero(void)
     return _mm512_setzero_ps();
 }
 
-MGLU_INLINE vec vec_load_f32(const float *from)
+MGLU_INLINE vec vec_load_f32(const void *from)
 {
     return _mm512_loadu_ps(from);
 }
@@ -26,14 +26,14 @@ MGLU_INLINE void vec_store_f32(float *to, vec v)
     _mm512_storeu_ps(to, v);
 }
 
-MGLU_INLINE vec vec_load_f16(const uint16_t *from)
+MGLU_INLINE vec vec_load_f16(const void *from)
 {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+    return _mm512_cvtph_ps(_mm256_loadu_si256(from));
 }
 
-MGLU_INLINE vec vec_load_bf16(const uint16_t *from)
+MGLU_INLINE vec vec_load_bf16(const void *from)
 {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 

@@ -19,7 +19,7 @@ MGLU_INLINE vec vec_zero(void)
     return (vec){0};
 }
 
-MGLU_INLINE vec vec_load_f32(const float *from)
+MGLU_INLINE vec vec_load_f32(const void *from)
 {
     vec v;
     memcpy(&v, from, sizeof v);
@@ -32,7 +32,7 @@ MGLU_INLINE void vec_store_f32(float *to, vec v)
 }
 
 /* 16-bit values in the upper halves of lanes. */
-MGLU_INLINE vec_u32 vec_load_upper(const uint16_t *from)
+MGLU_INLINE vec_u32 vec_load_upper(const void *from)
 {
     vec_u16 v;
     memcpy(&v, from, sizeof v);
@@ -43,7 +43,7 @@ MGLU_INLINE vec_u32 vec_load_upper(const uint16_t *from)
  * Moving exponent and mantissa to their place leaves a value 2^-112 too small, subnormals included. The exponent of Inf
  * and NaN then becomes that of 2^16, which no finite half has.
  */
-MGLU_INLINE vec vec_load_f16(const uint16_t *from)
+MGLU_INLINE vec vec_load_f16(const void *from)
 {
     vec_i32 moved = ((vec_i32)vec_load_upper(from) >> 3) & ~0x70001fff;
     vec_i32 bits = (vec_i32)((vec)moved * 0x1p112f);
@@ -51,7 +51,7 @@ MGLU_INLINE vec vec_load_f16(const uint16_t *from)
     return (vec)(bits | (not_finite & 0x7f800000));
 }
 
-MGLU_INLINE vec vec_load_bf16(const uint16_t *from)
+MGLU_INLINE vec vec_load_bf16(const void *from)
 {
     return (vec)vec_load_upper(from);
 }

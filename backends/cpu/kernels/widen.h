@@ -14,16 +14,16 @@ MGLU_INLINE size_t element_bytes(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-/* One vector of elements as f32. `dtype` is a constant where this is used. */
+/* One vector of elements as f32, from any address. `dtype` is a constant where this is used. */
 MGLU_INLINE vec load(const void *row, int64_t column, mglu_dtype dtype)
 {
     switch (dtype) {
     case MGLU_DTYPE_F16:
-        return vec_load_f16((const uint16_t *)row + column);
+        return vec_load_f16((const char *)row + 2 * column);
     case MGLU_DTYPE_BF16:
-        return vec_load_bf16((const uint16_t *)row + column);
+        return vec_load_bf16((const char *)row + 2 * column);
     default:
-        return vec_load_f32((const float *)row + column);
+        return vec_load_f32((const char *)row + 4 * column);
     }
 }
 
