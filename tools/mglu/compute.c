@@ -6,6 +6,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+double compute_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
 
 bool compute_context(mglu_context **context)
 {

@@ -18,6 +18,9 @@ struct compute {
     mglu_device_info info;
 };
 
+/** Seconds since some moment in the past, for measuring how long something took. */
+double compute_seconds(void);
+
 /** One layer, ready to run. */
 struct ffn {
     mglu_weights *weights;

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct options {
@@ -48,13 +47,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /** Writes bytes at once where somebody watches. False when stdout is gone; that is reported at exit. */
 static bool put(const void *bytes, size_t count, bool watched)
 {
@@ -91,11 +83,11 @@ static bool write_continuation(struct decoder *decoder, const struct options *op
 static bool write_text(struct decoder *decoder, const struct options *options, const struct compute *compute)
 {
     const bool watched = isatty(STDOUT_FILENO);
-    const double begin = now();
+    const double begin = compute_seconds();
     if (!put(options->prompt, strlen(options->prompt), watched) || !write_continuation(decoder, options, watched) ||
         (watched && putchar('\n') == EOF))
         return false;
-    const double seconds = now() - begin;
+    const double seconds = compute_seconds() - begin;
     char device[512];
     compute_describe(compute, device, sizeof device);
     if (options->stats && fflush(stdout) == 0)

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct options {
     char *dir;
@@ -53,13 +52,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /** Feeds text[start], text[start + 1], ... to an empty cache; adds up how unlikely each next byte was. */
 static bool measure_window(struct decoder *decoder, const uint8_t *text, int64_t count, float *logits, double *nll)
 {
@@ -77,13 +69,13 @@ static bool measure(struct decoder *decoder, const uint8_t *text, struct result 
     const int64_t window = decoder->capacity, total = result->predicted;
     float *logits = report_allocate((size_t)window, (size_t)decoder->config.vocab_size * sizeof *logits);
     bool done = logits != NULL;
-    const double begin = now();
+    const double begin = compute_seconds();
     for (int64_t start = 0; done && start < total; start += window) {
         report_progress("perplexity", (size_t)start, (size_t)total);
         done = measure_window(decoder, text + start, total - start < window ? total - start : window, logits,
                               &result->nll);
     }
-    result->seconds = now() - begin;
+    result->seconds = compute_seconds() - begin;
     report_progress_end();
     free(logits);
     return done && (isfinite(result->nll) || report_failure("the model's logits are not finite"));

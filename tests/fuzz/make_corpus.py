@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Writes the seeds of fuzz_file.c: make_corpus.py FOLDER."""
+
+import pathlib
+import struct
+import sys
+
+ONE_F32, NAN_F32 = struct.pack("<f", 1), struct.pack("<I", 0x7FC00000)
+ONE_F16, ONE_BF16 = struct.pack("<e", 1), ONE_F32[2:]
+
+
+def tensor(name, dtype, shape, begin, end):
+    """One member of a header."""
+    return f'"{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{begin},{end}]}}'.replace(", ", ",")
+
+
+def file(members, data=b"", length=None):
+    """A file with these members in its header; `length` lies about the header's size."""
+    header = ("{" + ",".join(members) + "}").encode() if isinstance(members, list) else members.encode()
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+SEEDS = {
+    # What must be read.
+    "nothing": file("{}"),
+    "plain": file([tensor("m.gate_proj.weight", "BF16", [1, 2], 0, 4), tensor("m.up_proj.weight", "BF16", [1, 2], 4, 8),
+                   tensor("x.weight", "F32", [1, 1], 8, 12), tensor("x.mask", "BOOL", [1, 1], 12, 13)],
+                  4 * ONE_BF16 + ONE_F32 + b"\1"),
+    "packed": file(['"__metadata__":{"mglu.version":"1","mglu.activation.a":"silu"}',
+                    tensor("a.weight", "F16", [1, 40], 0, 80), tensor("a.mask_bits", "I32", [1, 2, 2], 80, 96)],
+                   40 * ONE_F16 + struct.pack("<4I", 5, 6, 255, 0)),
+    "checkpoint": file(['"__metadata__":{"format":"pt","mglu.activation":"relu"}',
+                        tensor("m.up_proj.weight", "F32", [2, 3], 0, 24),
+                        tensor("m.up_proj.mask", "F32", [2, 2, 3], 24, 72),
+                        tensor("m.up_proj.gate_bias", "F32", [2, 2], 72, 88),
+                        tensor("m.up_proj.router.weight", "BF16", [2, 3], 88, 100),
+                        tensor("m.down_proj.weight", "F16", [2, 2], 100, 108),
+                        tensor("m.down_proj.bias", "F16", [2], 108, 112)],
+                       6 * ONE_F32 + struct.pack("<12f", *(range(-6, 6))) + 4 * ONE_F32 + 6 * ONE_BF16 + 6 * ONE_F16),
+    "empty-sizes": file([tensor("a.weight", "F16", [0, 3], 0, 0), tensor("a.mask_bits", "U32", [0, 1, 1], 0, 0),
+                         tensor("b.weight", "F16", [3, 0], 0, 0), tensor("b.mask", "F16", [1, 3, 0], 0, 0),
+                         tensor("scalar", "F64", [], 0, 8)], bytes(8)),
+    "escapes": file(r'{"a\u00e4\n\"":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"more":{"x":[null,true,1.5]}}, '
+                    r'"__metadata__" : {"k\t":"v"} }  ', b"\0"),
+    "no-prefix": file([tensor("weight", "F32", [1, 1], 0, 4), tensor("mask", "U8", [1, 1, 1], 4, 5)], ONE_F32 + b"\0"),
+    # What must be refused.
+    "bad-short": b"\2\0\0",
+    "bad-length": file("{}", length=2**64 - 1),
+    "bad-json": file('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]', b"\0"),
+    "bad-nesting": file('{"a":' + 64 * "[" + 64 * "]" + "}"),
+    "bad-twice": file([tensor("a", "U8", [1], 0, 1), tensor("a", "U8", [1], 1, 2)], bytes(2)),
+    "bad-overlap": file([tensor("a", "U8", [2], 0, 2), tensor("b", "U8", [2], 1, 3)], bytes(3)),
+    "bad-product": file([tensor("a", "F64", [2**32, 2**32], 0, 0)]),
+    "bad-17-masks": file([tensor("a.weight", "F32", [1, 1], 0, 4), tensor("a.mask", "U8", [17, 1, 1], 4, 21)],
+                         ONE_F32 + 17 * b"\1"),
+    "bad-nan": file([tensor("a.weight", "F32", [1, 1], 0, 4), tensor("a.mask", "F32", [1, 1], 4, 8)], 2 * NAN_F32),
+    "bad-padding": file([tensor("a.weight", "F16", [1, 3], 0, 6), tensor("a.mask_bits", "I32", [1, 1, 1], 6, 10)],
+                        bytes(6) + struct.pack("<I", 8)),
+    "bad-two-layers-in-one": file([tensor("m.weight", "F32", [1, 1], 0, 4), tensor("m.mask", "U8", [1, 1], 4, 5),
+                                   tensor("m.up_proj.weight", "F32", [1, 1], 5, 9),
+                                   tensor("m.up_proj.mask", "U8", [1, 1], 9, 10),
+                                   tensor("m.down_proj.weight", "BOOL", [5], 10, 15)],
+                                  ONE_F32 + b"\1" + ONE_F32 + 6 * b"\1"),
+}
+
+
+def main(folder):
+    for name, content in SEEDS.items():
+        (pathlib.Path(folder) / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
