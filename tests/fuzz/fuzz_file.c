@@ -98,19 +98,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 #ifdef MGLU_FUZZ_REPLAY
 int main(int count, char **paths)
 {
+    static unsigned char bytes[1 << 20];
+
     for (int i = 1; i < count; i++) {
         FILE *file = fopen(paths[i], "rb");
-        unsigned char *bytes = malloc(1 << 20);
-        size_t size;
 
-        if (!file || !bytes) {
+        if (!file) {
             fprintf(stderr, "%s: cannot be read\n", paths[i]);
             return 1;
         }
-        size = fread(bytes, 1, 1 << 20, file);
-        LLVMFuzzerTestOneInput(bytes, size);
+        LLVMFuzzerTestOneInput(bytes, fread(bytes, 1, sizeof bytes, file));
         fclose(file);
-        free(bytes);
     }
     printf("%d inputs\n", count - 1);
     return count > 1 ? 0 : 1;
