@@ -69,7 +69,7 @@ void mglu_file_writer_destroy(mglu_file_writer **writer)
 
 static mglu_status make_text(const char *what, const char *text, json_t **value)
 {
-    json_error_t error;
+    json_error_t error = {0}; /* jansson leaves the code as it was when memory ran out */
 
     *value = json_pack_ex(&error, 0, "s", text);
     if (*value)
