@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/mutants.h"
 #include "common/core/mask_format.h"
 
 #include <string.h>
@@ -39,7 +40,7 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
 {
     const mglu_dtype dtype = chunk->layer->desc.y_dtype;
     const mglu_output *y = &chunk->args->y;
-    const mglu_input *residual = &chunk->args->residual;
+    const mglu_input *residual = MUT(24, &chunk->args->residual, (const mglu_input *)(const void *)y);
     const size_t size = mglu_dtype_size(dtype);
     const int64_t at = chunk->first_token + token;
 
@@ -50,8 +51,11 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
         for (int32_t r = 0; r < count; r++)
             values[r] += added[r];
     }
-    kernels_of(chunk)->narrow[dtype](values, mglu_cpu_element(y->data, y->byte_offset, y->row_stride, at, row, size),
-                                     count);
+    kernels_of(chunk)->narrow[dtype](
+        values,
+        mglu_cpu_element(y->data, y->byte_offset, MUT(23, y->row_stride, mutant_columns(chunk->layer)), at, row, size),
+        count);
+    MUT_DO(40, mutant_write_past(chunk, at, row + count));
 }
 
 /* Fills a row up with zeros to whole groups. */
@@ -66,10 +70,12 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const mglu_packed_weights *packed = &layer->weights->packed;
-    const int64_t h = packed->hidden_size;
+    const int64_t h = MUT(2, packed->hidden_size, (packed->hidden_size + 15) / 16 * 16);
     const mglu_input *x = &chunk->args->x;
-    const char *from = mglu_cpu_element(x->data, x->byte_offset, x->row_stride, chunk->first_token + token, 0,
-                                        mglu_dtype_size(layer->desc.x_dtype));
+    const char *from = MUT_WRAP(37, mutant_align_down,
+                                mglu_cpu_element(x->data, x->byte_offset, MUT(22, x->row_stride, h),
+                                                 MUT(25, chunk->first_token + token, (chunk->first_token + token) & 7),
+                                                 0, mglu_dtype_size(layer->desc.x_dtype)));
     struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
 
     if (layer->use_bf16 && h > 0) {
@@ -80,6 +86,8 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
         kernels_of(chunk)->widen[layer->desc.x_dtype](from, slot.x, h);
     if (packed->output_size > 0)
         pad_row(slot.z, packed->intermediate_size, sizeof(float));
+    MUT_DO(1, mutant_drop_columns(layer, &slot, h / 16 * 16));
+    MUT_DO(42, mutant_drop_columns(layer, &slot, h > 64 ? h - 1 : h));
     mglu_cpu_route(chunk, token);
 }
 
@@ -95,8 +103,7 @@ static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu
                        struct block *block)
 {
     float totals[BLOCK_ROWS];
-
-    layer->project(&(struct mglu_cpu_sums){
+    const struct mglu_cpu_sums job = {
         .matrix = &layer->weights->weight,
         .first_row = block->row,
         .rows = block->rows,
@@ -105,10 +112,13 @@ static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu
         .x = x,
         .totals = totals,
         .gates = block->gates,
-    });
+    };
+
+    MUT(5, layer->project(&job), mutant_project_short_pitch(layer, &job));
+    MUT_DO(34, mutant_split_totals(layer, x, block->row, block->rows, layer->backend->host->num_threads, totals));
     for (int32_t i = 0; i < layer->terms; i++)
         for (int32_t r = 0; r < block->rows; r++)
-            block->values[i][r] = totals[r] - block->gates[i][r];
+            block->values[i][r] = MUT(9, totals[r] - block->gates[i][r], totals[r]);
 }
 
 static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct block *block)
@@ -134,7 +144,7 @@ static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, cons
     for (int32_t i = 0; i < layer->terms; i++) {
         const float *of_mask = bias + mask_ids[i] * layer->weights->packed.intermediate_size + block->row;
         for (int32_t r = 0; r < block->rows; r++)
-            sums[i][r] += of_mask[r];
+            sums[i][r] += of_mask[MUT(12, r, r % 4)];
     }
 }
 
@@ -153,7 +163,8 @@ static void fill_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu
     else
         sum_masked(layer, slot, x, block);
     add_bias(layer, packed->gate_bias, slot->mask_ids, block, block->gates);
-    add_bias(layer, packed->value_bias, slot->mask_ids, block, block->values);
+    add_bias(layer, MUT(10, packed->value_bias, NULL), slot->mask_ids, block, block->values);
+    MUT_DO(8, mutant_swap(block->gates, block->values, layer->terms));
 }
 
 static void project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
@@ -166,11 +177,19 @@ static void project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int
     block.row = row;
     block.rows = rows;
     fill_block(layer, &slot, &block);
-    kernels_of(chunk)->activate[layer->desc.activation](block.gates[0], layer->terms * BLOCK_ROWS,
-                                                        layer->desc.silu_beta);
-    for (int32_t i = 0; i < layer->terms; i++)
+    MUT_DO(27, mutant_weigh_gates(&slot, layer->terms, block.gates, block.values));
+    MUT_DO(35, mutant_halve_sums(chunk, &slot, row, rows, block.values));
+    MUT_DO(47, mutant_round(block.gates[0], layer->terms * BLOCK_ROWS, layer->weights->packed.dtype));
+    MUT(11,
+        kernels_of(chunk)->activate[layer->desc.activation](block.gates[0], layer->terms * BLOCK_ROWS,
+                                                            layer->desc.silu_beta),
+        mutant_bias_after(layer, &slot, row, rows, block.gates));
+    for (int32_t i = 0; i < MUT(48, layer->terms, layer->terms - 1); i++) {
         for (int32_t r = 0; r < BLOCK_ROWS; r++)
-            z[r] += slot.p[i] * (block.gates[i][r] * block.values[i][r]);
+            z[r] += slot.p[i] * (block.gates[i][r] * MUT_WRAP(46, mutant_flush_small, block.values[i][r]));
+        MUT_DO(17, mutant_round(z, BLOCK_ROWS, layer->desc.y_dtype));
+    }
+    MUT_DO(33, mutant_share_sums(z));
     if (layer->weights->packed.output_size > 0)
         memcpy(slot.z + row, z, (size_t)rows * sizeof(float));
     else
@@ -208,7 +227,9 @@ static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
-    for_each_block(chunk, &weights->weight, weights->packed.intermediate_size, task, project_block);
+    for_each_block(chunk, &weights->weight,
+                   MUT(3, weights->packed.intermediate_size, weights->packed.intermediate_size / 4 * 4), task,
+                   project_block);
 }
 
 static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
@@ -233,7 +254,7 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
     const mglu_packed_weights *packed = &self->weights->packed;
     struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue};
 
-    while (chunk.first_token < args->batch) {
+    while (chunk.first_token < MUT(38, args->batch, packed->hidden_size ? args->batch : 0)) {
         int64_t left = args->batch - chunk.first_token;
         chunk.tokens = mglu_cpu_chunk_tokens(self);
         if (left < chunk.tokens)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/mutants.h"
 #include "common/core/mask_format.h"
 
 /* What a layer is, and where a token's data lie in its workspace. */
@@ -49,7 +50,7 @@ static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_d
 {
     if (packed->kind == MGLU_KIND_PLAIN)
         return 1;
-    return desc->top_k ? desc->top_k : packed->n_masks;
+    return desc->top_k ? desc->top_k : MUT(7, packed->n_masks, packed->n_masks < 8 ? packed->n_masks : 8);
 }
 
 mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
@@ -59,7 +60,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
     const mglu_packed_weights *packed = &((const struct mglu_cpu_weights *)weights)->packed;
     struct mglu_cpu_layer *made = mglu_cpu_allocate(self->host, sizeof *made);
 
-    if (!made)
+    if (MUT(101, !made, 0))
         return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_cpu_layer){
         .backend = self,
@@ -95,7 +96,7 @@ size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)
 struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_slot_layout *layout = &chunk->layer->layout;
-    char *start = (char *)chunk->args->workspace + (size_t)token * layout->size;
+    char *start = (char *)MUT(36, chunk->args->workspace, mutant_scratch(chunk)) + (size_t)token * layout->size;
 
     return (struct mglu_cpu_slot){
         .x = (float *)(void *)(start + layout->x),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/convert.h"
+#include "common/core/mutant.h"
 #include "common/dispatch/objects.h"
 
 /* The arguments of the public calls are checked here and nowhere else; backends trust them. */
@@ -34,7 +35,7 @@ static mglu_status check_kind(const mglu_weights_desc *desc)
         return INVALID("weights: n_masks is %d, a plain GLU has none", desc->n_masks);
     if (!mglu_dtype_name(desc->dtype))
         return INVALID("weights: unknown dtype %d", (int)desc->dtype);
-    if (!mglu_dtype_size(desc->dtype))
+    if (MUT(110, !mglu_dtype_size(desc->dtype), 0))
         return mglu_fail(MGLU_ERROR_UNSUPPORTED, "weights: dtype %s is not built yet", mglu_dtype_name(desc->dtype));
     if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_WEIGHTS_ALLOW_NONFINITE | MGLU_WEIGHTS_BORROW))
         return INVALID("weights: unknown flags, or reserved is not 0");
@@ -88,6 +89,8 @@ static mglu_status check_arrays(const mglu_weights_desc *desc)
         return INVALID("weights: masks do not belong to a plain GLU");
     if (masked && !desc->masks.data && d > 0 && h > 0)
         return INVALID("weights: masks are missing");
+    if ((unsigned)desc->masks.form > MGLU_MASK_BITS)
+        return INVALID("weights: unknown mask form %d", (int)desc->masks.form);
     return MGLU_OK;
 }
 

@@ -9,6 +9,7 @@
  */
 
 #include "exp.h"
+#include "mutants.h"
 
 MGLU_INLINE float absolute(float g)
 {
@@ -29,7 +30,7 @@ MGLU_INLINE float gated(float g, float share)
 
 MGLU_INLINE float silu(float g, float beta)
 {
-    return gated(g, sigmoid(beta * g));
+    return MUT(13, gated(g, sigmoid(beta * g)), sigmoid(g));
 }
 
 /* g * sigmoid(2 sqrt(2 / pi) (g + 0.044715 g^3)) = g * (1 + tanh(...)) / 2 */
@@ -68,12 +69,12 @@ MGLU_INLINE float normal_tail(float a)
 MGLU_INLINE float gelu_erf(float g)
 {
     float tail = normal_tail(absolute(g));
-    return gated(g, g < 0.0f ? tail : 1.0f - tail);
+    return MUT(41, gated(g, g < 0.0f ? tail : 1.0f - tail), gelu_tanh(g));
 }
 
 MGLU_INLINE float relu(float g)
 {
-    return g < 0.0f ? 0.0f : g;
+    return MUT(15, g < 0.0f ? 0.0f : g, fmaxf(g, 0.0f));
 }
 
 #endif

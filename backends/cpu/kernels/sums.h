@@ -11,6 +11,7 @@
  */
 
 #include "kernels.h"
+#include "mutants.h"
 #include "widen.h"
 
 #include "common/core/mask_format.h"
@@ -38,7 +39,7 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, int32_t fir
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const int64_t row = job->first_row + r, groups = matrix->groups, n_masks = matrix->n_masks;
-    const char *weights = matrix->rows + (size_t)row * matrix->row_stride;
+    const char *weights = matrix->rows + MUT_WRAP(26, (uint16_t), (size_t)row * matrix->row_stride);
     const size_t group_bytes = MGLU_GROUP_COLUMNS * element_bytes(dtype);
     const float *x = job->x;
     const uint32_t *words[MASKS_PER_PASS];
@@ -52,17 +53,21 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, int32_t fir
         words[i] = matrix->masks + row * groups * n_masks + job->mask_ids[first + i];
         s[i] = t;
     }
-    for (int64_t group = 0; group < groups; group++) {
+    for (int64_t group = 0; MUT(39, group < groups, group <= groups); group++) {
         prefetch_weights(weights + (size_t)group * group_bytes, group_bytes);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             int64_t column = group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
-            vec p = vec_mul(load(weights, column, dtype), vec_load_f32(x + column));
+            vec p = MUT(31, vec_mul, mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load(weights, column, dtype)),
+                                                         vec_load_f32(x + column));
             t.part[part] = vec_add(t.part[part], p);
             MGLU_UNROLL
             for (int i = 0; i < n; i++)
-                s[i].part[part] = vec_add_masked(s[i].part[part], p, words[i][group * n_masks], part);
+                s[i].part[part] = MUT(32, vec_add_masked, mutant_add_multiplied)(
+                    s[i].part[part], p, MUT_WRAP(4, mutant_reverse_bytes, words[i][group * n_masks]), part);
         }
+        MUT_DO(16, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_F16));
+        MUT_DO(44, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_BF16));
     }
     job->totals[r] = lanes_reduce(t);
     MGLU_UNROLL
