@@ -71,14 +71,8 @@ void mglu_context_hold(mglu_context *context)
 
 static void free_context(mglu_context *context)
 {
-    for (size_t i = 0; i < context->devices.count; i++)
-        mglu_host_release(context, context->devices.items[i], sizeof(mglu_device), _Alignof(mglu_device));
-    for (size_t i = context->backends.count; i-- > 0;) {
-        struct opened_backend *backend = context->backends.items[i];
-        if (!backend->fns->unavailable)
-            backend->fns->close(backend->state);
-        mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
-    }
+    while (context->backends.count)
+        mglu_context_drop_last_backend(context, 0);
     mglu_list_free(context, &context->devices);
     mglu_list_free(context, &context->backends);
     pthread_mutex_destroy(&context->lock);

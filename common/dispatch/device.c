@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Of one backend; more is a fault of the backend. */
+enum { MAX_DEVICES = 1024 };
+
 static mglu_status add_device(mglu_context *context, const struct opened_backend *backend, int32_t ordinal,
                               const mglu_backend_device *info)
 {
@@ -29,6 +32,8 @@ static mglu_status add_devices(mglu_context *context, const struct opened_backen
     if (fns->unavailable)
         return add_device(context, backend, 0, &info);
     count = fns->device_count(backend->state);
+    if (count > MAX_DEVICES)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "backend '%s' claims to have %d devices", fns->name, count);
     for (int32_t i = 0; i < count && status == MGLU_OK; i++) {
         info = (mglu_backend_device){.struct_size = sizeof info};
         status = fns->device_info(backend->state, i, &info);
@@ -38,21 +43,24 @@ static mglu_status add_devices(mglu_context *context, const struct opened_backen
     return status;
 }
 
-/* Takes back what a failed mglu_context_add_backend() has added. */
-static void drop_backend(mglu_context *context, struct opened_backend *backend, size_t devices, size_t backends)
+static void close_backend(mglu_context *context, struct opened_backend *backend)
 {
-    while (context->devices.count > devices)
-        mglu_host_release(context, context->devices.items[--context->devices.count], sizeof(mglu_device),
-                          _Alignof(mglu_device));
-    context->backends.count = backends;
     if (!backend->fns->unavailable)
         backend->fns->close(backend->state);
     mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
 }
 
+void mglu_context_drop_last_backend(mglu_context *context, size_t first_device)
+{
+    while (context->devices.count > first_device)
+        mglu_host_release(context, context->devices.items[--context->devices.count], sizeof(mglu_device),
+                          _Alignof(mglu_device));
+    close_backend(context, context->backends.items[--context->backends.count]);
+}
+
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns)
 {
-    size_t devices = context->devices.count, backends = context->backends.count;
+    size_t first_device = context->devices.count;
     struct opened_backend *backend = mglu_host_allocate(context, sizeof *backend, _Alignof(struct opened_backend));
     mglu_status status = MGLU_OK;
 
@@ -66,10 +74,13 @@ mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_f
         return status;
     }
     status = mglu_list_append(context, &context->backends, backend);
-    if (status == MGLU_OK)
-        status = add_devices(context, backend);
+    if (status != MGLU_OK) {
+        close_backend(context, backend);
+        return status;
+    }
+    status = add_devices(context, backend);
     if (status != MGLU_OK)
-        drop_backend(context, backend, devices, backends);
+        mglu_context_drop_last_backend(context, first_device);
     return status;
 }
 

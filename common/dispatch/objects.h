@@ -117,6 +117,8 @@ void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 /* device.c */
 /* Opens a backend and lists its devices; the caller holds the lock. */
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
+/* Takes back the backend that was added last, and the devices from `first_device` on. */
+void mglu_context_drop_last_backend(mglu_context *context, size_t first_device);
 /* Opens the built-in backends unless that is done; MGLU_OK: the caller holds the lock. */
 mglu_status mglu_context_lock_devices(mglu_context *context);
 /* Whether things can be made on a device: it is available, and this is not a forked child. */

@@ -27,6 +27,7 @@ static const char *missing_slot(const mglu_backend_fns *fns)
         {"layer_workspace_size", !!fns->layer_workspace_size},
         {"layer_accuracy", !!fns->layer_accuracy},
         {"forward", !!fns->forward},
+        {"memory_allocate", fns->memory_allocate || !(fns->memory_release || fns->memory_write || fns->memory_read)},
         {"memory_release", !fns->memory_allocate || fns->memory_release},
         {"memory_write", !fns->memory_allocate || fns->memory_write},
         {"memory_read", !fns->memory_allocate || fns->memory_read},
@@ -36,6 +37,14 @@ static const char *missing_slot(const mglu_backend_fns *fns)
         if (!slots[i].is_set)
             return slots[i].name;
     return NULL;
+}
+
+/* A name is typed on command lines and printed in lists. */
+static int is_usable_name(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+
+    return name && name[0] && !name[strspn(name, letters)] && strcmp(name, "auto") != 0;
 }
 
 static mglu_status check_table(const mglu_context *context, const mglu_backend_fns *fns, const char *path)
@@ -50,8 +59,12 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
     if (fns->struct_size != sizeof *fns)
         return mglu_fail(MGLU_ERROR_VERSION_MISMATCH, "%s: its table has %u bytes, this library's %zu", path,
                          fns->struct_size, sizeof *fns);
-    if (!fns->name || !fns->name[0] || strcmp(fns->name, "auto") == 0)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the backend has no usable name", path);
+    if (!is_usable_name(fns->name))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the backend has no usable name: a-z, 0-9, _ and - make one",
+                         path);
+    if (fns->unavailable && !fns->unavailable[0])
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' is unavailable without a reason", path,
+                         fns->name);
     missing = fns->unavailable ? NULL : missing_slot(fns);
     if (missing)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' has no %s", path, fns->name, missing);
@@ -59,6 +72,59 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
         if (strcmp(((const struct opened_backend *)context->backends.items[i])->fns->name, fns->name) == 0)
             return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: there is a backend '%s' already", path, fns->name);
     return MGLU_OK;
+}
+
+/* What is wrong with what a backend says of a device, or NULL. One that is unavailable needs no more than a reason. */
+static const char *device_fault(const mglu_backend_fns *fns, const mglu_device *device)
+{
+    const mglu_backend_device *info = &device->info;
+    int available = is_available(device);
+
+    if (info->struct_size != sizeof *info)
+        return "its struct_size was changed";
+    if (available && (!info->name || !info->name[0]))
+        return "it has no name";
+    if (info->rank < MGLU_RANK_NEVER || info->rank > MGLU_RANK_NATIVE_GPU)
+        return "its rank is out of range";
+    if (info->type != MGLU_DEVICE_CPU && info->type != MGLU_DEVICE_GPU && info->type != MGLU_DEVICE_ACCELERATOR)
+        return "its type is unknown";
+    if (available && !info->host_memory && !fns->memory_allocate)
+        return "it has memory of its own, but the backend has no memory_allocate";
+    return NULL;
+}
+
+static mglu_status check_devices(const mglu_context *context, const mglu_backend_fns *fns, size_t first,
+                                 const char *path)
+{
+    if (context->devices.count == first)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT,
+                         "%s: backend '%s' lists no device; one that is unavailable says why there is none", path,
+                         fns->name);
+    for (size_t i = first; i < context->devices.count; i++) {
+        const char *fault = fns->unavailable ? NULL : device_fault(fns, context->devices.items[i]);
+
+        if (fault)
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: device %zu of backend '%s': %s", path, i - first,
+                             fns->name, fault);
+    }
+    return MGLU_OK;
+}
+
+/* Opens a backend whose table is right, and believes nothing of what it then says. */
+static mglu_status add_checked(mglu_context *context, const mglu_backend_fns *fns, const char *path)
+{
+    size_t first = context->devices.count;
+    mglu_status status;
+
+    mglu_fail(MGLU_OK, "%s", ""); /* or an older error's text would stand for that of a plug-in that fails silently */
+    status = mglu_context_add_backend(context, fns);
+    if (status != MGLU_OK)
+        return mglu_fail(status, "%s: backend '%s' does not open: %s", path, fns->name,
+                         mglu_last_error()[0] ? mglu_last_error() : mglu_status_string(status));
+    status = check_devices(context, fns, first, path);
+    if (status != MGLU_OK)
+        mglu_context_drop_last_backend(context, first);
+    return status;
 }
 
 static mglu_status add_library(mglu_context *context, void *library, const char *path)
@@ -77,7 +143,7 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
         return status;
     status = check_table(context, fns, path);
     if (status == MGLU_OK)
-        status = mglu_context_add_backend(context, fns);
+        status = add_checked(context, fns, path);
     pthread_mutex_unlock(&context->lock);
     return status;
 }

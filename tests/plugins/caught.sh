@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# caught.sh CONFORMANCE FOLDER: the suite catches every lie of broken.c, each for what it is. Prints `caught N of 12`.
+set -u
+conformance=$1 folder=$2
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+ulimit -c 0
+caught=0 count=0
+
+# Lie, the cases to run (all when empty; the first failure ends the run), and what the report must say of it.
+while IFS='|' read -r lie filter says; do
+    count=$((count + 1))
+    set -- --plugin "$folder/broken-$lie.so" --fail-fast
+    [ -z "$filter" ] || set -- "$@" --filter "$filter"
+    timeout 120 "$conformance" "$@" >"$output" 2>&1
+    status=$?
+    if [ "$status" -eq 1 ] && grep -q -E -e "$says" "$output"; then
+        caught=$((caught + 1))
+        echo "$lie: $(grep -E -m 1 -e "$says" "$output" | sed -e 's/^ *//' -e "s|$folder/||g")"
+    else
+        echo "$lie: NOT CAUGHT: exit status $status, nothing that says '$says':"
+        tail -n 20 "$output"
+    fi
+done <<'LIES'
+no-entry||is no mglu backend
+newer-abi||has ABI 2, this library has 1
+missing-slot||has no queue_wait
+refuses-plain||mglu_layer_create gave unsupported
+bf16-as-f16|w=bf16|y\[.*times the tolerance
+changes-rounding|special/11|floating-point environment is not as before
+writes-past-y||wrote outside y: .*behind the end of row
+ignores-stride|padded|wrote outside y: .*behind the end of row 0
+small-workspace||workspace|ended the program
+reversed-masks||y\[.*times the tolerance
+ignores-routing|route=|y\[.*times the tolerance
+static-buffer|concurrent|thread [0-9]* of [0-9]*
+LIES
+echo "caught $caught of $count"
+[ "$caught" -eq 12 ] && [ "$count" -eq 12 ]
