@@ -32,7 +32,7 @@ void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const
             products[j] = w * x[first + j];
             sums->total += products[j];
             sums->magnitude += fabs(products[j]);
-            sums->flushed += (double)FLT_MIN * (fabs(w) + fabs(x[first + j]));
+            sums->flushed += (double)FLT_MIN * (1 + fabs(w) + fabs(x[first + j]));
         }
         for (int32_t i = 0; i < n_ids; i++)
             add_selected(products, count, words[first / MGLU_GROUP_COLUMNS * n_masks + ids[i]], &sums->gate[i],

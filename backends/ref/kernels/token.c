@@ -51,7 +51,7 @@ static struct estimate term(const mglu_layer_desc *desc, struct estimate gate, s
     a_error = mglu_ref_activation_error(desc, gate.value, gate.error);
     result.error =
         fabs(p) * (fabs(a) * value.error + fabs(v) * a_error + a_error * value.error + 2 * UNIT * fabs(a * v)) +
-        p_error * fabs(a * v);
+        p_error * fabs(a * v) + (double)FLT_MIN;
     return result;
 }
 
@@ -101,7 +101,7 @@ static struct estimate down_projection(const mglu_packed_weights *packed, int64_
         sums.total += w * z[c];
         if (accuracy) {
             sums.magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
-            sums.flushed += (double)FLT_MIN * (fabs(w) + fabs(z[c]));
+            sums.flushed += (double)FLT_MIN * (1 + fabs(w) + fabs(z[c]));
             carried += fabs(w) * z_error[c];
         }
     }
@@ -116,7 +116,7 @@ static struct estimate finish(const struct mglu_ref_layer *layer, const mglu_for
 {
     static const double units[] = {[MGLU_DTYPE_F32] = 0x1p-24, [MGLU_DTYPE_F16] = 0x1p-11, [MGLU_DTYPE_BF16] = 0x1p-8};
     static const double smallest[] = {
-        [MGLU_DTYPE_F32] = 0x1p-149, [MGLU_DTYPE_F16] = 0x1p-24, [MGLU_DTYPE_BF16] = 0x1p-133};
+        [MGLU_DTYPE_F32] = (double)FLT_MIN, [MGLU_DTYPE_F16] = 0x1p-24, [MGLU_DTYPE_BF16] = (double)FLT_MIN};
     mglu_dtype dtype = layer->desc.y_dtype;
 
     if (args->residual.data) {
