@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "cases.h"
+
+#include "grid_rows.h"
+
+#include <string.h>
+
+enum { DOWN_ROWS = 21 };
+
+static const mglu_dtype dtypes[][3] = {
+    {MGLU_DTYPE_F32, MGLU_DTYPE_F32, MGLU_DTYPE_F32},   {MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F16},
+    {MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F32},   {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
+    {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_F32}, {MGLU_DTYPE_F16, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+    {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16},
+};
+
+/* The last one is SiLU with another beta. */
+static const mglu_activation activations[] = {
+    MGLU_ACTIVATION_SILU,    MGLU_ACTIVATION_GELU_ERF, MGLU_ACTIVATION_GELU_TANH, MGLU_ACTIVATION_RELU,
+    MGLU_ACTIVATION_SIGMOID, MGLU_ACTIVATION_IDENTITY, MGLU_ACTIVATION_SILU,
+};
+static const float betas[] = {0, 0, 0, 0, 0, 0, 1.702f};
+
+static const char *const bias_names[] = {"none", "gate", "value", "both"};
+static const char *const routing_names[] = {"off",  "k1",      "k2",      "all",      "twice",
+                                            "zero", "router1", "router2", "routerall"};
+static const char *const residual_names[] = {"no", "yes", "y"};
+static const char *const placement_names[] = {"tight",         "padded",        "offset",
+                                              "offset-padded", "ends-at-guard", "starts-at-guard"};
+static const char *const fill_names[] = {"real", "positive", "wide", "exact", "probes"};
+
+int32_t grid_top_k(const struct grid_case *test)
+{
+    switch (test->routing) {
+    case ROUTING_OFF:
+        return 0;
+    case ROUTING_ONE:
+    case ROUTING_ROUTER_ONE:
+        return 1;
+    case ROUTING_ALL:
+    case ROUTING_ROUTER_ALL:
+        return test->n_masks;
+    default:
+        return 2;
+    }
+}
+
+int64_t grid_columns(const struct grid_case *test)
+{
+    return test->out ? test->out : test->d;
+}
+
+bool grid_is_exact(const struct grid_case *test)
+{
+    bool integers = test->fill >= FILL_EXACT;
+    bool rational = test->activation == MGLU_ACTIVATION_IDENTITY || test->activation == MGLU_ACTIVATION_RELU;
+    bool softmax = test->routing >= ROUTING_ROUTER_ONE && grid_top_k(test) > 1;
+
+    return integers && rational && !softmax;
+}
+
+void grid_name(const struct grid_case *test, const char *group, char *name, size_t size)
+{
+    char activation[24];
+
+    snprintf(activation, sizeof activation, "%s%.4g", mglu_activation_name(test->activation), (double)test->silu_beta);
+    if (test->silu_beta == 0)
+        activation[strlen(activation) - 1] = '\0';
+    snprintf(name, size,
+             "%s/%s_w=%s_x=%s_y=%s_nm=%d_act=%s_h=%lld_d=%lld_b=%lld_bias=%s_route=%s_down=%lld_res=%s_bits=%s"
+             "_layout=%s_fill=%s",
+             group, test->kind == MGLU_KIND_MASKED ? "mglu" : "glu", mglu_dtype_name(test->weight),
+             mglu_dtype_name(test->x), mglu_dtype_name(test->y), test->n_masks, activation, (long long)test->h,
+             (long long)test->d, (long long)test->batch, bias_names[test->bias], routing_names[test->routing],
+             (long long)test->out, residual_names[test->residual], test->reproducible ? "same" : "any",
+             placement_names[test->placement], fill_names[test->fill]);
+}
+
+void grid_emit(const struct grid_case *test, const char *group, enum tier tier, case_sink *sink, void *user)
+{
+    struct test_case named = {.tier = tier, .data = test};
+
+    grid_name(test, group, named.name, sizeof named.name);
+    sink(user, &named);
+}
+
+static struct grid_case case_of_row(const signed char row[AXES])
+{
+    const mglu_dtype *types = dtypes[row[AXIS_DTYPES]];
+    int32_t masks = axis_masks[row[AXIS_MASKS]];
+
+    return (struct grid_case){
+        .kind = masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
+        .weight = types[0],
+        .x = types[1],
+        .y = types[2],
+        .n_masks = masks,
+        .activation = activations[row[AXIS_ACTIVATION]],
+        .silu_beta = betas[row[AXIS_ACTIVATION]],
+        .h = axis_h[row[AXIS_H]],
+        .d = axis_d[row[AXIS_D]],
+        .batch = axis_batch[row[AXIS_BATCH]],
+        .out = row[AXIS_DOWN] ? DOWN_ROWS : 0,
+        .bias = (enum bias)row[AXIS_BIAS],
+        .routing = (enum routing)row[AXIS_ROUTING],
+        .residual = (enum residual)row[AXIS_RESIDUAL],
+        .placement = (enum placement)row[AXIS_PLACEMENT],
+        .fill = (enum fill)row[AXIS_FILL],
+        .reproducible = row[AXIS_BITS] != 0,
+    };
+}
+
+static void list_rows(struct grid_case table[GRID_ROWS], const char *group, bool exact, case_sink *sink, void *user)
+{
+    for (int i = 0; i < GRID_ROWS; i++) {
+        table[i] = case_of_row(grid_rows[i]);
+        if (exact)
+            table[i].fill = FILL_EXACT;
+        grid_emit(&table[i], group, i < PAIR_ROWS ? TIER_QUICK : TIER_FULL, sink, user);
+    }
+}
+
+void grid_list(case_sink *sink, void *user)
+{
+    static struct grid_case table[GRID_ROWS];
+
+    list_rows(table, "grid", false, sink, user);
+}
+
+/* Every small shape, in three dtypes. */
+static void list_small(case_sink *sink, void *user)
+{
+    enum { H = 130, D = 9, TYPES = 3 };
+    static const int types[TYPES] = {0, 1, 3};
+    static struct grid_case table[H * D * MGLU_MAX_MASKS * TYPES];
+    struct grid_case *next = table;
+
+    for (int h = 1; h <= H; h++)
+        for (int d = 1; d <= D; d++)
+            for (int masks = 1; masks <= MGLU_MAX_MASKS; masks++)
+                for (int i = 0; i < TYPES; i++, next++) {
+                    *next = (struct grid_case){.kind = MGLU_KIND_MASKED,
+                                               .weight = dtypes[types[i]][0],
+                                               .x = dtypes[types[i]][1],
+                                               .y = dtypes[types[i]][2],
+                                               .n_masks = masks,
+                                               .activation = MGLU_ACTIVATION_IDENTITY,
+                                               .h = h,
+                                               .d = d,
+                                               .batch = 2,
+                                               .bias = BIAS_BOTH,
+                                               .fill = FILL_EXACT,
+                                               .placement = (enum placement)((h + d + masks) % PLACEMENTS)};
+                    grid_emit(next, "exact", TIER_EXHAUSTIVE, sink, user);
+                }
+}
+
+void exact_list(case_sink *sink, void *user)
+{
+    static struct grid_case table[GRID_ROWS];
+
+    list_rows(table, "exact", true, sink, user);
+    list_small(sink, user);
+}

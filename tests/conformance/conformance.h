@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONFORMANCE_H
+#define MGLU_CONFORMANCE_H
+
+#include <mglu/mglu.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/**
+ * @file
+ * The parts of the conformance suite and what they know of each other. It uses the public headers only: what it says of
+ * our backends it says of a stranger's in the same words.
+ *
+ * A group is a list of cases and the function that runs one. A case is told apart by its name, which says all that
+ * defines it; its data are made from the name and the seed, so that any case can be replayed alone.
+ */
+
+/** How much is run: each tier has the cases of those before it. */
+enum tier { TIER_QUICK, TIER_FULL, TIER_EXHAUSTIVE };
+
+/** What is tested, and the oracle that it is tested against, each in a context of its own. */
+struct target {
+    mglu_context *context;
+    mglu_device *device;
+    mglu_device_info info;
+    mglu_context *reference_context;
+    mglu_device *reference;
+    const char *max_isa; /**< cap of the context, or NULL */
+    const char *plugin;  /**< path that the context has loaded, or NULL */
+    uint64_t seed;
+};
+
+enum verdict {
+    VERDICT_PASS,
+    VERDICT_FAIL,
+    VERDICT_MISTRUSTED, /**< passed, but could not have failed: a fault of the suite, counted as a failure */
+    VERDICT_UNSUPPORTED /**< mglu_supports() said no, and the device kept to it */
+};
+
+/** Steps of a histogram of rho: four for each factor of 2, the last one ends at 1. */
+enum { RHO_STEPS = 64 };
+
+/** What a case came to. `text` is several lines that locate the fault, empty for a pass. */
+struct outcome {
+    enum verdict verdict;
+    double rho; /**< largest error as a fraction of the tolerance; negative: not measured */
+    char text[4096];
+    char rho_row[40];               /**< row of the report's table of rho; empty: none */
+    mglu_accuracy accuracy;         /**< the class that rho was measured by */
+    uint32_t rho_counts[RHO_STEPS]; /**< elements by their rho */
+    bool note;                      /**< a pass, or a skip, whose text is worth reading */
+};
+
+/** Sets a verdict other than pass, and its text; keeps the first when called again. */
+void outcome_set(struct outcome *outcome, enum verdict verdict, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/** Counts the error of one element, as a fraction of its tolerance. */
+void outcome_add_rho(struct outcome *outcome, double rho);
+
+/** Fails with the library's reason when a call did not give what was expected. Returns whether it did. */
+bool outcome_expect(struct outcome *outcome, const char *call, mglu_status got, mglu_status expected);
+
+/** One case. `data` is the group's own; the runner frees neither. */
+struct test_case {
+    char name[192];
+    enum tier tier;
+    const void *data;
+};
+
+/** Receives the cases of a group in a stable order. Copies the case. */
+typedef void case_sink(void *user, const struct test_case *test);
+
+/** A group of cases. Names begin with the group's name and a slash. */
+struct group {
+    const char *name;
+    const char *summary;
+    void (*list)(case_sink *sink, void *user);
+    void (*run)(const struct target *target, const struct test_case *test, struct outcome *outcome);
+};
+
+/** All groups, ends with NULL: grid, exact, probes, layout, determinism, metamorphic, special, arguments, ... */
+extern const struct group *const all_groups[];
+
+/** A queue, weights, a layer and a workspace on one device; all NULL when not made. */
+struct rig {
+    mglu_device *device;
+    mglu_queue *queue;
+    mglu_weights *weights;
+    mglu_layer *layer;
+    mglu_memory *workspace;
+};
+
+/** Makes a rig; false and the outcome set when something failed. */
+bool rig_open(struct rig *rig, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *layer,
+              struct outcome *outcome);
+void rig_close(struct rig *rig);
+
+/** Random numbers that depend on a case's name, the seed and a counter alone: xxHash of the three. */
+struct random {
+    uint64_t key;
+    uint64_t counter;
+};
+struct random random_for(const struct target *target, const char *case_name, const char *purpose);
+uint64_t random_u64(struct random *random);
+/** In [-1, 1), 24 bits. */
+float random_unit(struct random *random);
+
+#endif

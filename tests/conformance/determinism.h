@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONFORMANCE_DETERMINISM_H
+#define MGLU_CONFORMANCE_DETERMINISM_H
+
+#include "support.h"
+
+/** One case of the group: a level of determinism is tried with these. */
+struct trial {
+    const struct target *target;
+    const struct dtypes *dtypes;
+    mglu_activation activation;
+    struct random random;
+    struct outcome *outcome;
+};
+
+/** Five tokens of a layer with a down-projection. */
+struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d);
+
+/** Whether the library's own threads, or the host's, do the device's work. */
+bool is_host_cpu(const struct target *target);
+
+/** determinism_threads.c: levels D0 and D1. */
+void concurrent(const struct trial *trial);
+void thread_counts(const struct trial *trial);
+void hostile_pools(const struct trial *trial);
+
+#endif
