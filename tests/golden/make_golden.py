@@ -125,6 +125,8 @@ def route(layer, x, token):
     logits = [s.total for s in sums]
     error = max(s.error for s in sums)
     chosen = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: layer["top_k"]]
+    if len(chosen) == 1:
+        return [(chosen[0], 1.0, 0.0)]
     largest = logits[chosen[0]]
     powers = [Decimal(logits[i] - largest).exp() for i in chosen]
     terms = []

@@ -56,7 +56,7 @@ static int32_t largest(const double *logits, const int *used, int32_t count)
     return best;
 }
 
-/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). */
+/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). One alone has 1. */
 static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
 {
     double sum = 0;
@@ -65,9 +65,10 @@ static void softmax(const double *logits, double logit_error, struct mglu_ref_ro
         routing->p[i] = exp(logits[routing->ids[i]] - logits[routing->ids[0]]);
         sum += routing->p[i];
     }
-    for (int32_t i = 0; i < routing->count; i++) {
-        double distance = fabs(logits[routing->ids[i]] - logits[routing->ids[0]]);
+    for (int32_t i = 0; i < routing->count; i++)
         routing->p[i] /= sum;
+    for (int32_t i = 0; i < routing->count && routing->count > 1; i++) {
+        double distance = fabs(logits[routing->ids[i]] - logits[routing->ids[0]]);
         routing->p_error[i] = routing->p[i] * (expm1(2 * logit_error) + (16 + 2 * distance) * UNIT) + FLT_MIN;
     }
 }
