@@ -169,8 +169,8 @@ static mglu_status check_rows(const char *name, const void *data, size_t byte_of
         return INVALID("forward: row_stride of %s is %lld: the rows do not fit into memory", name, (long long)*stride);
     if (!data && columns > 0)
         return INVALID("forward: %s is NULL", name);
-    *rows = (struct rows){name, (const unsigned char *)data + byte_offset, (size_t)batch, (size_t)columns * element,
-                          (size_t)*stride * element};
+    *rows = (struct rows){name, (const unsigned char *)((uintptr_t)data + byte_offset), (size_t)batch,
+                          (size_t)columns * element, (size_t)*stride * element};
     return MGLU_OK;
 }
 

@@ -95,7 +95,8 @@ static int gain(const signed char row[AXES], int axis)
     return count;
 }
 
-static void choose_value(signed char row[AXES], int axis)
+/* The value that covers most; false when none is allowed beside the others. */
+static bool choose_value(signed char row[AXES], int axis)
 {
     int best = -1, best_gain = -1, first = random_below(axis_sizes[axis]);
 
@@ -108,10 +109,11 @@ static void choose_value(signed char row[AXES], int axis)
         }
     }
     row[axis] = (signed char)best;
+    return best >= 0;
 }
 
-/* The remaining axes in random order. */
-static void complete(signed char row[AXES])
+/* The remaining axes in random order; false in a dead end. */
+static bool complete(signed char row[AXES])
 {
     int order[AXES];
 
@@ -121,8 +123,9 @@ static void complete(signed char row[AXES])
         order[at] = i;
     }
     for (int i = 0; i < AXES; i++)
-        if (row[order[i]] < 0)
-            choose_value(row, order[i]);
+        if (row[order[i]] < 0 && !choose_value(row, order[i]))
+            return false;
+    return true;
 }
 
 /* A combination not seen yet, of the set that has most of them; false when none is left. */
@@ -173,12 +176,11 @@ static bool add_row(void)
     signed char candidate[AXES];
     int best = -1;
 
-    for (int i = 0; i < CANDIDATES; i++) {
+    for (int i = 0; i < CANDIDATES || best < 0; i++) {
         clear_row(candidate);
         if (!start(candidate))
             return false;
-        complete(candidate);
-        if (worth(candidate) > best) {
+        if (complete(candidate) && worth(candidate) > best) {
             best = worth(candidate);
             memcpy(rows[row_count], candidate, AXES);
         }
