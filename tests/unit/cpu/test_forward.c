@@ -41,9 +41,10 @@ static void *make_x(void)
 
 static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level_of(state), &sample, &routed, NULL);
+    struct rig rig = open_level(level, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x);
 
@@ -67,6 +68,7 @@ static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
 /* One weight that is a subnormal f32; with flushing, products with it vanish. And unmasked, it would trap. */
 static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     enum { FLUSH = 0x8040, UNMASKED = 0x0000 };
     const struct sample_shape tiny = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 1, 1, 0, 1, 0};
     const mglu_layer_desc identity = {
@@ -79,7 +81,7 @@ static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(voi
     sample.desc.weight.data = &subnormal;
     sample.desc.masks.data = &value_side;
     sample.desc.gate_bias = (mglu_array){&huge, MGLU_DTYPE_F32, 0};
-    struct rig rig = open_level(level_of(state), &sample, &identity, NULL);
+    struct rig rig = open_level(level, &sample, &identity, NULL);
     const unsigned int before = _mm_getcsr();
     _mm_setcsr((before & ~0x1f80u) | FLUSH | UNMASKED);
     const unsigned int set = _mm_getcsr();
@@ -145,6 +147,7 @@ static void a_hosts_pool_may_run_tasks_in_any_order_on_any_thread(void **state)
 
 static void the_workspace_is_not_overrun(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     static const struct sample_shape shapes[] = {
         {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 33, 17, 5, 16, WITH_DOWN | WITH_ROUTER},
         {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 31, 17, 0, 1, 0},
@@ -159,7 +162,7 @@ static void the_workspace_is_not_overrun(void **state)
                                           .top_k = shapes[i].parts & WITH_ROUTER ? 16 : 0,
                                           .max_batch = batch};
             struct sample sample = sample_make(&shapes[i], 3);
-            struct rig rig = open_level(level_of(state), &sample, &desc, NULL);
+            struct rig rig = open_level(level, &sample, &desc, NULL);
             size_t size = mglu_layer_workspace_size(rig.layer);
             unsigned char *workspace = aligned_alloc(64, size + CANARIES);
             void *x = calloc((size_t)(batch * shapes[i].h) + 1, 2);
@@ -182,8 +185,9 @@ static void the_workspace_is_not_overrun(void **state)
 
 static void y_may_be_its_own_residual(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level_of(state), &sample, &routed, NULL);
+    struct rig rig = open_level(level, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x), *y = calloc(BATCH * (size_t)shape.out, sizeof *y);
 
@@ -235,19 +239,21 @@ static void check_bad_id(const struct mglu_cpu_level *level, int32_t bad_id, int
 
 static void a_routing_id_out_of_range_spoils_its_token_only(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     static const int32_t bad_ids[] = {3, -1, INT32_MAX, INT32_MIN};
 
     for (size_t i = 0; i < sizeof bad_ids / sizeof bad_ids[0]; i++) {
-        check_bad_id(level_of(state), bad_ids[i], 0);
-        check_bad_id(level_of(state), bad_ids[i], WITH_DOWN);
+        check_bad_id(level, bad_ids[i], 0);
+        check_bad_id(level, bad_ids[i], WITH_DOWN);
     }
 }
 
 /* Token 1 has an x that overflows every logit. */
 static void a_logit_that_is_nan_spoils_its_token_only(void **state)
 {
+    const struct mglu_cpu_level *level = level_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level_of(state), &sample, &routed, NULL);
+    struct rig rig = open_level(level, &sample, &routed, NULL);
     uint16_t *x = make_x();
     float *good = forward(&rig, x);
     x[shape.h + 7] = 0x7e00; /* NaN */
