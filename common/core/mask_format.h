@@ -19,6 +19,11 @@
  *                     column 32g+31     ...       32g+2    32g+1     32g
  *
  *   bit = 1: the weight goes to the gate.  bit = 0: to the value.  Padding columns: weight 0, bit 0.
+ *
+ * Quantised weights have an f16 scale for each group, in an array [row][group] of its own without gaps:
+ *
+ *   q8_0   32 bytes a group, byte j is column j, signed                            weight = scale * byte
+ *   q4_0   16 bytes a group, byte j has column j in bits 0..3, j + 16 in bits 4..7   weight = scale * (nibble - 8)
  */
 
 #if defined(__OPENCL_C_VERSION__)
@@ -42,6 +47,10 @@ _Static_assert(sizeof(mglu_u32) * 8 == 32, "a mask word has one bit for each col
 
 /* Row strides of weights are multiples of this many bytes. */
 #define MGLU_ROW_ALIGNMENT 64
+
+/* Bytes of a group of q4_0, and the nibble that means zero. */
+#define MGLU_Q4_0_GROUP_BYTES 16
+#define MGLU_Q4_0_ZERO        8
 
 /* Groups that hold `columns` columns. */
 MGLU_FORMAT_FN mglu_index mglu_format_groups(mglu_index columns)
@@ -69,11 +78,40 @@ MGLU_FORMAT_FN mglu_u32 mglu_format_valid_bits(mglu_index columns, mglu_index gr
     return left >= MGLU_GROUP_COLUMNS ? 0xffffffffu : (1u << left) - 1u;
 }
 
-/* Bytes from row to row for `columns` columns of `element_bytes` bytes. */
+/* Bytes from row to row for `groups` groups of `group_bytes` bytes. */
+MGLU_FORMAT_FN mglu_index mglu_format_group_stride(mglu_index groups, mglu_index group_bytes)
+{
+    return (groups * group_bytes + MGLU_ROW_ALIGNMENT - 1) / MGLU_ROW_ALIGNMENT * MGLU_ROW_ALIGNMENT;
+}
+
+/* Bytes from row to row for `columns` columns of `element_bytes` bytes: 1 for q8_0. */
 MGLU_FORMAT_FN mglu_index mglu_format_row_stride(mglu_index columns, mglu_index element_bytes)
 {
-    mglu_index bytes = mglu_format_groups(columns) * MGLU_GROUP_COLUMNS * element_bytes;
-    return (bytes + MGLU_ROW_ALIGNMENT - 1) / MGLU_ROW_ALIGNMENT * MGLU_ROW_ALIGNMENT;
+    return mglu_format_group_stride(mglu_format_groups(columns), MGLU_GROUP_COLUMNS * element_bytes);
+}
+
+/* The same for q4_0. */
+MGLU_FORMAT_FN mglu_index mglu_format_q4_0_row_stride(mglu_index columns)
+{
+    return mglu_format_group_stride(mglu_format_groups(columns), MGLU_Q4_0_GROUP_BYTES);
+}
+
+/* Offset in a q4_0 row of the byte that has the nibble of a column. */
+MGLU_FORMAT_FN mglu_index mglu_format_q4_0_byte(mglu_index column)
+{
+    return column / MGLU_GROUP_COLUMNS * MGLU_Q4_0_GROUP_BYTES + column % MGLU_Q4_0_GROUP_BYTES;
+}
+
+/* Bits to shift that byte right by, so that the nibble is lowest: 0 or 4. */
+MGLU_FORMAT_FN mglu_u32 mglu_format_q4_0_shift(mglu_index column)
+{
+    return (mglu_u32)(column % MGLU_GROUP_COLUMNS / MGLU_Q4_0_GROUP_BYTES * 4);
+}
+
+/* Index of the scale of a group of a row. */
+MGLU_FORMAT_FN mglu_index mglu_format_scale(mglu_index row, mglu_index group, mglu_index groups)
+{
+    return row * groups + group;
 }
 
 #endif

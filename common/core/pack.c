@@ -4,6 +4,7 @@
 #include "common/core/convert.h"
 #include "common/core/mask_format.h"
 #include "common/core/pack.h"
+#include "common/core/quantise.h"
 
 static int is_size(int64_t size)
 {
@@ -24,7 +25,9 @@ size_t mglu_packed_weight_row_stride(mglu_dtype dtype, int64_t hidden_size)
 {
     if (!is_size(hidden_size))
         return 0;
-    return (size_t)mglu_format_row_stride((uint64_t)hidden_size, mglu_dtype_size(dtype));
+    if (dtype == MGLU_DTYPE_Q4_0)
+        return (size_t)mglu_format_q4_0_row_stride((uint64_t)hidden_size);
+    return (size_t)mglu_format_row_stride((uint64_t)hidden_size, mglu_row_bytes(dtype, 1));
 }
 
 size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size)
@@ -35,7 +38,29 @@ size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int6
 
 size_t mglu_packed_weight_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column)
 {
-    return (size_t)row * mglu_packed_weight_row_stride(dtype, hidden_size) + (size_t)column * mglu_dtype_size(dtype);
+    size_t at = dtype == MGLU_DTYPE_Q4_0 ? (size_t)mglu_format_q4_0_byte((uint64_t)column)
+                                         : (size_t)column * mglu_row_bytes(dtype, 1);
+
+    return (size_t)row * mglu_packed_weight_row_stride(dtype, hidden_size) + at;
+}
+
+size_t mglu_packed_scale_row_stride(mglu_dtype dtype, int64_t hidden_size)
+{
+    return is_size(hidden_size) ? mglu_scale_row_bytes(dtype, (size_t)hidden_size) : 0;
+}
+
+size_t mglu_packed_scale_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size)
+{
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_scale_row_stride(dtype, hidden_size)
+                                      : 0;
+}
+
+size_t mglu_packed_scale_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column)
+{
+    if (!mglu_dtype_is_quantised(dtype) || !is_size(hidden_size))
+        return 0;
+    return sizeof(uint16_t) * (size_t)mglu_format_scale((uint64_t)row, (uint64_t)column / MGLU_GROUP_COLUMNS,
+                                                        mglu_format_groups((uint64_t)hidden_size));
 }
 
 size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size)
@@ -64,8 +89,29 @@ static mglu_status check_matrix(const char *call, int64_t d, int64_t h, mglu_dty
 {
     if (!is_size(d) || !is_size(h))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: sizes must be 0..%lld", call, (long long)MGLU_MAX_SIZE);
-    if (!mglu_dtype_size(dtype) || !mglu_dtype_size(other))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: dtypes must be f32, f16 or bf16", call);
+    if (!mglu_dtype_name(dtype) || !mglu_dtype_name(other))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: unknown dtype", call);
+    return MGLU_OK;
+}
+
+mglu_status mglu_check_source(const char *name, const mglu_array *source, size_t columns, mglu_dtype dtype)
+{
+    int quantised = mglu_dtype_is_quantised(source->dtype);
+
+    if (!mglu_dtype_name(source->dtype))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s has an unknown dtype %d", name, (int)source->dtype);
+    if (quantised && source->dtype != dtype)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s is %s, which is not converted to %s", name,
+                         mglu_dtype_name(source->dtype), mglu_dtype_name(dtype));
+    if (quantised != (source->scales != NULL))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s is %s and %s scales", name, mglu_dtype_name(source->dtype),
+                         quantised ? "lacks" : "has");
+    if (source->row_stride && source->row_stride < mglu_row_bytes(source->dtype, columns))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "row_stride of %s is %zu bytes, shorter than a row", name,
+                         source->row_stride);
+    if (source->scale_row_stride && source->scale_row_stride < mglu_scale_row_bytes(source->dtype, columns))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "scale_row_stride of %s is %zu bytes, shorter than a row", name,
+                         source->scale_row_stride);
     return MGLU_OK;
 }
 
@@ -89,7 +135,7 @@ mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t ro
 }
 
 mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_size, int64_t hidden_size,
-                              mglu_dtype dtype, int allow_nonfinite, void *packed)
+                              mglu_dtype dtype, int allow_nonfinite, void *packed, void *scales)
 {
     mglu_status status;
 
@@ -98,26 +144,48 @@ mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_siz
     status = check_matrix("pack", intermediate_size, hidden_size, dtype, source->dtype);
     if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
         return status;
-    if (!source->data || !packed ||
-        (source->row_stride && source->row_stride < (size_t)hidden_size * mglu_dtype_size(source->dtype)))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: source or target is NULL, or rows overlap");
+    if (!source->data || !packed || (!scales && mglu_dtype_is_quantised(dtype)))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: source or target is NULL");
+    status = mglu_check_source("weight", source, (size_t)hidden_size, dtype);
+    if (status != MGLU_OK)
+        return status;
+    if (mglu_dtype_is_quantised(dtype))
+        return mglu_quantise_rows("weight", source, (size_t)intermediate_size, (size_t)hidden_size, dtype, packed,
+                                  scales);
     return mglu_pack_rows("weight", source, (size_t)intermediate_size, (size_t)hidden_size, dtype,
                           mglu_packed_weight_row_stride(dtype, hidden_size), allow_nonfinite, packed);
 }
 
-mglu_status mglu_unpack_weights(const void *packed, mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size,
-                                mglu_dtype target_dtype, void *target)
+/* Writes the first `columns` columns of a packed row as floats. */
+static void unpack_row(const void *row, const void *scales, mglu_dtype dtype, size_t columns, mglu_dtype target_dtype,
+                       void *target)
 {
+    if (mglu_dtype_is_quantised(dtype))
+        for (size_t c = 0; c < columns; c++)
+            mglu_store_element(target, target_dtype, c, mglu_load_weight(row, scales, dtype, c));
+    else
+        mglu_convert_elements(row, dtype, target, target_dtype, columns);
+}
+
+mglu_status mglu_unpack_weights(const void *packed, const void *scales, mglu_dtype dtype, int64_t intermediate_size,
+                                int64_t hidden_size, mglu_dtype target_dtype, void *target)
+{
+    const unsigned char *row = packed, *row_scales = scales;
+    unsigned char *to = target;
     mglu_status status = check_matrix("unpack", intermediate_size, hidden_size, dtype, target_dtype);
 
+    if (status == MGLU_OK && mglu_dtype_is_quantised(target_dtype))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unpack: the target must be f32, f16 or bf16");
     if (status != MGLU_OK || intermediate_size == 0 || hidden_size == 0)
         return status;
-    if (!packed || !target)
+    if (!packed || !target || (!scales && mglu_dtype_is_quantised(dtype)))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unpack: source or target is NULL");
-    for (size_t r = 0; r < (size_t)intermediate_size; r++)
-        mglu_convert_elements((const unsigned char *)packed + r * mglu_packed_weight_row_stride(dtype, hidden_size),
-                              dtype, (unsigned char *)target + r * (size_t)hidden_size * mglu_dtype_size(target_dtype),
-                              target_dtype, (size_t)hidden_size);
+    for (int64_t r = 0; r < intermediate_size; r++) {
+        unpack_row(row, row_scales, dtype, (size_t)hidden_size, target_dtype, to);
+        row += mglu_packed_weight_row_stride(dtype, hidden_size);
+        row_scales = row_scales ? row_scales + mglu_packed_scale_row_stride(dtype, hidden_size) : NULL;
+        to += (size_t)hidden_size * mglu_dtype_size(target_dtype);
+    }
     return MGLU_OK;
 }
 

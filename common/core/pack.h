@@ -5,7 +5,13 @@
 #include <mglu/pack.h>
 
 /*
- * Converts rows to `dtype` and fills each up with zeros to target_stride bytes. `name` is for the text of
+ * Whether `source`, whose data are there, can be stored as `dtype`: known dtypes, scales exactly where they belong, and
+ * strides that hold a row.
+ */
+mglu_status mglu_check_source(const char *name, const mglu_array *source, size_t columns, mglu_dtype dtype);
+
+/*
+ * Converts rows of floats to `dtype` and fills each up with zeros to target_stride bytes. `name` is for the text of
  * MGLU_ERROR_NONFINITE. Arguments are right; `rows` or `columns` may be 0.
  */
 mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t rows, size_t columns, mglu_dtype dtype,

@@ -32,6 +32,11 @@ size_t mglu_dtype_size(mglu_dtype dtype)
     return (size_t)dtype < COUNT(dtype_sizes) ? dtype_sizes[dtype] : 0;
 }
 
+int mglu_dtype_is_quantised(mglu_dtype dtype)
+{
+    return dtype == MGLU_DTYPE_Q8_0 || dtype == MGLU_DTYPE_Q4_0;
+}
+
 const char *mglu_activation_name(mglu_activation activation)
 {
     return (size_t)activation < COUNT(activation_names) ? activation_names[activation] : NULL;

@@ -18,13 +18,18 @@ MGLU_BEGIN_DECLS
 /** Largest batch. */
 #define MGLU_MAX_BATCH ((int64_t)1 << 24)
 
-/** Element types. x, y, biases and routers are f32, f16 or bf16; weights may be quantised as well. */
+/**
+ * Element types. x, y, biases and routers are f32, f16 or bf16; matrices of weights may be quantised as well.
+ *
+ * Quantised rows are cut into groups of 32 columns with one f16 scale each, of the same numeric meaning as GGUF's types
+ * of these names. How they lie in memory, and how floats become them, is in mglu/pack.h.
+ */
 typedef enum mglu_dtype {
     MGLU_DTYPE_F32 = 0,
     MGLU_DTYPE_F16 = 1,  /**< IEEE binary16 */
     MGLU_DTYPE_BF16 = 2, /**< upper half of a binary32 */
-    MGLU_DTYPE_Q8_0 = 3, /**< groups of 32 signed bytes and one f16 scale; not built yet */
-    MGLU_DTYPE_Q4_0 = 4  /**< groups of 32 nibbles and one f16 scale; not built yet */
+    MGLU_DTYPE_Q8_0 = 3, /**< value = scale * int8: 8.5 bits a weight */
+    MGLU_DTYPE_Q4_0 = 4  /**< value = scale * (nibble - 8): 4.5 bits a weight */
 } mglu_dtype;
 
 /** The gating function g. Accuracy and limits at ±Inf are in docs/semantics.md. */
@@ -54,6 +59,9 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_activation_from_name(const char *name,
 /** Bytes of one element of an unquantised dtype; 0 for a quantised or unknown one. */
 MGLU_API size_t mglu_dtype_size(mglu_dtype dtype);
 
+/** 1 for q8_0 and q4_0, 0 for any other value. */
+MGLU_API int mglu_dtype_is_quantised(mglu_dtype dtype);
+
 /**
  * Converts `count` elements between f32, f16 and bf16, rounding to nearest even whatever the caller's rounding mode.
  * NaN stays NaN, subnormals are kept. Source and target do not overlap; neither needs alignment.
@@ -64,11 +72,18 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype
 /** Index of the first of `count` elements (f32, f16 or bf16, any alignment) that is NaN or infinite, or `count`. */
 MGLU_API size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count);
 
-/** A dense host array that a call reads and does not keep. */
+/**
+ * A dense host array that a call reads and does not keep. Needs the alignment of nothing wider than a byte.
+ *
+ * A matrix may be quantised already: `data` then has the quants, one int8 a column (q8_0) or 16 bytes a group (q4_0),
+ * and `scales` an f16 for each group of 32 columns of a row.
+ */
 typedef struct mglu_array {
-    const void *data;  /**< NULL: absent. Needs the alignment of nothing wider than a byte */
-    mglu_dtype dtype;  /**< f32, f16 or bf16 */
-    size_t row_stride; /**< bytes from row to row; 0: rows follow each other without a gap */
+    const void *data;        /**< NULL: absent */
+    mglu_dtype dtype;        /**< f32, f16 or bf16; q8_0 or q4_0 only where a call says that it takes them */
+    size_t row_stride;       /**< bytes from row to row; 0: rows follow each other without a gap */
+    const void *scales;      /**< f16 [rows][ceil(columns / 32)] when quantised, else NULL */
+    size_t scale_row_stride; /**< as row_stride, of the scales */
 } mglu_array;
 
 /** How the masks of an mglu_mask_array are written. 1 sends a weight to the gate, 0 to the value. */

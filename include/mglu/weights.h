@@ -12,26 +12,29 @@ typedef struct mglu_weights mglu_weights;
 /** Flags of mglu_weights_desc. */
 enum {
     /**
-     * NaN and infinite weights are taken and follow docs/semantics.md, row 4, instead of being refused.
+     * NaN and infinite weights are taken and follow docs/semantics.md, row 4, instead of being refused. A quantised
+     * dtype has no such values: into it they are refused all the same.
      */
     MGLU_WEIGHTS_ALLOW_NONFINITE = 1u << 0,
     /**
      * `weight`, `value_weight`, `down` and MGLU_MASK_WORDS masks that are already in the packed layout (stored dtype,
-     * row stride of mglu_packed_weight_row_stride(), 64-byte aligned, zero padding) are used in place by devices with
-     * host memory: they must then outlive the weights and not change. Other arrays are copied as without the flag.
+     * row stride of mglu_packed_weight_row_stride(), scales likewise, 64-byte aligned, zero padding) are used in place
+     * by devices with host memory: they must then outlive the weights and not change. Other arrays are copied as
+     * without the flag.
      */
     MGLU_WEIGHTS_BORROW = 1u << 1
 };
 
 /**
  * The parameters of a layer, as dense host arrays. h = hidden_size, d = intermediate_size, n_m = n_masks.
- * Source arrays are read during the call only, unless borrowed.
+ * Source arrays are read during the call only, unless borrowed. They are f32, f16 or bf16; `weight`, `value_weight`
+ * and `down` may be quantised too, but only as `dtype` is: they are then copied. See mglu_pack_weights().
  */
 typedef struct mglu_weights_desc {
     uint32_t struct_size;
     uint32_t flags;
     mglu_kind kind;
-    mglu_dtype dtype;          /**< how matrices are stored: f32, f16, bf16; sources are converted to it (RNE) */
+    mglu_dtype dtype;          /**< of weight, value_weight and down as stored; sources are converted to it */
     int64_t hidden_size;       /**< h, inputs; 0 is legal: only biases speak */
     int64_t intermediate_size; /**< d, outputs of the projection; 0 is legal: nothing is computed */
     int64_t output_size;       /**< outputs of the down-projection; 0 with `down.data` NULL: none */

@@ -115,7 +115,7 @@ static struct problem whole_problem(struct random random)
     struct problem problem = problem_make(&shape, random);
 
     problem.router = problem_allocate(&problem, 3 * 35 * sizeof(float));
-    problem.weights.router = (mglu_array){problem.router, MGLU_DTYPE_F32, 0};
+    problem.weights.router = (mglu_array){.data = problem.router, .dtype = MGLU_DTYPE_F32};
     return problem;
 }
 

@@ -14,7 +14,7 @@ static mglu_array add_source(struct grid_problem *problem, enum role role, mglu_
     rows_make(source, PLACE_ENDS_AT_GUARD, rows, columns, mglu_dtype_size(dtype));
     rows_write(source, dtype, numbers);
     free(numbers);
-    return (mglu_array){rows_at(source, 0), dtype, 0};
+    return (mglu_array){.data = rows_at(source, 0), .dtype = dtype};
 }
 
 static mglu_mask_array add_masks(struct grid_problem *problem, struct random *random)

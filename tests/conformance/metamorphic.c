@@ -204,10 +204,10 @@ static void borrow_packed_weights(const struct relation *relation)
     mglu_weights *refused = NULL;
 
     outcome_expect(relation->outcome, "mglu_pack_weights",
-                   mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, weight), MGLU_OK);
+                   mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, weight, NULL), MGLU_OK);
     outcome_expect(relation->outcome, "mglu_pack_masks",
                    mglu_pack_masks(&problem.weights.masks, MASKS, D, H, (uint32_t *)(void *)words), MGLU_OK);
-    problem.weights.weight = (mglu_array){weight, dtype, stride};
+    problem.weights.weight = (mglu_array){.data = weight, .dtype = dtype, .row_stride = stride};
     problem.weights.masks = (mglu_mask_array){words, MGLU_MASK_WORDS};
     problem.weights.flags = MGLU_WEIGHTS_BORROW;
     expect_bits(relation, &problem, y, "with copied weights");
@@ -233,7 +233,7 @@ static void poison_between_rows_of_w(const struct relation *relation)
     for (size_t r = 0; r < D; r++)
         outcome_expect(relation->outcome, "mglu_convert",
                        mglu_convert(problem.weight + r * H, MGLU_DTYPE_F32, apart + r * stride, dtype, H), MGLU_OK);
-    problem.weights.weight = (mglu_array){apart, dtype, stride};
+    problem.weights.weight = (mglu_array){.data = apart, .dtype = dtype, .row_stride = stride};
     expect_bits(relation, &problem, y, "with W as f32 without gaps");
     free(y);
     problem_free(&problem);

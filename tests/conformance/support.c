@@ -102,7 +102,7 @@ static void describe(struct problem *problem, const struct shape *shape)
     };
 
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
-        *arrays[i].array = (mglu_array){arrays[i].data, MGLU_DTYPE_F32, 0};
+        *arrays[i].array = (mglu_array){.data = arrays[i].data, .dtype = MGLU_DTYPE_F32};
     problem->layer = (mglu_layer_desc){.struct_size = sizeof problem->layer,
                                        .activation = shape->activation,
                                        .x_dtype = shape->dtypes->x,

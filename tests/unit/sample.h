@@ -55,7 +55,7 @@ static inline mglu_array sample_matrix(struct sample *sample, mglu_dtype dtype, 
     void *array = sample_array(dtype, (size_t)(rows * columns), 0.5f, seed);
 
     sample->memory[sample->used++] = array;
-    return (mglu_array){array, dtype, 0};
+    return (mglu_array){.data = array, .dtype = dtype};
 }
 
 static inline mglu_mask_array sample_masks(struct sample *sample, size_t count, uint32_t *seed)

@@ -25,7 +25,7 @@ static mglu_weights_desc small_layer(void)
                                .hidden_size = 2,
                                .intermediate_size = 2,
                                .n_masks = 1,
-                               .weight = {small_weight, MGLU_DTYPE_F32, 0},
+                               .weight = {.data = small_weight, .dtype = MGLU_DTYPE_F32},
                                .masks = {small_mask, MGLU_MASK_BYTES}};
 }
 
@@ -75,7 +75,7 @@ static void a_one_in_the_mask_sends_the_weight_to_the_gate(void **state)
     mglu_weights_desc weights = small_layer();
     float y[2];
 
-    weights.value_bias = (mglu_array){value_bias, MGLU_DTYPE_F32, 0};
+    weights.value_bias = (mglu_array){.data = value_bias, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY}, &(mglu_forward_args){0}, y);
     assert_true(y[0] == 5 * 14);
     assert_true(y[1] == 43);
@@ -87,8 +87,8 @@ static void biases_are_added_before_the_activation_and_the_product(void **state)
     mglu_weights_desc weights = small_layer();
     float y[2];
 
-    weights.gate_bias = (mglu_array){gate_bias, MGLU_DTYPE_F32, 0};
-    weights.value_bias = (mglu_array){value_bias, MGLU_DTYPE_F32, 0};
+    weights.gate_bias = (mglu_array){.data = gate_bias, .dtype = MGLU_DTYPE_F32};
+    weights.value_bias = (mglu_array){.data = value_bias, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_RELU}, &(mglu_forward_args){0}, y);
     assert_true(y[0] == 0);
     assert_true(y[1] == 44 * 2);
@@ -103,7 +103,7 @@ static void a_plain_glu_takes_gate_and_value_from_two_matrices(void **state)
     weights.kind = MGLU_KIND_PLAIN;
     weights.n_masks = 0;
     weights.masks.data = NULL;
-    weights.value_weight = (mglu_array){value_weight, MGLU_DTYPE_F32, 0};
+    weights.value_weight = (mglu_array){.data = value_weight, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY}, &(mglu_forward_args){0}, y);
     assert_true(y[0] == 19 * 12);
     assert_true(y[1] == 43 * 7);
@@ -116,10 +116,10 @@ static void the_down_projection_adds_bias_and_residual(void **state)
     mglu_weights_desc weights = small_layer();
     float y[3];
 
-    weights.value_bias = (mglu_array){value_bias, MGLU_DTYPE_F32, 0};
+    weights.value_bias = (mglu_array){.data = value_bias, .dtype = MGLU_DTYPE_F32};
     weights.output_size = 3;
-    weights.down = (mglu_array){down, MGLU_DTYPE_F32, 0};
-    weights.down_bias = (mglu_array){down_bias, MGLU_DTYPE_F32, 0};
+    weights.down = (mglu_array){.data = down, .dtype = MGLU_DTYPE_F32};
+    weights.down_bias = (mglu_array){.data = down_bias, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY},
               &(mglu_forward_args){.residual = {.data = residual}}, y); /* z = 70, 43 */
     assert_true(y[0] == 70 + 430 + 1 + 100);
@@ -137,10 +137,10 @@ static mglu_weights_desc two_masks(void)
                                .hidden_size = 2,
                                .intermediate_size = 1,
                                .n_masks = 2,
-                               .weight = {weight, MGLU_DTYPE_F32, 0},
+                               .weight = {.data = weight, .dtype = MGLU_DTYPE_F32},
                                .masks = {masks, MGLU_MASK_BYTES},
-                               .gate_bias = {gate_bias, MGLU_DTYPE_F32, 0},
-                               .value_bias = {value_bias, MGLU_DTYPE_F32, 0}};
+                               .gate_bias = {.data = gate_bias, .dtype = MGLU_DTYPE_F32},
+                               .value_bias = {.data = value_bias, .dtype = MGLU_DTYPE_F32}};
 }
 
 static void callers_routing_weighs_the_terms_it_lists(void **state)
@@ -174,7 +174,7 @@ static void the_router_takes_the_largest_logits_and_their_softmax(void **state)
     double p = 1 / (1 + exp(-0.5));
     float y;
 
-    weights.router = (mglu_array){router, MGLU_DTYPE_F32, 0};
+    weights.router = (mglu_array){.data = router, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, layer, &(mglu_forward_args){0}, &y);
     assert_true(y == 38);
     layer.top_k = 2;
@@ -191,7 +191,7 @@ static void the_lower_id_wins_a_tie_of_logits(void **state)
     mglu_weights_desc weights = two_masks();
     float y;
 
-    weights.router = (mglu_array){router, MGLU_DTYPE_F32, 0};
+    weights.router = (mglu_array){.data = router, .dtype = MGLU_DTYPE_F32};
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY, .top_k = 1}, &(mglu_forward_args){0},
               &y);
     assert_true(y == 57);
@@ -240,9 +240,9 @@ static void activations_reach_their_limits_at_infinite_gates(void **state)
                                          .hidden_size = 1,
                                          .intermediate_size = 1,
                                          .n_masks = 1,
-                                         .weight = {&weight, MGLU_DTYPE_F32, 0},
+                                         .weight = {.data = &weight, .dtype = MGLU_DTYPE_F32},
                                          .masks = {mask, MGLU_MASK_BYTES},
-                                         .value_bias = {value_bias, MGLU_DTYPE_F32, 0}};
+                                         .value_bias = {.data = value_bias, .dtype = MGLU_DTYPE_F32}};
             struct rig rig = make_reference(&weights, (mglu_layer_desc){.activation = cases[i].activation});
             float y;
             assert_ok(rig_forward(&rig, (mglu_forward_args){.batch = 1, .x = {.data = &one}, .y = {.data = &y}}));
@@ -261,9 +261,9 @@ static void y_is_rounded_once(void **state)
                                  .hidden_size = 4,
                                  .intermediate_size = 1,
                                  .n_masks = 1,
-                                 .weight = {weight, MGLU_DTYPE_F32, 0},
+                                 .weight = {.data = weight, .dtype = MGLU_DTYPE_F32},
                                  .masks = {mask, MGLU_MASK_BYTES},
-                                 .gate_bias = {gate_bias, MGLU_DTYPE_F32, 0}};
+                                 .gate_bias = {.data = gate_bias, .dtype = MGLU_DTYPE_F32}};
     struct rig rig =
         make_reference(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY, .y_dtype = MGLU_DTYPE_F16});
     uint16_t y;
@@ -281,9 +281,9 @@ static void results_too_small_for_y_become_zero(void **state)
                                  .hidden_size = 2,
                                  .intermediate_size = 1,
                                  .n_masks = 1,
-                                 .weight = {weight, MGLU_DTYPE_F32, 0},
+                                 .weight = {.data = weight, .dtype = MGLU_DTYPE_F32},
                                  .masks = {mask, MGLU_MASK_BYTES},
-                                 .gate_bias = {gate_bias, MGLU_DTYPE_F32, 0}};
+                                 .gate_bias = {.data = gate_bias, .dtype = MGLU_DTYPE_F32}};
 
     for (int dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++) {
         struct rig rig = make_reference(
@@ -302,8 +302,8 @@ static void h_zero_leaves_the_biases_and_writes_them(void **state)
     mglu_weights_desc weights = {.struct_size = sizeof weights,
                                  .intermediate_size = 2,
                                  .n_masks = 1,
-                                 .gate_bias = {gate_bias, MGLU_DTYPE_F32, 0},
-                                 .value_bias = {value_bias, MGLU_DTYPE_F32, 0}};
+                                 .gate_bias = {.data = gate_bias, .dtype = MGLU_DTYPE_F32},
+                                 .value_bias = {.data = value_bias, .dtype = MGLU_DTYPE_F32}};
     float y[2] = {NAN, NAN};
 
     run_small(&weights, (mglu_layer_desc){.activation = MGLU_ACTIVATION_IDENTITY}, &(mglu_forward_args){0}, y);

@@ -42,14 +42,19 @@ static void a_packed_row_is_padded_to_whole_groups_and_64_bytes(void **state)
         int64_t h;
         size_t stride;
     } cases[] = {
-        {MGLU_DTYPE_F16, 0, 0},    {MGLU_DTYPE_F16, 1, 64},   {MGLU_DTYPE_F16, 32, 64},
-        {MGLU_DTYPE_F16, 33, 128}, {MGLU_DTYPE_F16, 35, 128}, {MGLU_DTYPE_BF16, 64, 128},
-        {MGLU_DTYPE_F32, 1, 128},  {MGLU_DTYPE_F32, 33, 256}, {MGLU_DTYPE_Q8_0, 33, 0},
+        {MGLU_DTYPE_F16, 0, 0},      {MGLU_DTYPE_F16, 1, 64},    {MGLU_DTYPE_F16, 32, 64}, {MGLU_DTYPE_F16, 33, 128},
+        {MGLU_DTYPE_F16, 35, 128},   {MGLU_DTYPE_BF16, 64, 128}, {MGLU_DTYPE_F32, 1, 128}, {MGLU_DTYPE_F32, 33, 256},
+        {MGLU_DTYPE_Q8_0, 33, 64},   {MGLU_DTYPE_Q8_0, 65, 128}, {MGLU_DTYPE_Q4_0, 1, 64}, {MGLU_DTYPE_Q4_0, 128, 64},
+        {MGLU_DTYPE_Q4_0, 129, 128}, {(mglu_dtype)5, 32, 0},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(mglu_packed_weight_row_stride(cases[i].dtype, cases[i].h), cases[i].stride);
     assert_int_equal(mglu_packed_columns(35), 64);
+    assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q8_0, 65, 2, 3), 2 * 128 + 3);
+    assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q4_0, 65, 2, 15), 2 * 64 + 15);
+    assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q4_0, 65, 2, 16), 2 * 64);
+    assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q4_0, 65, 2, 33), 2 * 64 + 16 + 1);
     assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_F16, 35, 2, 3), 2 * 128 + 3 * 2);
     assert_int_equal(mglu_packed_mask_offset(2, 35, 1, 34, 1), 4 * (4 + 2 + 1));
 }
@@ -104,8 +109,9 @@ static void check_weights(mglu_dtype from, mglu_dtype to, int64_t h, int64_t d, 
         mglu_store_element(expected, to, i, mglu_load_element(row, from, i % (size_t)h));
     }
     memset(packed, 0xff, stride * (size_t)d);
-    assert_ok(mglu_pack_weights(&(mglu_array){source, from, source_stride}, d, h, to, 0, packed));
-    assert_ok(mglu_unpack_weights(packed, to, d, h, to, back));
+    assert_ok(mglu_pack_weights(&(mglu_array){.data = source, .dtype = from, .row_stride = source_stride}, d, h, to, 0,
+                                packed, NULL));
+    assert_ok(mglu_unpack_weights(packed, NULL, to, d, h, to, back));
     assert_memory_equal(back, expected, count * mglu_dtype_size(to));
     for (size_t r = 0; r < (size_t)d; r++)
         for (size_t i = used; i < stride; i++)
@@ -191,29 +197,33 @@ static void nonfinite_weights_are_refused_unless_allowed(void **state)
     const float weights[] = {1, 2, 3, INFINITY}, large[] = {70000};
     unsigned char packed[256];
 
-    assert_status(mglu_pack_weights(&(mglu_array){weights, MGLU_DTYPE_F32, 0}, 2, 2, MGLU_DTYPE_F32, 0, packed),
+    assert_status(mglu_pack_weights(&(mglu_array){.data = weights, .dtype = MGLU_DTYPE_F32}, 2, 2, MGLU_DTYPE_F32, 0,
+                                    packed, NULL),
                   MGLU_ERROR_NONFINITE);
     assert_error_says("[1][1]");
-    assert_ok(mglu_pack_weights(&(mglu_array){weights, MGLU_DTYPE_F32, 0}, 2, 2, MGLU_DTYPE_F32, 1, packed));
-    assert_status(mglu_pack_weights(&(mglu_array){large, MGLU_DTYPE_F32, 0}, 1, 1, MGLU_DTYPE_F16, 0, packed),
-                  MGLU_ERROR_NONFINITE);
+    assert_ok(mglu_pack_weights(&(mglu_array){.data = weights, .dtype = MGLU_DTYPE_F32}, 2, 2, MGLU_DTYPE_F32, 1,
+                                packed, NULL));
+    assert_status(
+        mglu_pack_weights(&(mglu_array){.data = large, .dtype = MGLU_DTYPE_F32}, 1, 1, MGLU_DTYPE_F16, 0, packed, NULL),
+        MGLU_ERROR_NONFINITE);
     assert_error_says("not finite in f16");
 }
 
 static void bad_arguments_are_refused(void **state)
 {
-    const mglu_array source = {"", MGLU_DTYPE_F32, 3};
+    const mglu_array source = {.data = "", .dtype = MGLU_DTYPE_F32, .row_stride = 3};
     unsigned char packed[256];
 
-    assert_status(mglu_pack_weights(NULL, 1, 1, MGLU_DTYPE_F32, 0, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_pack_weights(&source, 1, 1, MGLU_DTYPE_F32, 0, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_pack_weights(&source, -1, 1, MGLU_DTYPE_F32, 0, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_pack_weights(&source, 1, MGLU_MAX_SIZE + 1, MGLU_DTYPE_F32, 0, packed),
+    assert_status(mglu_pack_weights(NULL, 1, 1, MGLU_DTYPE_F32, 0, packed, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_pack_weights(&source, 1, 1, MGLU_DTYPE_F32, 0, packed, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_pack_weights(&source, -1, 1, MGLU_DTYPE_F32, 0, packed, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_pack_weights(&source, 1, MGLU_MAX_SIZE + 1, MGLU_DTYPE_F32, 0, packed, NULL),
                   MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_pack_weights(&source, 1, 1, MGLU_DTYPE_Q4_0, 0, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_unpack_weights(NULL, MGLU_DTYPE_F32, 1, 1, MGLU_DTYPE_F32, packed), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_pack_weights(&source, 1, 1, (mglu_dtype)5, 0, packed, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_unpack_weights(NULL, NULL, MGLU_DTYPE_F32, 1, 1, MGLU_DTYPE_F32, packed),
+                  MGLU_ERROR_INVALID_ARGUMENT);
     assert_status(mglu_unpack_masks(NULL, 1, 1, 1, packed), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_ok(mglu_pack_weights(&(mglu_array){0}, 0, 7, MGLU_DTYPE_F32, 0, NULL));
+    assert_ok(mglu_pack_weights(&(mglu_array){0}, 0, 7, MGLU_DTYPE_F32, 0, NULL, NULL));
 }
 
 static void valid_bits_cover_the_columns_of_the_last_group(void **state)

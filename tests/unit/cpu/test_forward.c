@@ -80,7 +80,7 @@ static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(voi
 
     sample.desc.weight.data = &subnormal;
     sample.desc.masks.data = &value_side;
-    sample.desc.gate_bias = (mglu_array){&huge, MGLU_DTYPE_F32, 0};
+    sample.desc.gate_bias = (mglu_array){.data = &huge, .dtype = MGLU_DTYPE_F32};
     struct rig rig = open_level(level, &sample, &identity, NULL);
     const unsigned int before = _mm_getcsr();
     _mm_setcsr((before & ~0x1f80u) | FLUSH | UNMASKED);

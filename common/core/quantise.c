@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/core/quantise.h"
+
+#include <fenv.h>
+#include <math.h>
+
+/* What the bytes of padding hold: two nibbles of zero weight, or an int8 of zero. */
+static int padding_byte(mglu_dtype dtype)
+{
+    return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_ZERO << 4 | MGLU_Q4_0_ZERO : 0;
+}
+
+static size_t packed_stride(mglu_dtype dtype, size_t columns)
+{
+    return (size_t)(dtype == MGLU_DTYPE_Q4_0 ? mglu_format_q4_0_row_stride(columns)
+                                             : mglu_format_row_stride(columns, 1));
+}
+
+/* The first of the elements of the largest magnitude. */
+static float largest(const float *elements)
+{
+    float found = 0;
+
+    for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
+        if (fabsf(elements[j]) > fabsf(found))
+            found = elements[j];
+    return found;
+}
+
+/* 0 also where the scale is so small that it will be 0 in f16 and its reciprocal is infinite. */
+static float reciprocal(float scale)
+{
+    float found = scale != 0 ? 1 / scale : 0;
+
+    return mglu_is_finite(found) ? found : 0;
+}
+
+/* Both write one group and return its scale, not yet rounded. */
+static float quantise_q8_0(const float *elements, unsigned char *quants)
+{
+    float scale = fabsf(largest(elements)) / 127, inverse = reciprocal(scale);
+
+    for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
+        quants[j] = (unsigned char)(int)roundf(elements[j] * inverse);
+    return scale;
+}
+
+static unsigned quantise_nibble(float scaled)
+{
+    unsigned found = (unsigned)(scaled + 8.5f);
+
+    return found < 15 ? found : 15;
+}
+
+static float quantise_q4_0(const float *elements, unsigned char *quants)
+{
+    float scale = largest(elements) / -8, inverse = reciprocal(scale);
+
+    for (int j = 0; j < MGLU_Q4_0_GROUP_BYTES; j++)
+        quants[j] = (unsigned char)(quantise_nibble(elements[j] * inverse) |
+                                    quantise_nibble(elements[j + MGLU_Q4_0_GROUP_BYTES] * inverse) << 4);
+    return scale;
+}
+
+static mglu_status quantise_row(const char *name, size_t row, const void *source, mglu_dtype source_dtype,
+                                size_t columns, mglu_dtype dtype, unsigned char *quants, unsigned char *scales)
+{
+    size_t group_bytes = mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS);
+
+    for (size_t first = 0; first < columns; first += MGLU_GROUP_COLUMNS) {
+        size_t group = first / MGLU_GROUP_COLUMNS;
+        float elements[MGLU_GROUP_COLUMNS] = {0}, scale;
+
+        for (size_t j = 0; j < MGLU_GROUP_COLUMNS && first + j < columns; j++) {
+            elements[j] = mglu_load_element(source, source_dtype, first + j);
+            if (!mglu_is_finite(elements[j]))
+                return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] = %g is not finite in %s", name, row, first + j,
+                                 (double)elements[j], mglu_dtype_name(dtype));
+        }
+        scale = dtype == MGLU_DTYPE_Q8_0 ? quantise_q8_0(elements, quants + group * group_bytes)
+                                         : quantise_q4_0(elements, quants + group * group_bytes);
+        mglu_store_element(scales, MGLU_DTYPE_F16, group, scale);
+        if (!mglu_is_finite(mglu_load_element(scales, MGLU_DTYPE_F16, group)))
+            return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu]: the scale of its group, %g, is not finite in f16",
+                             name, row, first, (double)scale);
+    }
+    return MGLU_OK;
+}
+
+/* Refuses scales of a quantised source that are not finite. */
+static mglu_status check_scales(const char *name, size_t row, const void *scales, size_t columns)
+{
+    size_t groups = (size_t)mglu_format_groups(columns);
+    size_t bad = mglu_first_nonfinite(scales, MGLU_DTYPE_F16, groups);
+
+    if (bad == groups)
+        return MGLU_OK;
+    return mglu_fail(MGLU_ERROR_NONFINITE, "%s: the scale [%zu][%zu] is not finite", name, row, bad);
+}
+
+/* The bits of a packed row's byte that belong to padding columns. */
+static int padding_bits(mglu_dtype dtype, size_t columns, size_t byte)
+{
+    size_t first = byte / MGLU_Q4_0_GROUP_BYTES * MGLU_GROUP_COLUMNS + byte % MGLU_Q4_0_GROUP_BYTES;
+
+    if (dtype == MGLU_DTYPE_Q8_0)
+        return byte < columns ? 0 : 0xff;
+    return (first < columns ? 0 : 0x0f) | (first + MGLU_Q4_0_GROUP_BYTES < columns ? 0 : 0xf0);
+}
+
+/* Copies the quants of a row that has them and clears its padding. */
+static void copy_row(const unsigned char *source, mglu_dtype dtype, size_t columns, unsigned char *quants)
+{
+    memcpy(quants, source, mglu_row_bytes(dtype, columns));
+    for (size_t i = columns / MGLU_GROUP_COLUMNS * mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS);
+         i < packed_stride(dtype, columns); i++) {
+        int bits = padding_bits(dtype, columns, i);
+        quants[i] = (unsigned char)((quants[i] & ~bits) | (padding_byte(dtype) & bits));
+    }
+}
+
+struct source_rows {
+    const unsigned char *quants, *scales;
+    size_t stride, scale_stride;
+};
+
+static struct source_rows source_rows(const mglu_array *source, size_t columns)
+{
+    return (struct source_rows){
+        source->data,
+        source->scales,
+        source->row_stride ? source->row_stride : mglu_row_bytes(source->dtype, columns),
+        source->scale_row_stride ? source->scale_row_stride : mglu_scale_row_bytes(source->dtype, columns),
+    };
+}
+
+static mglu_status fill_rows(const char *name, const mglu_array *source, size_t rows, size_t columns, mglu_dtype dtype,
+                             unsigned char *target, unsigned char *scales)
+{
+    size_t stride = packed_stride(dtype, columns), scale_bytes = mglu_scale_row_bytes(dtype, columns);
+    struct source_rows from = source_rows(source, columns);
+    mglu_status status = MGLU_OK;
+
+    for (size_t r = 0; r < rows && status == MGLU_OK; r++, target += stride, scales += scale_bytes) {
+        const unsigned char *row = from.quants + r * from.stride;
+
+        memset(target, padding_byte(dtype), stride);
+        if (source->dtype != dtype) {
+            status = quantise_row(name, r, row, source->dtype, columns, dtype, target, scales);
+            continue;
+        }
+        copy_row(row, dtype, columns, target);
+        memcpy(scales, from.scales + r * from.scale_stride, scale_bytes);
+        status = check_scales(name, r, scales, columns);
+    }
+    return status;
+}
+
+mglu_status mglu_quantise_rows(const char *name, const mglu_array *source, size_t rows, size_t columns,
+                               mglu_dtype dtype, void *target, void *scales)
+{
+    mglu_status status;
+    fenv_t environment;
+
+    if (rows == 0 || columns == 0)
+        return MGLU_OK;
+    /* Neither the caller's rounding mode nor flush-to-zero may choose the bits. */
+    fegetenv(&environment);
+    fesetenv(FE_DFL_ENV);
+    status = fill_rows(name, source, rows, columns, dtype, target, scales);
+    fesetenv(&environment);
+    return status;
+}
+
+mglu_status mglu_check_quantised_rows(const char *name, const mglu_array *source, size_t rows, size_t columns)
+{
+    struct source_rows from = source_rows(source, columns);
+    mglu_dtype dtype = source->dtype;
+    mglu_status status = MGLU_OK;
+
+    for (size_t r = 0; r < rows && status == MGLU_OK; r++) {
+        const unsigned char *row = from.quants + r * from.stride;
+
+        for (size_t i = columns / MGLU_GROUP_COLUMNS * mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS); i < from.stride; i++)
+            if ((row[i] ^ padding_byte(dtype)) & padding_bits(dtype, columns, i))
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the padding of row %zu is not zero", name, r);
+        status = check_scales(name, r, from.scales + r * from.scale_stride, columns);
+    }
+    return status;
+}
