@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/convert.h"
 #include "common/core/mutant.h"
+#include "common/core/pack.h"
 #include "common/dispatch/objects.h"
 
 /* The arguments of the public calls are checked here and nowhere else; backends trust them. */
@@ -35,8 +36,6 @@ static mglu_status check_kind(const mglu_weights_desc *desc)
         return INVALID("weights: n_masks is %d, a plain GLU has none", desc->n_masks);
     if (!mglu_dtype_name(desc->dtype))
         return INVALID("weights: unknown dtype %d", (int)desc->dtype);
-    if (MUT(110, !mglu_dtype_size(desc->dtype), 0))
-        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "weights: dtype %s is not built yet", mglu_dtype_name(desc->dtype));
     if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_WEIGHTS_ALLOW_NONFINITE | MGLU_WEIGHTS_BORROW))
         return INVALID("weights: unknown flags, or reserved is not 0");
     return MGLU_OK;
@@ -44,45 +43,47 @@ static mglu_status check_kind(const mglu_weights_desc *desc)
 
 enum presence { ABSENT, OPTIONAL, REQUIRED };
 
-/* Checks one array of `columns` columns; `rows` * `columns` = 0 needs no data. */
-static mglu_status check_array(const char *name, const mglu_array *array, enum presence presence, int64_t rows,
-                               int64_t columns)
+/* Checks one array of `columns` columns to be stored as `dtype`; `rows` * `columns` = 0 needs no data. */
+static mglu_status check_array(const char *name, const mglu_array *array, mglu_dtype dtype, enum presence presence,
+                               int64_t rows, int64_t columns)
 {
+    mglu_status status;
+
     if (array->data && presence == ABSENT)
         return INVALID("weights: %s does not belong to this kind of layer", name);
     if (!array->data && presence == REQUIRED && rows > 0 && columns > 0)
         return INVALID("weights: %s is missing", name);
     if (!array->data)
         return MGLU_OK;
-    if (!mglu_dtype_size(array->dtype))
-        return INVALID("weights: %s must be f32, f16 or bf16", name);
-    if (array->row_stride && array->row_stride < (size_t)columns * mglu_dtype_size(array->dtype))
-        return INVALID("weights: row_stride of %s is %zu bytes, shorter than a row", name, array->row_stride);
-    return MGLU_OK;
+    status = mglu_check_source(name, array, (size_t)columns, dtype);
+    return MUT(110, status, MGLU_OK);
 }
 
 static mglu_status check_arrays(const mglu_weights_desc *desc)
 {
     int masked = desc->kind == MGLU_KIND_MASKED;
-    int64_t h = desc->hidden_size, d = desc->intermediate_size, terms = masked ? desc->n_masks : 1;
+    int64_t h = desc->hidden_size, d = desc->intermediate_size, out = desc->output_size;
+    int64_t terms = masked ? desc->n_masks : 1;
     const struct {
         const char *name;
         const mglu_array *array;
+        mglu_dtype dtype;
         enum presence presence;
         int64_t rows, columns;
     } arrays[] = {
-        {"weight", &desc->weight, REQUIRED, d, h},
-        {"value_weight", &desc->value_weight, masked ? ABSENT : REQUIRED, d, h},
-        {"gate_bias", &desc->gate_bias, OPTIONAL, terms, d},
-        {"value_bias", &desc->value_bias, OPTIONAL, terms, d},
-        {"router", &desc->router, masked ? OPTIONAL : ABSENT, terms, h},
-        {"down", &desc->down, desc->output_size > 0 ? REQUIRED : ABSENT, desc->output_size, d},
-        {"down_bias", &desc->down_bias, desc->output_size > 0 ? OPTIONAL : ABSENT, 1, desc->output_size},
+        {"weight", &desc->weight, desc->dtype, REQUIRED, d, h},
+        {"value_weight", &desc->value_weight, desc->dtype, masked ? ABSENT : REQUIRED, d, h},
+        {"gate_bias", &desc->gate_bias, MGLU_DTYPE_F32, OPTIONAL, terms, d},
+        {"value_bias", &desc->value_bias, MGLU_DTYPE_F32, OPTIONAL, terms, d},
+        {"router", &desc->router, MGLU_DTYPE_F32, masked ? OPTIONAL : ABSENT, terms, h},
+        {"down", &desc->down, desc->dtype, out > 0 ? REQUIRED : ABSENT, out, d},
+        {"down_bias", &desc->down_bias, MGLU_DTYPE_F32, out > 0 ? OPTIONAL : ABSENT, 1, out},
     };
     mglu_status status = MGLU_OK;
 
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && status == MGLU_OK; i++)
-        status = check_array(arrays[i].name, arrays[i].array, arrays[i].presence, arrays[i].rows, arrays[i].columns);
+        status = check_array(arrays[i].name, arrays[i].array, arrays[i].dtype, arrays[i].presence, arrays[i].rows,
+                             arrays[i].columns);
     if (status != MGLU_OK)
         return status;
     if (!masked && desc->masks.data)

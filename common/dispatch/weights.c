@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/convert.h"
 #include "common/core/pack.h"
+#include "common/core/quantise.h"
 #include "common/dispatch/objects.h"
 
 #define SMALL_ALIGNMENT ((size_t)64)
@@ -12,9 +13,8 @@ struct part {
     const mglu_array *source;
     int64_t rows, columns;
     mglu_dtype dtype;
-    int is_matrix;      /* padded rows; else a plain f32 [rows][columns] */
-    const void **data;  /* where the packed pointer goes */
-    size_t *row_stride; /* and its stride; NULL for plain ones */
+    mglu_packed_matrix *matrix; /* where a matrix of padded rows goes, else NULL */
+    const float **vector;       /* where a plain f32 [rows][columns] goes, else NULL */
 };
 
 enum { MAX_PARTS = 7 };
@@ -29,14 +29,13 @@ static size_t list_parts(const mglu_weights_desc *desc, mglu_packed_weights *pac
 {
     int64_t h = desc->hidden_size, d = desc->intermediate_size, out = desc->output_size, terms = term_count(desc);
     const struct part all[MAX_PARTS] = {
-        {"weight", &desc->weight, d, h, desc->dtype, 1, &packed->weight.data, &packed->weight.row_stride},
-        {"value_weight", &desc->value_weight, d, h, desc->dtype, 1, &packed->value_weight.data,
-         &packed->value_weight.row_stride},
-        {"down", &desc->down, out, d, desc->dtype, 1, &packed->down.data, &packed->down.row_stride},
-        {"router", &desc->router, terms, h, MGLU_DTYPE_F32, 1, &packed->router.data, &packed->router.row_stride},
-        {"gate_bias", &desc->gate_bias, terms, d, MGLU_DTYPE_F32, 0, (const void **)&packed->gate_bias, NULL},
-        {"value_bias", &desc->value_bias, terms, d, MGLU_DTYPE_F32, 0, (const void **)&packed->value_bias, NULL},
-        {"down_bias", &desc->down_bias, 1, out, MGLU_DTYPE_F32, 0, (const void **)&packed->down_bias, NULL},
+        {"weight", &desc->weight, d, h, desc->dtype, &packed->weight, NULL},
+        {"value_weight", &desc->value_weight, d, h, desc->dtype, &packed->value_weight, NULL},
+        {"down", &desc->down, out, d, desc->dtype, &packed->down, NULL},
+        {"router", &desc->router, terms, h, MGLU_DTYPE_F32, &packed->router, NULL},
+        {"gate_bias", &desc->gate_bias, terms, d, MGLU_DTYPE_F32, NULL, &packed->gate_bias},
+        {"value_bias", &desc->value_bias, terms, d, MGLU_DTYPE_F32, NULL, &packed->value_bias},
+        {"down_bias", &desc->down_bias, 1, out, MGLU_DTYPE_F32, NULL, &packed->down_bias},
     };
     size_t count = 0;
 
@@ -48,13 +47,18 @@ static size_t list_parts(const mglu_weights_desc *desc, mglu_packed_weights *pac
 
 static size_t part_stride(const struct part *part)
 {
-    return part->is_matrix ? mglu_packed_weight_row_stride(part->dtype, part->columns)
-                           : (size_t)part->columns * sizeof(float);
+    return part->matrix ? mglu_packed_weight_row_stride(part->dtype, part->columns)
+                        : (size_t)part->columns * sizeof(float);
 }
 
 static size_t part_size(const struct part *part)
 {
     return (size_t)part->rows * part_stride(part);
+}
+
+static size_t scale_size(const struct part *part)
+{
+    return mglu_packed_scale_size(part->dtype, part->rows, part->columns);
 }
 
 static size_t aligned(size_t size)
@@ -74,10 +78,15 @@ static int can_borrow(const mglu_weights *weights, const mglu_weights_desc *desc
            (uintptr_t)data % SMALL_ALIGNMENT == 0;
 }
 
+/* Scales have no padding, so that a stride of 0 says as much as the number of their bytes. */
 static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part)
 {
-    return part->is_matrix && part->source->dtype == part->dtype && part->source->row_stride == part_stride(part) &&
-           can_borrow(weights, desc, part->source->data);
+    const mglu_array *source = part->source;
+
+    return part->matrix && source->dtype == part->dtype && source->row_stride == part_stride(part) &&
+           can_borrow(weights, desc, source->data) && can_borrow(weights, desc, source->scales) &&
+           (!source->scale_row_stride ||
+            source->scale_row_stride == mglu_packed_scale_row_stride(part->dtype, part->columns));
 }
 
 /* What packing would have refused: weights that are not finite, padding that is not zero. */
@@ -85,6 +94,8 @@ static mglu_status check_borrowed(const mglu_weights_desc *desc, const struct pa
 {
     size_t columns = (size_t)part->columns, element = mglu_dtype_size(part->dtype), stride = part_stride(part);
 
+    if (mglu_dtype_is_quantised(part->dtype))
+        return mglu_check_quantised_rows(part->name, part->source, (size_t)part->rows, columns);
     for (size_t r = 0; r < (size_t)part->rows; r++) {
         const unsigned char *row = (const unsigned char *)part->source->data + r * stride;
         size_t bad = mglu_first_nonfinite(row, part->dtype, columns);
@@ -98,24 +109,38 @@ static mglu_status check_borrowed(const mglu_weights_desc *desc, const struct pa
     return MGLU_OK;
 }
 
+/* Tells the backend where a part lies. */
+static void point_at(const struct part *part, const void *data, const void *scales)
+{
+    if (part->matrix)
+        *part->matrix = (mglu_packed_matrix){
+            .data = data,
+            .row_stride = part_stride(part),
+            .scales = mglu_dtype_is_quantised(part->dtype) ? scales : NULL,
+            .scale_row_stride = mglu_packed_scale_row_stride(part->dtype, part->columns),
+        };
+    else
+        *part->vector = data;
+}
+
 /* Puts one array in place: borrowed, or packed at *at, which then moves on. */
 static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part,
                               unsigned char **at)
 {
-    mglu_status status;
+    size_t rows = (size_t)part->rows, columns = (size_t)part->columns;
+    unsigned char *data = *at, *scales = data + aligned(part_size(part));
 
-    if (part->row_stride)
-        *part->row_stride = part_stride(part);
     if (can_borrow_part(weights, desc, part)) {
-        *part->data = part->source->data;
-        weights->borrowed_size += part_size(part);
+        point_at(part, part->source->data, part->source->scales);
+        weights->borrowed_size += part_size(part) + scale_size(part);
         return check_borrowed(desc, part);
     }
-    *part->data = *at;
-    status = mglu_pack_rows(part->name, part->source, (size_t)part->rows, (size_t)part->columns, part->dtype,
-                            part_stride(part), desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE, *at);
-    *at += aligned(part_size(part));
-    return status;
+    point_at(part, data, scales);
+    *at = scales + aligned(scale_size(part));
+    if (mglu_dtype_is_quantised(part->dtype))
+        return mglu_quantise_rows(part->name, part->source, rows, columns, part->dtype, data, scales);
+    return mglu_pack_rows(part->name, part->source, rows, columns, part->dtype, part_stride(part),
+                          desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE, data);
 }
 
 static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *desc, int borrow, unsigned char *at)
@@ -138,18 +163,21 @@ static void place_empty(mglu_weights *weights)
 {
     mglu_packed_weights *packed = &weights->packed;
     const struct {
-        const void **data;
+        mglu_packed_matrix *matrix;
         int required;
     } parts[] = {
-        {&packed->weight.data, 1},
-        {&packed->value_weight.data, packed->kind == MGLU_KIND_PLAIN},
-        {(const void **)&packed->masks, packed->kind == MGLU_KIND_MASKED},
-        {&packed->down.data, packed->output_size > 0},
+        {&packed->weight, 1},
+        {&packed->value_weight, packed->kind == MGLU_KIND_PLAIN},
+        {&packed->down, packed->output_size > 0},
     };
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (parts[i].required && !*parts[i].data)
-            *parts[i].data = weights->arena;
+        if (parts[i].required && !parts[i].matrix->data) {
+            parts[i].matrix->data = weights->arena;
+            parts[i].matrix->scales = mglu_dtype_is_quantised(packed->dtype) ? weights->arena : NULL;
+        }
+    if (packed->kind == MGLU_KIND_MASKED && !packed->masks)
+        packed->masks = weights->arena;
 }
 
 /* Makes the packed arrays in one block of memory, huge pages where it is large enough for them. */
@@ -162,7 +190,8 @@ static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc
     unsigned char *at;
 
     for (size_t i = 0; i < count; i++)
-        size += can_borrow_part(weights, desc, &parts[i]) ? 0 : aligned(part_size(&parts[i]));
+        if (!can_borrow_part(weights, desc, &parts[i]))
+            size += aligned(part_size(&parts[i])) + aligned(scale_size(&parts[i]));
     if (desc->masks.data && !borrow_masks)
         size += aligned(mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size));
     /* Never empty, for the sake of parts without elements. */
@@ -194,7 +223,7 @@ mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc)
     size_t count = list_parts(desc, &shape, parts);
 
     for (size_t i = 0; i < count; i++)
-        *parts[i].data = parts[i].source->data;
+        point_at(&parts[i], parts[i].source->data, parts[i].source->data);
     return shape;
 }
 
@@ -254,7 +283,8 @@ mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *de
 
 static uint64_t projection_bytes(const mglu_packed_weights *packed)
 {
-    uint64_t matrix = mglu_packed_weight_size(packed->dtype, packed->intermediate_size, packed->hidden_size);
+    uint64_t matrix = mglu_packed_weight_size(packed->dtype, packed->intermediate_size, packed->hidden_size) +
+                      mglu_packed_scale_size(packed->dtype, packed->intermediate_size, packed->hidden_size);
 
     if (packed->kind == MGLU_KIND_PLAIN)
         return 2 * matrix;

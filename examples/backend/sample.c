@@ -114,10 +114,13 @@ static void add_row(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t 
                     const uint32_t *words, int32_t n_masks, double sums[2])
 {
     const char *row = (const char *)matrix->data + (size_t)r * matrix->row_stride;
-    float w[32]; /* rows are padded to whole groups of 32 */
+    const char *scales = matrix->scales; /* NULL unless the weights are quantised */
+    float w[32];                         /* rows are padded to whole groups of 32 */
 
     for (int64_t c = 0; c < columns; c++) {
-        if (c % 32 == 0 && mglu_convert(row + (size_t)c * mglu_dtype_size(dtype), dtype, w, MGLU_DTYPE_F32, 32))
+        if (c % 32 == 0 && mglu_unpack_weights(row + mglu_packed_weight_offset(dtype, columns, 0, c),
+                                               scales ? scales + mglu_packed_scale_offset(dtype, columns, r, c) : NULL,
+                                               dtype, 1, 32, MGLU_DTYPE_F32, w))
             sums[0] = sums[1] = NAN;
         sums[words ? words[c / 32 * n_masks] >> c % 32 & 1 : 1] += (double)w[c % 32] * (double)x[c];
     }

@@ -40,8 +40,6 @@ static const struct rule rules[] = {
     {"weights-unknown-flag", WEIGHTS, MEMBER(weights.flags), 1 << 30, INVALID},
     {"weights-unknown-kind", WEIGHTS, MEMBER(weights.kind), 7, INVALID},
     {"weights-unknown-dtype", WEIGHTS, MEMBER(weights.dtype), 9, INVALID},
-    {"weights-q8_0", WEIGHTS, MEMBER(weights.dtype), MGLU_DTYPE_Q8_0, MGLU_ERROR_UNSUPPORTED},
-    {"weights-q4_0", WEIGHTS, MEMBER(weights.dtype), MGLU_DTYPE_Q4_0, MGLU_ERROR_UNSUPPORTED},
     {"weights-reserved", WEIGHTS, MEMBER(weights.reserved), 1, INVALID},
     {"hidden_size-negative", WEIGHTS, MEMBER(weights.hidden_size), -1, INVALID},
     {"hidden_size-too-large", WEIGHTS, MEMBER(weights.hidden_size), TOO_LARGE(MGLU_MAX_SIZE), INVALID},

@@ -79,9 +79,45 @@ static void unknown_dtype(mglu_weights_desc *desc)
 {
     desc->dtype = (mglu_dtype)9;
 }
+static const unsigned char groups[4][32], group_scales[4][2];
+static const mglu_array q8_0 = {.data = groups, .dtype = MGLU_DTYPE_Q8_0, .scales = group_scales};
 static void quantised_source(mglu_weights_desc *desc)
 {
-    desc->weight.dtype = MGLU_DTYPE_Q8_0;
+    desc->weight = q8_0;
+}
+static void other_quantised_source(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q4_0;
+    desc->down = q8_0;
+}
+static void quantised_router(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q8_0;
+    desc->router = q8_0;
+}
+static void source_without_scales(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q8_0;
+    desc->weight = q8_0;
+    desc->weight.scales = NULL;
+}
+static void floats_with_scales(mglu_weights_desc *desc)
+{
+    desc->weight.scales = group_scales;
+}
+static void short_scale_stride(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q8_0;
+    desc->weight = q8_0;
+    desc->weight.scale_row_stride = 1;
+}
+static const unsigned char infinite_scales[2][2] = {{0, 0}, {0, 0x7c}};
+static void infinite_scale(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q8_0;
+    desc->flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
+    desc->weight = q8_0;
+    desc->weight.scales = infinite_scales;
 }
 static void short_stride(mglu_weights_desc *desc)
 {
@@ -103,14 +139,22 @@ static void bad_mask_form(mglu_weights_desc *desc)
 {
     desc->masks.form = (mglu_mask_form)42;
 }
-static void quantised(mglu_weights_desc *desc)
-{
-    desc->dtype = MGLU_DTYPE_Q8_0;
-}
 static const float with_infinity[] = {0, 0, 0, 0, INFINITY, 0, 0, 0};
 static void infinite_weight(mglu_weights_desc *desc)
 {
     desc->weight.data = with_infinity;
+}
+static void infinite_weight_to_quantise(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q4_0;
+    desc->flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
+    desc->weight.data = with_infinity;
+}
+static const float huge[] = {0, 0, 0, 0, 0, 0, 1e30f};
+static void scale_that_overflows(mglu_weights_desc *desc)
+{
+    desc->dtype = MGLU_DTYPE_Q8_0;
+    desc->down.data = huge;
 }
 static void infinite_router(mglu_weights_desc *desc)
 {
@@ -139,14 +183,21 @@ static void weights_that_break_a_rule_are_refused(void **state)
         {plain_with_n_masks, MGLU_ERROR_INVALID_ARGUMENT, "plain GLU has none"},
         {unknown_kind, MGLU_ERROR_INVALID_ARGUMENT, "kind 7"},
         {unknown_dtype, MGLU_ERROR_INVALID_ARGUMENT, "dtype 9"},
-        {quantised_source, MGLU_ERROR_INVALID_ARGUMENT, "weight must be f32, f16 or bf16"},
+        {quantised_source, MGLU_ERROR_INVALID_ARGUMENT, "weight is q8_0, which is not converted to f32"},
+        {other_quantised_source, MGLU_ERROR_INVALID_ARGUMENT, "down is q8_0, which is not converted to q4_0"},
+        {quantised_router, MGLU_ERROR_INVALID_ARGUMENT, "router is q8_0, which is not converted to f32"},
+        {source_without_scales, MGLU_ERROR_INVALID_ARGUMENT, "weight is q8_0 and lacks scales"},
+        {floats_with_scales, MGLU_ERROR_INVALID_ARGUMENT, "weight is f32 and has scales"},
+        {short_scale_stride, MGLU_ERROR_INVALID_ARGUMENT, "scale_row_stride of weight is 1"},
         {short_stride, MGLU_ERROR_INVALID_ARGUMENT, "row_stride of weight is 11"},
         {down_without_size, MGLU_ERROR_INVALID_ARGUMENT, "down does not belong"},
         {size_without_down, MGLU_ERROR_INVALID_ARGUMENT, "down is missing"},
         {unknown_flag, MGLU_ERROR_INVALID_ARGUMENT, "flags"},
         {bad_mask_form, MGLU_ERROR_INVALID_ARGUMENT, "mask form 42"},
-        {quantised, MGLU_ERROR_UNSUPPORTED, "q8_0 is not built yet"},
         {infinite_weight, MGLU_ERROR_NONFINITE, "weight [1][1]"},
+        {infinite_scale, MGLU_ERROR_NONFINITE, "weight: the scale [1][0] is not finite"},
+        {infinite_weight_to_quantise, MGLU_ERROR_NONFINITE, "weight [1][1] = inf is not finite in q4_0"},
+        {scale_that_overflows, MGLU_ERROR_NONFINITE, "down [3][0]: the scale of its group"},
         {infinite_router, MGLU_ERROR_NONFINITE, "router [1][1]"},
         {infinite_down, MGLU_ERROR_NONFINITE, "down [2][0]"},
     };

@@ -8,6 +8,23 @@
 double mglu_ref_activate(const mglu_layer_desc *desc, double gate);
 double mglu_ref_activation_error(const mglu_layer_desc *desc, double gate, double error);
 
+/* A row of a packed matrix. */
+struct mglu_ref_row {
+    const void *data, *scales; /* scales: NULL unless the dtype is quantised */
+    mglu_dtype dtype;
+};
+
+static inline struct mglu_ref_row mglu_ref_row(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t row)
+{
+    const unsigned char *data = matrix->data, *scales = matrix->scales;
+
+    return (struct mglu_ref_row){
+        .data = data + (size_t)row * matrix->row_stride,
+        .scales = scales ? scales + (size_t)row * matrix->scale_row_stride : NULL,
+        .dtype = dtype,
+    };
+}
+
 /* Sums of one row of a matrix with one x. */
 struct mglu_ref_sums {
     double total;                 /* sum of w x */
@@ -18,10 +35,10 @@ struct mglu_ref_sums {
 };
 
 /*
- * sums.c: `row` has `columns` elements of `dtype`; `words` is the row's first mask word or NULL, `ids` the n_ids masks
+ * sums.c: `row` has `columns` elements; `words` is the row's first mask word or NULL, `ids` the n_ids masks
  * wanted. Elements are selected by their bit, never multiplied by it.
  */
-void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const double *x, const uint32_t *words,
+void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x, const uint32_t *words,
                        int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums);
 
 /* How far an f32 backend of this class may be off in a sum of n terms: docs/semantics.md, "Error". */

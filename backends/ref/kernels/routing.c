@@ -56,7 +56,8 @@ static int32_t largest(const double *logits, const int *used, int32_t count)
     return best;
 }
 
-/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). One alone has 1. */
+/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). One alone has 1.
+ */
 static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
 {
     double sum = 0;
@@ -82,8 +83,8 @@ static void route_by_router(const struct mglu_ref_layer *layer, const double *x,
     struct mglu_ref_sums sums;
 
     for (int32_t i = 0; i < packed->n_masks; i++) {
-        const unsigned char *row = (const unsigned char *)packed->router.data + (size_t)i * packed->router.row_stride;
-        mglu_ref_row_sums(row, MGLU_DTYPE_F32, packed->hidden_size, x, NULL, 0, NULL, 0, &sums);
+        mglu_ref_row_sums(mglu_ref_row(&packed->router, MGLU_DTYPE_F32, i), packed->hidden_size, x, NULL, 0, NULL, 0,
+                          &sums);
         logits[i] = sums.total;
         if (accuracy)
             error = fmax(error, mglu_ref_sum_error(*accuracy, packed->hidden_size, &sums));

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/ref/kernels/kernels.h"
-#include "common/core/convert.h"
-#include "common/core/mask_format.h"
+#include "common/core/quantise.h"
 
 #include <float.h>
 #include <math.h>
@@ -17,7 +16,7 @@ static void add_selected(const double *products, int64_t count, uint32_t word, d
     *gate = sides[1];
 }
 
-void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const double *x, const uint32_t *words,
+void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x, const uint32_t *words,
                        int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums)
 {
     double products[MGLU_GROUP_COLUMNS];
@@ -27,7 +26,7 @@ void mglu_ref_row_sums(const void *row, mglu_dtype dtype, int64_t columns, const
         int64_t count = columns - first < MGLU_GROUP_COLUMNS ? columns - first : MGLU_GROUP_COLUMNS;
 
         for (int64_t j = 0; j < count; j++) {
-            double w = (double)mglu_load_element(row, dtype, (size_t)(first + j));
+            double w = (double)mglu_load_weight(row.data, row.scales, row.dtype, (size_t)(first + j));
 
             products[j] = w * x[first + j];
             sums->total += products[j];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/ref/kernels/kernels.h"
-#include "common/core/convert.h"
+#include "common/core/quantise.h"
 
 #include <float.h>
 #include <math.h>
@@ -15,11 +15,6 @@
 struct estimate {
     double value, error;
 };
-
-static const void *row_of(const mglu_packed_matrix *matrix, int64_t row)
-{
-    return (const unsigned char *)matrix->data + (size_t)row * matrix->row_stride;
-}
 
 static double element_of(const void *data, size_t byte_offset, int64_t row_stride, mglu_dtype dtype, int64_t row,
                          int64_t column)
@@ -67,11 +62,11 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     struct estimate z = {0, 0};
     double sizes = 0;
 
-    mglu_ref_row_sums(row_of(&packed->weight, r), packed->dtype, h, x,
+    mglu_ref_row_sums(mglu_ref_row(&packed->weight, packed->dtype, r), h, x,
                       masked ? packed->masks + (size_t)r * row_words : NULL, packed->n_masks, routing->ids,
                       masked ? routing->count : 0, &sums);
     if (!masked)
-        mglu_ref_row_sums(row_of(&packed->value_weight, r), packed->dtype, h, x, NULL, 0, NULL, 0, &other);
+        mglu_ref_row_sums(mglu_ref_row(&packed->value_weight, packed->dtype, r), h, x, NULL, 0, NULL, 0, &other);
     for (int32_t i = 0; i < routing->count; i++) {
         int64_t bias = routing->ids[i] * d + r;
         struct estimate gate =
@@ -91,13 +86,13 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
 static struct estimate down_projection(const mglu_packed_weights *packed, int64_t r, const double *z,
                                        const double *z_error, const mglu_accuracy *accuracy)
 {
-    const void *row = row_of(&packed->down, r);
+    struct mglu_ref_row row = mglu_ref_row(&packed->down, packed->dtype, r);
     struct mglu_ref_sums sums = {0};
     struct estimate result;
     double carried = 0;
 
     for (int64_t c = 0; c < packed->intermediate_size; c++) {
-        double w = (double)mglu_load_element(row, packed->dtype, (size_t)c);
+        double w = (double)mglu_load_weight(row.data, row.scales, row.dtype, (size_t)c);
         sums.total += w * z[c];
         if (accuracy) {
             sums.magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
