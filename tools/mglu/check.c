@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 
-#include "compute.h"
-#include "report.h"
+#include "tools/common/compute.h"
+#include "tools/common/report.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "config.h"
 
 #include "files.h"
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <jansson.h>
 #include <stdlib.h>

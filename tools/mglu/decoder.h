@@ -7,8 +7,8 @@
  * A Llama-style decoder whose feed-forward layers are this library's. Functions that fail have reported why.
  */
 
-#include "compute.h"
 #include "config.h"
+#include "tools/common/compute.h"
 
 /** A linear layer: weight [outputs][inputs], bias NULL when there is none. */
 struct linear {

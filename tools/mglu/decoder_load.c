@@ -2,7 +2,7 @@
 #include "decoder.h"
 
 #include "files.h"
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
-#include "compute.h"
-#include "report.h"
+#include "tools/common/compute.h"
+#include "tools/common/report.h"
 
 #include <argp.h>
 #include <jansson.h>
@@ -104,7 +104,7 @@ static bool show(bool json)
     mglu_context *context = NULL;
     mglu_device_info *infos = NULL;
     size_t count;
-    bool done = compute_context(&context) && (infos = list_devices(context, &count)) != NULL;
+    bool done = compute_context(&context, 0) && (infos = list_devices(context, &count)) != NULL;
     if (done && json)
         done = print_json(infos, count);
     else if (done)

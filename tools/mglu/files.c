@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "files.h"
 
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <errno.h>
 #include <stdio.h>

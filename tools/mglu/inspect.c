@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "arguments.h"
 #include "commands.h"
+#include "files.h"
 #include "layer_size.h"
-#include "report.h"
+#include "tools/common/arguments.h"
+#include "tools/common/report.h"
 
 #include <mglu/mglu.h>
 

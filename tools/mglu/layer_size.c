@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "layer_size.h"
 
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <mglu/pack.h>
 

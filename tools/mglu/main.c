@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <mglu/mglu.h>
 

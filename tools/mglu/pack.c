@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "arguments.h"
 #include "commands.h"
 #include "config.h"
+#include "files.h"
 #include "layer_size.h"
 #include "pack_folder.h"
-#include "report.h"
+#include "tools/common/arguments.h"
+#include "tools/common/report.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "pack_folder.h"
 
 #include "files.h"
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <errno.h>
 #include <stdio.h>

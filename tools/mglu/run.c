@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "arguments.h"
 #include "check.h"
 #include "commands.h"
-#include "compute.h"
-#include "report.h"
 #include "run_inputs.h"
+#include "tensor_arguments.h"
+#include "tools/common/arguments.h"
+#include "tools/common/compute.h"
+#include "tools/common/report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +75,7 @@ static bool compute(struct job *job)
     job->x_rows = copy_x(inputs);
     job->y = inputs->y;
     job->y.data = job->result;
-    return job->result && job->x_rows && compute_open(&job->compute, request->backend) &&
+    return job->result && job->x_rows && compute_open_host(&job->compute, request->backend) &&
            ffn_create(&job->ffn, job->compute.device, &inputs->weights, &inputs->desc, request->prefix) &&
            ffn_forward(&job->ffn, job->compute.queue, inputs->rows, job->x_rows, job->result, NULL);
 }

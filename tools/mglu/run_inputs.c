@@ -2,7 +2,7 @@
 #include "run_inputs.h"
 
 #include "config.h"
-#include "report.h"
+#include "tools/common/report.h"
 
 #include <inttypes.h>
 #include <stdio.h>

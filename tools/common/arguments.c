@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest)
 {
@@ -32,25 +31,6 @@ mglu_dtype arguments_dtype(struct argp_state *state, const char *text)
     if (mglu_dtype_from_name(text, &dtype) != MGLU_OK)
         argp_error(state, "--dtype: %s", mglu_last_error());
     return dtype;
-}
-
-void arguments_tensor(struct argp_state *state, const char *what, const char *text, struct tensor_name *name)
-{
-    const char *colon = strrchr(text, ':');
-    if (!colon || colon == text || !colon[1])
-        argp_error(state, "%s %s: not of the form FILE:TENSOR", what, text);
-    free(name->path);
-    name->path = strdup(text);
-    if (!name->path)
-        argp_failure(state, EXIT_FAILED, 0, "out of memory");
-    name->path[colon - text] = '\0';
-    name->tensor = name->path + (colon - text) + 1;
-}
-
-void arguments_release(struct tensor_name *name)
-{
-    free(name->path);
-    *name = (struct tensor_name){0};
 }
 
 void arguments_operand(struct argp_state *state, char *text, char **const places[], size_t count)

@@ -15,36 +15,45 @@ double compute_seconds(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-bool compute_context(mglu_context **context)
+bool compute_context(mglu_context **context, int threads)
 {
     const char *wanted = getenv("MGLU_NUM_THREADS");
     const mglu_context_desc desc = {
         .struct_size = sizeof desc,
-        .num_threads = wanted && *wanted ? 0 : threads_usable(),
+        .num_threads = threads || (wanted && *wanted) ? threads : threads_usable(),
     };
     return mglu_context_create(&desc, context) == MGLU_OK || report_library(NULL);
 }
 
-static bool pick(struct compute *compute, const char *backend)
+static bool pick(struct compute *compute, const char *backend, int threads)
 {
-    if (!compute_context(&compute->context))
+    if (!compute_context(&compute->context, threads))
         return false;
     if (mglu_device_pick(compute->context, backend, &compute->device) != MGLU_OK)
         return report_library(NULL);
     compute->info.struct_size = sizeof compute->info;
     if (mglu_device_get_info(compute->device, &compute->info) != MGLU_OK)
         return report_library("device");
-    if (!compute->info.host_memory)
-        return report_failure("%s: %s: devices with memory of their own are not supported by this program yet",
-                              compute->info.backend, compute->info.name);
     return mglu_queue_create(compute->device, NULL, &compute->queue) == MGLU_OK || report_library(compute->info.name);
 }
 
-bool compute_open(struct compute *compute, const char *backend)
+bool compute_open(struct compute *compute, const char *backend, int threads)
 {
     *compute = (struct compute){0};
-    if (pick(compute, backend))
+    if (pick(compute, backend, threads))
         return true;
+    compute_close(compute);
+    return false;
+}
+
+bool compute_open_host(struct compute *compute, const char *backend)
+{
+    if (!compute_open(compute, backend, 0))
+        return false;
+    if (compute->info.host_memory)
+        return true;
+    report_failure("%s: %s: devices with memory of their own are not supported by this command yet",
+                   compute->info.backend, compute->info.name);
     compute_close(compute);
     return false;
 }

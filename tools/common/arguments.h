@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_TOOLS_ARGUMENTS_H
-#define MGLU_TOOLS_ARGUMENTS_H
+#ifndef MGLU_TOOLS_COMMON_ARGUMENTS_H
+#define MGLU_TOOLS_COMMON_ARGUMENTS_H
 
 /**
  * @file
  * Reading of option values. A value that is no good ends the program as bad usage.
  */
 
-#include "files.h"
+#include <mglu/mglu.h>
 
 #include <argp.h>
 
@@ -22,10 +22,6 @@ int64_t arguments_number(struct argp_state *state, const char *what, const char 
 
 mglu_activation arguments_activation(struct argp_state *state, const char *text);
 mglu_dtype arguments_dtype(struct argp_state *state, const char *text);
-
-/** Splits FILE:TENSOR at the last colon. Released with arguments_release(). */
-void arguments_tensor(struct argp_state *state, const char *what, const char *text, struct tensor_name *name);
-void arguments_release(struct tensor_name *name);
 
 /** Puts the next operand into the first free one of `count` places; too many is bad usage. */
 void arguments_operand(struct argp_state *state, char *text, char **const places[], size_t count);

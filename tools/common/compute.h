@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_TOOLS_COMPUTE_H
-#define MGLU_TOOLS_COMPUTE_H
+#ifndef MGLU_TOOLS_COMMON_COMPUTE_H
+#define MGLU_TOOLS_COMMON_COMPUTE_H
 
 /**
  * @file
- * The device that a command computes on, and a feed-forward layer on it. Functions that fail have reported why.
+ * The device that a program computes on, and a feed-forward layer on it. Functions that fail have reported why.
  */
 
 #include <mglu/mglu.h>
@@ -28,11 +28,15 @@ struct ffn {
     mglu_memory *workspace;
 };
 
-/** A context with as many threads as this process may use, or as MGLU_NUM_THREADS says. */
-bool compute_context(mglu_context **context);
+/** A context with so many threads; 0: as many as MGLU_NUM_THREADS says, else as this process may use. */
+bool compute_context(mglu_context **context, int threads);
 
 /** Picks the device of a backend; NULL leaves the choice to MGLU_BACKEND, else to the library. */
-bool compute_open(struct compute *compute, const char *backend);
+bool compute_open(struct compute *compute, const char *backend, int threads);
+
+/** The same with the default threads, for programs that can only use devices with host memory. */
+bool compute_open_host(struct compute *compute, const char *backend);
+
 void compute_close(struct compute *compute);
 
 /** Writes "cpu: its name (isa=avx2 threads=2)", one line whatever a driver says. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_TOOLS_REPORT_H
-#define MGLU_TOOLS_REPORT_H
+#ifndef MGLU_TOOLS_COMMON_REPORT_H
+#define MGLU_TOOLS_COMMON_REPORT_H
 
 /**
  * @file
- * What the program says on stderr: one line when it fails, and a progress line on a terminal.
+ * What a program says on stderr: one line when it fails, and a progress line on a terminal.
  */
 
 #include <stdbool.h>

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "tensor_arguments.h"
+
+#include "tools/common/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void arguments_tensor(struct argp_state *state, const char *what, const char *text, struct tensor_name *name)
+{
+    const char *colon = strrchr(text, ':');
+    if (!colon || colon == text || !colon[1])
+        argp_error(state, "%s %s: not of the form FILE:TENSOR", what, text);
+    free(name->path);
+    name->path = strdup(text);
+    if (!name->path)
+        argp_failure(state, EXIT_FAILED, 0, "out of memory");
+    name->path[colon - text] = '\0';
+    name->tensor = name->path + (colon - text) + 1;
+}
+
+void arguments_release(struct tensor_name *name)
+{
+    free(name->path);
+    *name = (struct tensor_name){0};
+}
