@@ -23,7 +23,7 @@ BUILDS = {
     "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
     # What is left when every optional part is missing.
     "plain": Build("gcc", ["-Dwerror=true", "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled",
-                           "-Ddefault_library=static"], {"MGLU_TEST_QUICK": "1"}),
+                           "-Dbench=disabled", "-Ddefault_library=static"], {"MGLU_TEST_QUICK": "1"}),
 }
 
 

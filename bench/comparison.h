@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_COMPARISON_H
+#define MGLU_BENCH_COMPARISON_H
+
+/**
+ * @file
+ * Layers, their plain twin, peers and the machine's bounds, measured in turn, round by round. Only figures of the same
+ * round are divided by each other: what disturbs a round disturbs both.
+ */
+
+#include "peer.h"
+#include "samples.h"
+#include "subject.h"
+
+enum { MOST_MEMBERS = 2 * LIST_MAX + 1 + 2 * PEER_CASES };
+
+/** Something whose time is taken: a layer of this library, or a case of a peer. */
+struct member {
+    struct subject subject;     /**< n_masks and top_k are set for peers too */
+    struct peer *peer;          /**< NULL: a layer */
+    struct peer_case peer_case; /**< name "" when the peer has none */
+    double *seconds;            /**< per call, one for each round */
+    char *failure;              /**< "" while it is measured */
+};
+
+struct comparison {
+    struct problem problem;
+    const struct machine *machine;
+    struct peak peak;
+    struct member members[MOST_MEMBERS]; /**< the plain twin first */
+    int member_count;
+    double read_speed[MOST_ROUNDS], peak_speed[MOST_ROUNDS]; /**< per second, one for each round */
+    size_t rounds;
+};
+
+/** Figures of a member; NaN where there is none. */
+struct figures {
+    double median_us, min_us, p10_us, p90_us;
+    double gbps, read_share;
+    double ratio, ratio_p10, ratio_p90; /**< how many times as fast as the plain twin */
+    double dense_ratio;                 /**< the same against the layer that sums over all masks */
+    double gflops, peak_share;
+};
+
+/** Measures everything that the options ask for of one problem. False when there was no memory to begin with. */
+bool comparison_run(struct comparison *comparison, const struct options *options, const struct machine *machine,
+                    struct material *material, struct peer *peers);
+void comparison_close(struct comparison *comparison);
+
+struct figures comparison_figures(const struct comparison *comparison, const struct member *member);
+
+/** Medians of the machine's bounds in Gbyte/s and Gflop/s, NaN when not measured. */
+double comparison_read_gbps(const struct comparison *comparison);
+double comparison_peak_gflops(const struct comparison *comparison);
+
+#endif

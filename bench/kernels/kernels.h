@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_KERNELS_H
+#define MGLU_BENCH_KERNELS_H
+
+/**
+ * @file
+ * What the machine can do at best, one table per instruction set: plain loops that only read, and only multiply and
+ * add.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct kernels {
+    const char *isa; /**< as the CPU backend names it */
+    /** Reads `count` blocks of 64 bytes, 64-byte aligned. The result only keeps the compiler from leaving it out. */
+    uint64_t (*read)(const void *from, size_t count);
+    /** Runs `steps` steps of multiply-adds in registers. */
+    float (*multiply_add)(int64_t steps, float start);
+    int64_t flops_per_step;
+    /** The same with the dot product of bf16 pairs; NULL where there is no such unit. */
+    float (*dot_bf16)(int64_t steps, float start);
+    int64_t dot_flops_per_step;
+};
+
+extern const struct kernels kernels_baseline;
+extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512;
+extern const struct kernels kernels_avx512bf16;
+
+#endif

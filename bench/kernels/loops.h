@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_LOOPS_H
+#define MGLU_BENCH_LOOPS_H
+
+/**
+ * @file
+ * The loops behind every table, in vectors of VECTOR_BYTES, which the including file defines before. Each file is
+ * compiled with the flags of its instruction set and with contraction, so that a multiply and an add become one.
+ */
+
+#include "kernels.h"
+
+typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint64_t vector_u64 __attribute__((vector_size(VECTOR_BYTES), may_alias));
+
+enum { BLOCK_VECTORS = 64 / VECTOR_BYTES, LANES = VECTOR_BYTES / 4, CHAINS = 12 };
+
+static uint64_t read_blocks(const void *from, size_t count)
+{
+    const vector_u64 *vectors = from;
+    vector_u64 a = {0}, b = {0}, c = {0}, d = {0};
+    size_t i = 0;
+    for (; i + 4 <= count * BLOCK_VECTORS; i += 4) {
+        a ^= vectors[i];
+        b ^= vectors[i + 1];
+        c ^= vectors[i + 2];
+        d ^= vectors[i + 3];
+    }
+    for (; i < count * BLOCK_VECTORS; i++)
+        a ^= vectors[i];
+    a ^= b ^ c ^ d;
+    uint64_t folded = 0;
+    for (size_t lane = 0; lane < VECTOR_BYTES / 8; lane++)
+        folded ^= a[lane];
+    return folded;
+}
+
+/** Twelve independent chains: more than two units times the latency need, and still in the registers of AVX2. */
+static float multiply_add(int64_t steps, float start)
+{
+    const vector_f32 factor = (vector_f32){0} + (1 - start * 0x1p-20f), summand = (vector_f32){0} + start;
+    vector_f32 a = summand, b = a + 1.0f, c = a + 2.0f, d = a + 3.0f, e = a + 4.0f, f = a + 5.0f;
+    vector_f32 g = a + 6.0f, h = a + 7.0f, i = a + 8.0f, j = a + 9.0f, k = a + 10.0f, l = a + 11.0f;
+    for (int64_t step = 0; step < steps; step++) {
+        a = a * factor + summand;
+        b = b * factor + summand;
+        c = c * factor + summand;
+        d = d * factor + summand;
+        e = e * factor + summand;
+        f = f * factor + summand;
+        g = g * factor + summand;
+        h = h * factor + summand;
+        i = i * factor + summand;
+        j = j * factor + summand;
+        k = k * factor + summand;
+        l = l * factor + summand;
+    }
+    a += b + c + d + e + f + g + h + i + j + k + l;
+    return a[0];
+}
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "machine.h"
+
+#include "cache.h"
+#include "tools/common/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const size_t huge_page = (size_t)2 << 20;
+static const int64_t smallest_stream = (int64_t)64 << 20;
+
+/** For devices with memory of their own, which do not say: more than the GPUs of today have. */
+static const int64_t assumed_device_cache = (int64_t)128 << 20;
+
+/** Steps of a peak: about three milliseconds on a fast core. */
+static const int64_t peak_steps = 1500000;
+
+/* What the compiler must believe to come from and go to somewhere. */
+static volatile uint64_t read_sink;
+static volatile float peak_start = 1, peak_sink;
+
+static const struct kernels *const tables[] = {
+#ifdef MGLU_BENCH_X86
+    &kernels_avx2,
+    &kernels_avx512,
+    &kernels_avx512bf16,
+#endif
+    &kernels_baseline,
+};
+
+/** What follows "key=" in the device's details, up to the next space; NULL when it is not there. */
+static const char *find_detail(const mglu_device_info *info, const char *key, size_t *length)
+{
+    const size_t key_length = strlen(key);
+    for (const char *word = info->details; word && *word; word += strspn(word, " ")) {
+        const size_t word_length = strcspn(word, " ");
+        if (word_length > key_length && word[key_length] == '=' && strncmp(word, key, key_length) == 0) {
+            *length = word_length - key_length - 1;
+            return word + key_length + 1;
+        }
+        word += word_length;
+    }
+    return NULL;
+}
+
+/** The device's instruction set is one that this machine has, so its table can run. */
+static const struct kernels *choose_kernels(const mglu_device_info *info)
+{
+    size_t length;
+    const char *isa = find_detail(info, "isa", &length);
+    for (size_t i = 0; isa && i < sizeof tables / sizeof tables[0]; i++)
+        if (strlen(tables[i]->isa) == length && strncmp(tables[i]->isa, isa, length) == 0)
+            return tables[i];
+    return &kernels_baseline;
+}
+
+static int choose_threads(const mglu_device_info *info)
+{
+    size_t length;
+    const char *threads = find_detail(info, "threads", &length);
+    const int count = threads ? atoi(threads) : 1;
+    return count > 1 ? count : 1;
+}
+
+/** Memory in huge pages, as the library's weights. Its words differ. */
+static bool make_stream(struct machine *machine)
+{
+    const int64_t wanted = machine->cold_bytes > smallest_stream ? machine->cold_bytes : smallest_stream;
+    const size_t bytes = ((size_t)wanted + huge_page - 1) / huge_page * huge_page;
+    void *memory;
+    if (posix_memalign(&memory, huge_page, bytes) != 0)
+        return report_failure("out of memory: %zu bytes to measure the read bandwidth with", bytes);
+#ifdef MADV_HUGEPAGE
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    uint64_t *words = memory;
+    for (size_t i = 0; i < bytes / sizeof *words; i++)
+        words[i] = i * 0x9e3779b97f4a7c15;
+    machine->stream = memory;
+    machine->stream_bytes = bytes;
+    return true;
+}
+
+bool machine_open(struct machine *machine, const struct options *options)
+{
+    *machine = (struct machine){0};
+    if (!compute_open(&machine->compute, options->backend, options->threads))
+        return false;
+    const mglu_device_info *info = &machine->compute.info;
+    compute_describe(&machine->compute, machine->description, sizeof machine->description);
+    machine->kernels = choose_kernels(info);
+    machine->threads = choose_threads(info);
+    machine->cache_bytes = info->host_memory ? cache_last_level_bytes() : assumed_device_cache;
+    machine->cold_bytes = options->cold_bytes ? options->cold_bytes : 3 * machine->cache_bytes;
+    if (!info->host_memory || make_stream(machine))
+        return true;
+    machine_close(machine);
+    return false;
+}
+
+void machine_close(struct machine *machine)
+{
+    free(machine->stream);
+    compute_close(&machine->compute);
+}
+
+double machine_read_speed(const struct machine *machine)
+{
+    const size_t blocks = machine->stream_bytes / 64, threads = (size_t)machine->threads;
+    uint64_t folded = 0;
+    const double begin = compute_seconds();
+#pragma omp parallel for num_threads(machine->threads) schedule(static, 1) reduction(^ : folded)
+    for (size_t thread = 0; thread < threads; thread++) {
+        const size_t first = blocks * thread / threads, last = blocks * (thread + 1) / threads;
+        folded ^= machine->kernels->read((const char *)machine->stream + 64 * first, last - first);
+    }
+    const double seconds = compute_seconds() - begin;
+    read_sink = folded;
+    return (double)machine->stream_bytes / seconds;
+}
+
+struct peak machine_peak(const struct machine *machine, mglu_dtype dtype, mglu_dtype x_dtype)
+{
+    const struct kernels *kernels = machine->kernels;
+    if (kernels->dot_bf16 && dtype == MGLU_DTYPE_BF16 && x_dtype == MGLU_DTYPE_BF16)
+        return (struct peak){"dot_bf16", kernels->dot_bf16, kernels->dot_flops_per_step};
+    return (struct peak){"fma_f32", kernels->multiply_add, kernels->flops_per_step};
+}
+
+double machine_peak_speed(const struct machine *machine, const struct peak *peak)
+{
+    const float from = peak_start;
+    float sum = 0;
+    const double begin = compute_seconds();
+#pragma omp parallel for num_threads(machine->threads) schedule(static, 1) reduction(+ : sum)
+    for (int thread = 0; thread < machine->threads; thread++)
+        sum += peak->run(peak_steps, from);
+    const double seconds = compute_seconds() - begin;
+    peak_sink = sum;
+    return (double)machine->threads * (double)(peak->flops_per_step * peak_steps) / seconds;
+}

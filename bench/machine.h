@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_MACHINE_H
+#define MGLU_BENCH_MACHINE_H
+
+/**
+ * @file
+ * The device under test and the bounds that the machine sets: how fast it reads, how fast it multiplies and adds.
+ */
+
+#include "kernels/kernels.h"
+#include "options.h"
+#include "tools/common/compute.h"
+
+struct machine {
+    struct compute compute;
+    char description[512];         /**< one line */
+    const struct kernels *kernels; /**< of the device's instruction set */
+    int threads;
+    int64_t cache_bytes; /**< of the last level; what is assumed where the device does not say */
+    int64_t cold_bytes;  /**< what cold weights rotate over */
+    void *stream;        /**< memory that is read to measure bandwidth; NULL where the host's says nothing */
+    size_t stream_bytes;
+};
+
+/** A bound on arithmetic. */
+struct peak {
+    const char *name; /**< "fma_f32" or "dot_bf16" */
+    float (*run)(int64_t steps, float start);
+    int64_t flops_per_step;
+};
+
+/** Opens the device that the options ask for. Reports why not. */
+bool machine_open(struct machine *machine, const struct options *options);
+void machine_close(struct machine *machine);
+
+/** Reads the stream once with all threads; bytes per second. */
+double machine_read_speed(const struct machine *machine);
+
+/** The fastest unit that a layer of these dtypes may use. */
+struct peak machine_peak(const struct machine *machine, mglu_dtype dtype, mglu_dtype x_dtype);
+
+/** Runs a peak for some milliseconds on all threads; flops per second. */
+double machine_peak_speed(const struct machine *machine, const struct peak *peak);
+
+#endif

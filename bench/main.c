@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "output.h"
+#include "tools/common/report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/** One run of the program. */
+struct run {
+    struct options options;
+    struct machine machine;
+    struct material material;
+    struct peer peers[LIST_MAX];
+    struct comparison comparison;
+    json_t *report;
+    size_t done, total;     /**< comparisons */
+    size_t measured, wrong; /**< layers of this library */
+};
+
+static void count_members(struct run *run)
+{
+    const struct comparison *comparison = &run->comparison;
+    for (int i = 0; i < comparison->member_count; i++) {
+        run->measured += !comparison->members[i].peer && !comparison->members[i].failure[0];
+        run->wrong += comparison->members[i].subject.wrong;
+    }
+}
+
+static bool run_problem(struct run *run, struct problem problem)
+{
+    report_progress(op_names[problem.op], run->done++, run->total);
+    run->comparison.problem = problem;
+    const bool done = comparison_run(&run->comparison, &run->options, &run->machine, &run->material, run->peers) &&
+                      json_add(run->report, &run->comparison);
+    report_progress_end();
+    if (done) {
+        table_comparison(&run->comparison);
+        count_members(run);
+    }
+    comparison_close(&run->comparison);
+    return done;
+}
+
+/** All comparisons; shape and dtype change least often, since new matrices are drawn for them. */
+static bool run_problems(struct run *run)
+{
+    const struct options *o = &run->options;
+    const int counts[] = {o->shape_count, o->dtype_count, o->op_count, o->batch_count, o->regime_count};
+    enum { AXES = sizeof counts / sizeof counts[0] };
+    run->total = 1;
+    for (int axis = 0; axis < AXES; axis++)
+        run->total *= (size_t)counts[axis];
+    for (size_t number = 0; number < run->total; number++) {
+        int at[AXES];
+        size_t rest = number;
+        for (int axis = AXES; axis-- > 0; rest /= (size_t)counts[axis])
+            at[axis] = (int)(rest % (size_t)counts[axis]);
+        const struct problem problem = {
+            .shape = o->shapes[at[0]],
+            .dtype = o->dtypes[at[1]],
+            .x_dtype = o->x_dtype,
+            .op = o->ops[at[2]],
+            .batch = o->batches[at[3]],
+            .regime = o->regimes[at[4]],
+        };
+        if (!run_problem(run, problem))
+            return false;
+    }
+    return true;
+}
+
+static bool measure(struct run *run, int argc, char **argv)
+{
+    run->report = json_report(&run->machine, argc, argv);
+    if (!run->report)
+        return report_failure("JSON: out of memory, or a text that is no UTF-8");
+    table_machine(&run->machine);
+    for (int i = 0; i < run->options.peer_count; i++)
+        peer_start(&run->peers[i], &run->options.peers[i], run->machine.threads);
+    const bool done = run_problems(run) && (!run->options.json || json_write(run->report, run->options.json));
+    for (int i = 0; i < run->options.peer_count; i++)
+        peer_stop(&run->peers[i]);
+    if (done && run->wrong)
+        return report_failure("%zu layers computed something wrong", run->wrong);
+    if (done && !run->measured)
+        return report_failure("nothing was measured: every layer was skipped");
+    return done;
+}
+
+int main(int argc, char **argv)
+{
+    static char name[] = "mglu-bench";
+    /* Too large for a stack. */
+    static struct run run;
+    /* A peer that ends is a failed write like any other. */
+    signal(SIGPIPE, SIG_IGN);
+    setenv("ARGP_HELP_FMT", "rmargin=100", 0);
+    if (argc > 0)
+        argv[0] = name;
+    report_command(name);
+    report_check_stdout();
+    options_parse(&run.options, argc, argv);
+    if ((run.options.json && !json_can_write(run.options.json)) || !machine_open(&run.machine, &run.options))
+        return EXIT_FAILED;
+    const bool done = measure(&run, argc, argv);
+    json_decref(run.report);
+    material_free(&run.material);
+    machine_close(&run.machine);
+    return done ? EXIT_SUCCESS : EXIT_FAILED;
+}

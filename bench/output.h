@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_OUTPUT_H
+#define MGLU_BENCH_OUTPUT_H
+
+/**
+ * @file
+ * Results as a table on standard output and as JSON.
+ */
+
+#include "comparison.h"
+
+#include <jansson.h>
+
+/** What a member is called in tables and JSON: "glu", "mglu", "routed", or a peer's own word. */
+const char *member_what(const struct member *member);
+
+void table_machine(const struct machine *machine);
+void table_comparison(const struct comparison *comparison);
+
+/** The report without rows; NULL when there is no memory. */
+json_t *json_report(const struct machine *machine, int argc, char **argv);
+
+/** Appends the rows of a comparison. */
+bool json_add(json_t *report, const struct comparison *comparison);
+
+/** Makes sure that a report can be written, before time is spent on it; an older one stays. Reports why not. */
+bool json_can_write(const char *path);
+
+/** Writes the report. Reports why not. */
+bool json_write(const json_t *report, const char *path);
+
+#endif

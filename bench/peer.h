@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_PEER_H
+#define MGLU_BENCH_PEER_H
+
+/**
+ * @file
+ * Another program that measures itself when asked, over a pipe. The protocol is in bench/peers/README.md.
+ */
+
+#include "problem.h"
+
+#include <sys/types.h>
+
+enum { PEER_TEXT = 256, PEER_CASES = 64 };
+
+/** Something that a peer can measure. */
+struct peer_case {
+    char name[64]; /**< as the peer calls it: VARIANT:DTYPE:N_MASKS */
+    char variant[32], dtype[16];
+    int32_t n_masks; /**< 0: a plain GLU */
+};
+
+struct peer {
+    const char *name;
+    pid_t pid;
+    int to, from; /**< its standard input and output; -1 when it does not run */
+    char device[PEER_TEXT];
+    char failure[PEER_TEXT]; /**< why it does not run; "" while it does */
+};
+
+/** Starts the program and waits until it is ready. On failure says why in peer->failure. */
+void peer_start(struct peer *peer, const struct peer_option *option, int threads);
+void peer_stop(struct peer *peer);
+
+/** Asks for what it can measure of a problem; the number of cases. None, and the reason, on failure. */
+int peer_open(struct peer *peer, const struct problem *problem, const struct options *options, int64_t cold_bytes,
+              struct peer_case cases[PEER_CASES], char failure[PEER_TEXT]);
+
+/** Seconds that one call of a case took; 0 and the reason on failure. */
+double peer_time(struct peer *peer, const struct peer_case *choice, char failure[PEER_TEXT]);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_BENCH_PROBLEM_H
+#define MGLU_BENCH_PROBLEM_H
+
+#include "options.h"
+
+/** What all members of a comparison have in common. */
+struct problem {
+    enum op op;
+    enum regime regime;
+    mglu_dtype dtype;   /**< of stored weights */
+    mglu_dtype x_dtype; /**< of x and y */
+    struct shape shape;
+    int64_t batch;
+};
+
+#endif
