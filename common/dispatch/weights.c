@@ -78,15 +78,15 @@ static int can_borrow(const mglu_weights *weights, const mglu_weights_desc *desc
            (uintptr_t)data % SMALL_ALIGNMENT == 0;
 }
 
-/* Scales have no padding, so that a stride of 0 says as much as the number of their bytes. */
 static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part)
 {
     const mglu_array *source = part->source;
+    size_t columns = (size_t)part->columns, scale_bytes = mglu_scale_row_bytes(source->dtype, columns);
+    size_t stride = source->row_stride ? source->row_stride : mglu_row_bytes(source->dtype, columns);
 
-    return part->matrix && source->dtype == part->dtype && source->row_stride == part_stride(part) &&
-           can_borrow(weights, desc, source->data) && can_borrow(weights, desc, source->scales) &&
-           (!source->scale_row_stride ||
-            source->scale_row_stride == mglu_packed_scale_row_stride(part->dtype, part->columns));
+    return part->matrix && source->dtype == part->dtype && stride == part_stride(part) &&
+           (!source->scale_row_stride || source->scale_row_stride == scale_bytes) &&
+           can_borrow(weights, desc, source->data) && can_borrow(weights, desc, source->scales);
 }
 
 /* What packing would have refused: weights that are not finite, padding that is not zero. */
