@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -194,10 +195,17 @@ int peer_open(struct peer *peer, const struct problem *problem, const struct opt
     return count;
 }
 
+/** OpenMP's threads of this process spin for a while after they have worked; the peer is to have the CPUs. */
+static void let_threads_sleep(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 double peer_time(struct peer *peer, const struct peer_case *choice, char failure[PEER_TEXT])
 {
     char question[128], line[LINE];
     snprintf(question, sizeof question, "run %s\n", choice->name);
+    let_threads_sleep();
     const char *answer = ask(peer, question, "us", line, failure);
     const double microseconds = answer ? strtod(answer, NULL) : 0;
     if (answer && !(microseconds > 0 && microseconds < 1e12)) {
