@@ -25,7 +25,7 @@ static json_t *count(int64_t value)
     return value ? json_integer(value) : json_null();
 }
 
-static json_t *command_line(int argc, char **argv)
+json_t *json_command(int argc, char **argv)
 {
     json_t *words = json_array();
     for (int i = 0; i < argc; i++)
@@ -33,7 +33,7 @@ static json_t *command_line(int argc, char **argv)
     return words;
 }
 
-json_t *json_report(const struct machine *machine, int argc, char **argv)
+json_t *json_report(const struct machine *machine, json_t *command)
 {
     char date[32] = "";
     const time_t now = time(NULL);
@@ -41,11 +41,10 @@ json_t *json_report(const struct machine *machine, int argc, char **argv)
     if (gmtime_r(&now, &moment))
         strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &moment);
     const mglu_device_info *info = &machine->compute.info;
-    return json_pack("{s:s, s:s, s:o, s:s, s:{s:s, s:s, s:s}, s:i, s:I, s:I, s:[]}", "version", mglu_version(), "build",
-                     mglu_build_info(), "command", command_line(argc, argv), "date", date, "device", "backend",
-                     info->backend, "name", info->name, "details", info->details, "threads", machine->threads,
-                     "cache_bytes", (json_int_t)machine->cache_bytes, "cold_bytes", (json_int_t)machine->cold_bytes,
-                     "rows");
+    return json_pack("{s:s, s:s, s:O, s:s, s:{s:s, s:s, s:s}, s:i, s:I, s:I, s:[]}", "version", mglu_version(), "build",
+                     mglu_build_info(), "command", command, "date", date, "device", "backend", info->backend, "name",
+                     info->name, "details", info->details, "threads", machine->threads, "cache_bytes",
+                     (json_int_t)machine->cache_bytes, "cold_bytes", (json_int_t)machine->cold_bytes, "rows");
 }
 
 /** What a row measures, without the figures. */

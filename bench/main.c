@@ -13,7 +13,7 @@ struct run {
     struct material material;
     struct peer peers[LIST_MAX];
     struct comparison comparison;
-    json_t *report;
+    json_t *command, *report;
     size_t done, total;     /**< comparisons */
     size_t measured, wrong; /**< layers of this library */
 };
@@ -70,9 +70,9 @@ static bool run_problems(struct run *run)
     return true;
 }
 
-static bool measure(struct run *run, int argc, char **argv)
+static bool measure(struct run *run)
 {
-    run->report = json_report(&run->machine, argc, argv);
+    run->report = json_report(&run->machine, run->command);
     if (!run->report)
         return report_failure("JSON: out of memory, or a text that is no UTF-8");
     table_machine(&run->machine);
@@ -100,11 +100,13 @@ int main(int argc, char **argv)
         argv[0] = name;
     report_command(name);
     report_check_stdout();
+    run.command = json_command(argc, argv);
     options_parse(&run.options, argc, argv);
     if ((run.options.json && !json_can_write(run.options.json)) || !machine_open(&run.machine, &run.options))
         return EXIT_FAILED;
-    const bool done = measure(&run, argc, argv);
+    const bool done = measure(&run);
     json_decref(run.report);
+    json_decref(run.command);
     material_free(&run.material);
     machine_close(&run.machine);
     return done ? EXIT_SUCCESS : EXIT_FAILED;

@@ -44,7 +44,7 @@ struct options {
     int64_t cold_bytes; /**< 0: three times the last-level cache */
 };
 
-/** Reads the command line. Bad usage ends the program. */
+/** Reads the command line and cuts its lists into words, in place. Bad usage ends the program. */
 void options_parse(struct options *options, int argc, char **argv);
 
 #endif

@@ -17,8 +17,11 @@ const char *member_what(const struct member *member);
 void table_machine(const struct machine *machine);
 void table_comparison(const struct comparison *comparison);
 
+/** The words of the command line; before options_parse(), which takes them apart. */
+json_t *json_command(int argc, char **argv);
+
 /** The report without rows; NULL when there is no memory. */
-json_t *json_report(const struct machine *machine, int argc, char **argv);
+json_t *json_report(const struct machine *machine, json_t *command);
 
 /** Appends the rows of a comparison. */
 bool json_add(json_t *report, const struct comparison *comparison);
