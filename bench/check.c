@@ -8,9 +8,9 @@
 /** Outputs that are compared with the reference: enough to see that the right thing is timed. */
 enum { CHECKED = 4 };
 
-/** The last token's outputs, exactly and how far another device may be off. */
+/** The last token's last outputs, exactly and how far another device may be off. */
 struct wanted {
-    int64_t count;
+    int64_t first, count;
     double value[CHECKED], tolerance[CHECKED];
 };
 
@@ -31,13 +31,13 @@ static bool reference_forward(const struct subject *subject, mglu_layer *layer, 
                                   wanted->tolerance) == MGLU_OK;
 }
 
-/** A layer of the first outputs only, which is cheap. */
+/** A layer of the last outputs only, which is cheap. */
 static bool compute_wanted(const struct subject *subject, struct wanted *wanted)
 {
     mglu_device *device;
     mglu_weights *weights = NULL;
     mglu_layer *layer = NULL;
-    const mglu_weights_desc weights_desc = subject_weights_desc(subject, wanted->count);
+    const mglu_weights_desc weights_desc = subject_weights_desc(subject, wanted->first, wanted->count);
     const mglu_layer_desc layer_desc = subject_layer_desc(subject, 1);
     const bool done = mglu_device_pick(subject->machine->compute.context, "ref", &device) == MGLU_OK &&
                       mglu_weights_create(device, &weights_desc, &weights) == MGLU_OK &&
@@ -53,27 +53,27 @@ static bool compare(const float *y, const struct wanted *wanted, char *failure, 
     for (int64_t i = 0; i < wanted->count; i++) {
         if (fabs((double)y[i] - wanted->value[i]) <= wanted->tolerance[i])
             continue;
-        snprintf(failure, size, "wrong result: output %lld of the last token is %g, the reference has %g", (long long)i,
-                 (double)y[i], wanted->value[i]);
+        snprintf(failure, size, "wrong result: output %lld of the last token is %g, the reference has %g",
+                 (long long)(wanted->first + i), (double)y[i], wanted->value[i]);
         return false;
     }
     return true;
 }
 
-static bool check_rows(const struct subject *subject, const void *rows, int64_t width, char *failure, size_t size)
+static bool check_rows(const struct subject *subject, const void *rows, char *failure, size_t size)
 {
     const mglu_dtype dtype = subject->problem->x_dtype;
-    const int64_t batch = subject->problem->batch;
-    const size_t element = mglu_dtype_size(dtype), total = (size_t)batch * (size_t)width;
-    struct wanted wanted = {.count = width < CHECKED ? width : CHECKED};
+    const int64_t width = subject_width(subject), count = width < CHECKED ? width : CHECKED;
+    const size_t total = (size_t)subject->problem->batch * (size_t)width;
+    struct wanted wanted = {.first = width - count, .count = count};
     float last[CHECKED];
     if (mglu_first_nonfinite(rows, dtype, total) != total) {
         snprintf(failure, size, "wrong result: not finite");
         return false;
     }
     if (!compute_wanted(subject, &wanted) ||
-        mglu_convert((const char *)rows + (size_t)(batch - 1) * (size_t)width * element, dtype, last, MGLU_DTYPE_F32,
-                     (size_t)wanted.count) != MGLU_OK) {
+        mglu_convert((const char *)rows + (total - (size_t)count) * mglu_dtype_size(dtype), dtype, last, MGLU_DTYPE_F32,
+                     (size_t)count) != MGLU_OK) {
         snprintf(failure, size, "reference: %s", mglu_last_error());
         return false;
     }
@@ -83,8 +83,7 @@ static bool check_rows(const struct subject *subject, const void *rows, int64_t 
 bool check_subject(const struct subject *subject, char *failure, size_t size)
 {
     const struct problem *problem = subject->problem;
-    const int64_t width = problem->op == OP_FFN ? problem->shape.h : problem->shape.d;
-    const size_t bytes = (size_t)problem->batch * (size_t)width * mglu_dtype_size(problem->x_dtype);
+    const size_t bytes = (size_t)problem->batch * (size_t)subject_width(subject) * mglu_dtype_size(problem->x_dtype);
     void *rows = malloc(bytes);
     bool right = false;
     if (!rows)
@@ -92,7 +91,7 @@ bool check_subject(const struct subject *subject, char *failure, size_t size)
     else if (mglu_memory_read(subject->material->y_memory, subject->machine->compute.queue, 0, rows, bytes) != MGLU_OK)
         snprintf(failure, size, "%s", mglu_last_error());
     else
-        right = check_rows(subject, rows, width, failure, size);
+        right = check_rows(subject, rows, failure, size);
     free(rows);
     return right;
 }

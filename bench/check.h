@@ -5,7 +5,7 @@
 #include "subject.h"
 
 /**
- * Whether y, as the subject's last call left it, is finite, and right in the last token's first outputs. On failure
+ * Whether y, as the subject's last call left it, is finite, and right in the last token's last outputs. On failure
  * writes what is wrong.
  */
 bool check_subject(const struct subject *subject, char *failure, size_t size);

@@ -23,27 +23,43 @@ static bool succeed(struct subject *subject, mglu_status status)
     return status == MGLU_OK || fail(subject, mglu_last_error());
 }
 
-mglu_weights_desc subject_weights_desc(const struct subject *subject, int64_t rows)
+int64_t subject_width(const struct subject *subject)
+{
+    const struct problem *problem = subject->problem;
+    return problem->op == OP_FFN ? problem->shape.h : problem->shape.d;
+}
+
+/** A matrix of the material from a row on. */
+static mglu_array matrix_from(const struct material *material, const void *matrix, int64_t row, int64_t columns)
+{
+    const size_t bytes = (size_t)row * (size_t)columns * mglu_dtype_size(material->dtype);
+    return (mglu_array){.data = (const char *)matrix + bytes, .dtype = material->dtype};
+}
+
+mglu_weights_desc subject_weights_desc(const struct subject *subject, int64_t first, int64_t count)
 {
     const struct material *material = subject->material;
     const struct shape shape = subject->problem->shape;
     const bool ffn = subject->problem->op == OP_FFN;
+    const int64_t row = ffn ? 0 : first;
     mglu_weights_desc desc = {
         .struct_size = sizeof desc,
         .kind = subject->n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
         .dtype = subject->problem->dtype,
         .hidden_size = shape.h,
-        .intermediate_size = ffn ? shape.d : rows,
-        .output_size = ffn ? rows : 0,
+        .intermediate_size = ffn ? shape.d : count,
+        .output_size = ffn ? count : 0,
         .n_masks = subject->n_masks,
-        .weight = {.data = material->weight, .dtype = material->dtype},
+        .weight = matrix_from(material, material->weight, row, shape.h),
     };
     if (ffn)
-        desc.down = (mglu_array){.data = material->value, .dtype = material->dtype};
-    if (subject->n_masks)
-        desc.masks = (mglu_mask_array){.data = material->masks, .form = MGLU_MASK_WORDS};
-    else
-        desc.value_weight = (mglu_array){.data = material->value, .dtype = material->dtype};
+        desc.down = matrix_from(material, material->value, first, shape.d);
+    if (!subject->n_masks) {
+        desc.value_weight = matrix_from(material, material->value, row, shape.h);
+        return desc;
+    }
+    desc.masks.form = MGLU_MASK_WORDS;
+    desc.masks.data = (const char *)material->masks + mglu_packed_mask_offset(subject->n_masks, shape.h, row, 0, 0);
     return desc;
 }
 
@@ -60,8 +76,7 @@ mglu_layer_desc subject_layer_desc(const struct subject *subject, int64_t max_ba
 
 static bool make_copy(struct subject *subject, struct copy *copy)
 {
-    const mglu_weights_desc weights = subject_weights_desc(
-        subject, subject->problem->op == OP_FFN ? subject->problem->shape.h : subject->problem->shape.d);
+    const mglu_weights_desc weights = subject_weights_desc(subject, 0, subject_width(subject));
     const mglu_layer_desc layer = subject_layer_desc(subject, subject->problem->batch);
     return succeed(subject, mglu_supports(subject->machine->compute.device, &weights, &layer)) &&
            succeed(subject, mglu_weights_create(subject->machine->compute.device, &weights, &copy->weights)) &&

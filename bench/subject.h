@@ -38,14 +38,17 @@ void subject_open(struct subject *subject, const struct problem *problem, const 
                   const struct material *material, int32_t n_masks, int32_t top_k);
 void subject_close(struct subject *subject);
 
+/** Outputs for each token. */
+int64_t subject_width(const struct subject *subject);
+
 /** Multiplications and additions of one call. */
 double subject_flops(const struct subject *subject);
 
 /** Seconds of one call, out of as many as a sample needs. On failure 0, and the reason in subject->failure. */
 double subject_time(struct subject *subject);
 
-/** The arrays of a subject's layer, of its first `rows` outputs only. */
-mglu_weights_desc subject_weights_desc(const struct subject *subject, int64_t rows);
+/** The arrays of a subject's layer, of `count` of its outputs only, from `first` on. */
+mglu_weights_desc subject_weights_desc(const struct subject *subject, int64_t first, int64_t count);
 mglu_layer_desc subject_layer_desc(const struct subject *subject, int64_t max_batch);
 
 #endif
