@@ -102,6 +102,15 @@ static bool anything_left(const struct comparison *comparison)
     return false;
 }
 
+/** Rounds end by number or by time; either tells how far a comparison has come. */
+static void show_progress(const struct comparison *comparison, const struct options *options, double seconds)
+{
+    const double share =
+        options->repeats ? (double)comparison->rounds / (double)options->repeats : seconds / options->seconds;
+    const size_t percent = share < 1 ? (size_t)(100 * share) : 100;
+    report_progress(op_names[comparison->problem.op], 100 * comparison->number + percent, 100 * comparison->total);
+}
+
 static void measure_rounds(struct comparison *comparison, const struct options *options)
 {
     struct random random = {.state = 5};
@@ -111,9 +120,10 @@ static void measure_rounds(struct comparison *comparison, const struct options *
     const double begin = compute_seconds();
     const size_t wanted = options->repeats ? (size_t)options->repeats : MOST_ROUNDS;
     while (comparison->rounds < wanted && anything_left(comparison)) {
-        const bool late = compute_seconds() - begin >= options->seconds;
-        if (!options->repeats && late && comparison->rounds >= FEWEST_ROUNDS)
+        const double seconds = compute_seconds() - begin;
+        if (!options->repeats && seconds >= options->seconds && comparison->rounds >= FEWEST_ROUNDS)
             break;
+        show_progress(comparison, options, seconds);
         measure_round(comparison, &random, comparison->rounds++);
     }
 }

@@ -25,6 +25,7 @@ struct member {
 
 struct comparison {
     struct problem problem;
+    size_t number, total; /**< which of how many, for the progress line */
     const struct machine *machine;
     struct peak peak;
     struct member members[MOST_MEMBERS]; /**< the plain twin first */

@@ -14,7 +14,6 @@ struct run {
     struct peer peers[LIST_MAX];
     struct comparison comparison;
     json_t *command, *report;
-    size_t done, total;     /**< comparisons */
     size_t measured, wrong; /**< layers of this library */
 };
 
@@ -29,7 +28,7 @@ static void count_members(struct run *run)
 
 static bool run_problem(struct run *run, struct problem problem)
 {
-    report_progress(op_names[problem.op], run->done++, run->total);
+    report_progress(op_names[problem.op], run->comparison.number, run->comparison.total);
     run->comparison.problem = problem;
     const bool done = comparison_run(&run->comparison, &run->options, &run->machine, &run->material, run->peers) &&
                       json_add(run->report, &run->comparison);
@@ -39,6 +38,7 @@ static bool run_problem(struct run *run, struct problem problem)
         count_members(run);
     }
     comparison_close(&run->comparison);
+    run->comparison.number++;
     return done;
 }
 
@@ -48,10 +48,11 @@ static bool run_problems(struct run *run)
     const struct options *o = &run->options;
     const int counts[] = {o->shape_count, o->dtype_count, o->op_count, o->batch_count, o->regime_count};
     enum { AXES = sizeof counts / sizeof counts[0] };
-    run->total = 1;
+    size_t total = 1;
     for (int axis = 0; axis < AXES; axis++)
-        run->total *= (size_t)counts[axis];
-    for (size_t number = 0; number < run->total; number++) {
+        total *= (size_t)counts[axis];
+    run->comparison.total = total;
+    for (size_t number = 0; number < total; number++) {
         int at[AXES];
         size_t rest = number;
         for (int axis = AXES; axis-- > 0; rest /= (size_t)counts[axis])
