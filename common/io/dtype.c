@@ -55,6 +55,14 @@ int mglu_io_compute_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
     }
 }
 
+int mglu_io_weight_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
+{
+    if (file_dtype != MGLU_FILE_I8 && file_dtype != MGLU_FILE_U8)
+        return mglu_io_compute_dtype(file_dtype, dtype);
+    *dtype = file_dtype == MGLU_FILE_I8 ? MGLU_DTYPE_Q8_0 : MGLU_DTYPE_Q4_0;
+    return 1;
+}
+
 int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
 {
     switch (file_dtype) {
@@ -78,9 +86,12 @@ int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
 
 mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype)
 {
-    if (dtype == MGLU_DTYPE_F16)
-        return MGLU_FILE_F16;
-    return dtype == MGLU_DTYPE_BF16 ? MGLU_FILE_BF16 : MGLU_FILE_F32;
+    static const mglu_file_dtype of[] = {
+        [MGLU_DTYPE_F32] = MGLU_FILE_F32, [MGLU_DTYPE_F16] = MGLU_FILE_F16, [MGLU_DTYPE_BF16] = MGLU_FILE_BF16,
+        [MGLU_DTYPE_Q8_0] = MGLU_FILE_I8, [MGLU_DTYPE_Q4_0] = MGLU_FILE_U8,
+    };
+
+    return of[dtype];
 }
 
 int mglu_io_tensor_bytes(mglu_file_dtype dtype, int32_t rank, const int64_t *shape, size_t *bytes)

@@ -10,10 +10,13 @@ int mglu_io_dtype_from_name(const char *name, mglu_file_dtype *dtype);
 /* The dtype that the library computes with. Returns 0 when the file's is not one of F32, F16, BF16. */
 int mglu_io_compute_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype);
 
+/* The same for a matrix of weights, which may also be quantised: I8 is q8_0, U8 is q4_0. */
+int mglu_io_weight_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype);
+
 /* The form of dense masks of that dtype. Returns 0 when there is none. */
 int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form);
 
-/* The reverse of mglu_io_compute_dtype(), for f32, f16 and bf16. */
+/* The reverse of mglu_io_weight_dtype(). */
 mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype);
 
 /* Bytes of a tensor. Returns 0 when they do not fit in a size_t. */

@@ -39,22 +39,96 @@ static mglu_status take_elements(const mglu_file *file, const mglu_file_tensor *
     return MGLU_OK;
 }
 
-/* A matrix whose row count is taken from the file; `*columns` is too when it is negative. */
-static mglu_status take_matrix(const mglu_file *file, const mglu_file_tensor *tensor, int64_t *rows, int64_t *columns,
+static mglu_status check_version(const mglu_file *file)
+{
+    const char *version = mglu_file_metadata(file, "mglu.version");
+    char own[16];
+
+    snprintf(own, sizeof own, "%d", MGLU_FORMAT_VERSION);
+    if (version && strcmp(version, own) != 0)
+        return mglu_io_fail(MGLU_ERROR_VERSION_MISMATCH, file->path, NULL,
+                            "mglu.version is '%.20s', this library reads version %s", version, own);
+    return MGLU_OK;
+}
+
+/* The scales of quantised weights, [rows][groups of 32 columns]. Their values are looked at, all others are not. */
+static mglu_status take_scales(const mglu_file *file, const mglu_file_tensor *tensor, int64_t rows, int64_t columns,
                                mglu_array *array)
 {
-    char expected[80] = "two dimensions";
+    int64_t groups = (int64_t)mglu_format_groups((uint64_t)columns);
+    size_t count = (size_t)(rows * groups), bad;
+    char expected[80];
 
+    snprintf(expected, sizeof expected, "[%lld, %lld]", (long long)rows, (long long)groups);
+    if (tensor->dtype != MGLU_FILE_F16)
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name, "dtype %s, expected F16",
+                            mglu_file_dtype_name(tensor->dtype));
+    if (tensor->rank != 2 || tensor->shape[0] != rows || tensor->shape[1] != groups)
+        return wrong_shape(file, tensor, expected);
+    bad = mglu_first_nonfinite(tensor->data, MGLU_DTYPE_F16, count);
+    if (bad < count)
+        return mglu_io_fail(MGLU_ERROR_NONFINITE, file->path, tensor->name, "element [%zu, %zu] is not finite",
+                            bad / (size_t)groups, bad % (size_t)groups);
+    array->scales = tensor->data;
+    return check_version(file);
+}
+
+/* The dtype of a matrix of weights; `scales` are beside it exactly when it is quantised. */
+static mglu_status take_weight_dtype(const mglu_file *file, const mglu_file_tensor *tensor,
+                                     const mglu_file_tensor *scales, mglu_dtype *dtype)
+{
+    if (!mglu_io_weight_dtype(tensor->dtype, dtype) || (mglu_dtype_is_quantised(*dtype) && !scales))
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name,
+                            "dtype %s, expected F32, F16 or BF16, or I8 or U8 with a '.weight_scale' beside it",
+                            mglu_file_dtype_name(tensor->dtype));
+    if (!mglu_dtype_is_quantised(*dtype) && scales)
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, scales->name,
+                            "the weights beside it are %s, expected I8 or U8", mglu_file_dtype_name(tensor->dtype));
+    return MGLU_OK;
+}
+
+/*
+ * The matrix `prefix`.`inner`.weight, which is there. Its row count is taken from the file; `*columns` is too when it
+ * is negative. Two columns of q4_0 make a byte.
+ */
+static mglu_status take_matrix(const mglu_file *file, const char *prefix, const char *inner, int64_t *rows,
+                               int64_t *columns, mglu_array *array)
+{
+    const mglu_file_tensor *tensor = mglu_io_find(file, prefix, inner, "weight");
+    const mglu_file_tensor *scales = mglu_io_find(file, prefix, inner, "weight_scale");
+    int64_t per_element = tensor->dtype == MGLU_FILE_U8 ? 2 : 1;
+    char expected[80] = "two dimensions";
+    mglu_status status = take_weight_dtype(file, tensor, scales, &array->dtype);
+
+    if (status != MGLU_OK)
+        return status;
     if (*columns >= 0)
-        snprintf(expected, sizeof expected, "[any, %lld]", (long long)*columns);
-    if (tensor->rank != 2 || (*columns >= 0 && tensor->shape[1] != *columns))
+        snprintf(expected, sizeof expected, "[any, %lld]", (long long)(*columns / per_element));
+    if (tensor->rank != 2 || (*columns >= 0 && tensor->shape[1] != *columns / per_element))
         return wrong_shape(file, tensor, expected);
-    snprintf(expected, sizeof expected, "sizes of at most %lld", (long long)MGLU_MAX_SIZE);
-    if (tensor->shape[0] > MGLU_MAX_SIZE || tensor->shape[1] > MGLU_MAX_SIZE)
+    snprintf(expected, sizeof expected, "sizes of at most %lld", (long long)(MGLU_MAX_SIZE / per_element));
+    if (tensor->shape[0] > MGLU_MAX_SIZE || tensor->shape[1] > MGLU_MAX_SIZE / per_element)
         return wrong_shape(file, tensor, expected);
+    if (array->dtype == MGLU_DTYPE_Q4_0 &&
+        (tensor->shape[1] % MGLU_Q4_0_GROUP_BYTES != 0 || (*columns >= 0 && *columns % MGLU_GROUP_COLUMNS != 0)))
+        return wrong_shape(file, tensor, "rows of whole groups of 16 bytes");
     *rows = tensor->shape[0];
-    *columns = tensor->shape[1];
-    return take_elements(file, tensor, array);
+    *columns = tensor->shape[1] * per_element;
+    array->data = tensor->data;
+    return scales ? take_scales(file, scales, *rows, *columns, array) : MGLU_OK;
+}
+
+/* A further matrix of a layer whose weights are of `dtype`: floats can be made that, other quants cannot. */
+static mglu_status take_further_matrix(const mglu_file *file, const char *prefix, const char *inner, mglu_dtype dtype,
+                                       int64_t *rows, int64_t *columns, mglu_array *array)
+{
+    mglu_status status = take_matrix(file, prefix, inner, rows, columns, array);
+
+    if (status == MGLU_OK && mglu_dtype_is_quantised(array->dtype) && array->dtype != dtype)
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, mglu_io_find(file, prefix, inner, "weight")->name,
+                            "%s, but the layer's first matrix is %s", mglu_dtype_name(array->dtype),
+                            mglu_dtype_name(dtype));
+    return status;
 }
 
 /* [rows][columns], or [columns] when there is one row. An absent tensor is left out. */
@@ -83,18 +157,6 @@ static mglu_status take_mask_count(const mglu_file *file, const mglu_file_tensor
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name, "%lld masks, expected 1 to %d",
                             (long long)count, MGLU_MAX_MASKS);
     weights->n_masks = (int32_t)count;
-    return MGLU_OK;
-}
-
-static mglu_status check_version(const mglu_file *file)
-{
-    const char *version = mglu_file_metadata(file, "mglu.version");
-    char own[16];
-
-    snprintf(own, sizeof own, "%d", MGLU_FORMAT_VERSION);
-    if (version && strcmp(version, own) != 0)
-        return mglu_io_fail(MGLU_ERROR_VERSION_MISMATCH, file->path, NULL,
-                            "mglu.version is '%.20s', this library reads version %s", version, own);
     return MGLU_OK;
 }
 
@@ -160,8 +222,8 @@ static mglu_status read_masked(const struct projection *projection, mglu_weights
     mglu_status status;
 
     weights->kind = MGLU_KIND_MASKED;
-    status =
-        take_matrix(file, find_part(projection, "weight"), &weights->intermediate_size, &columns, &weights->weight);
+    status = take_matrix(file, projection->prefix, projection->inner, &weights->intermediate_size, &columns,
+                         &weights->weight);
     weights->hidden_size = columns;
     if (status == MGLU_OK)
         status = read_masks(projection, weights);
@@ -184,11 +246,11 @@ static mglu_status read_plain(const mglu_file *file, const char *prefix, mglu_we
     mglu_status status;
 
     weights->kind = MGLU_KIND_PLAIN;
-    status = take_matrix(file, mglu_io_find(file, prefix, "gate_proj", "weight"), &weights->intermediate_size, &columns,
-                         &weights->weight);
+    status = take_matrix(file, prefix, "gate_proj", &weights->intermediate_size, &columns, &weights->weight);
     weights->hidden_size = columns;
     if (status == MGLU_OK)
-        status = take_matrix(file, value, &rows, &columns, &weights->value_weight);
+        status = take_further_matrix(file, prefix, "up_proj", weights->weight.dtype, &rows, &columns,
+                                     &weights->value_weight);
     if (status == MGLU_OK && rows != weights->intermediate_size)
         return corrupt(file, value, "has another number of rows than gate_proj.weight");
     if (status == MGLU_OK)
@@ -211,7 +273,8 @@ static mglu_status read_down(const mglu_file *file, const char *prefix, mglu_wei
         return corrupt(file, bias, "there is no down_proj.weight beside it");
     if (!down)
         return MGLU_OK;
-    status = take_matrix(file, down, &weights->output_size, &columns, &weights->down);
+    status = take_further_matrix(file, prefix, "down_proj", weights->weight.dtype, &weights->output_size, &columns,
+                                 &weights->down);
     if (status == MGLU_OK && weights->output_size == 0)
         return corrupt(file, down, "has no rows");
     if (status == MGLU_OK)

@@ -26,8 +26,6 @@ static mglu_status check_options(const mglu_file_pack_options *options)
 
     if (options->convert && !mglu_dtype_name(options->dtype))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: unknown dtype %d", (int)options->dtype);
-    if (options->convert && !mglu_dtype_size(options->dtype))
-        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "packing to %s is not built yet", mglu_dtype_name(options->dtype));
     return options->activation ? mglu_activation_from_name(options->activation, &activation) : MGLU_OK;
 }
 
@@ -55,7 +53,49 @@ static void *make_data(struct packing *packing, size_t index, size_t size)
     return packing->made[index] = malloc(size ? size : 1);
 }
 
-/* Checks a layer's floats and, if they are a matrix to convert, does so in `tensor`. */
+/* Moves packed rows together: a file has no padding. */
+static void close_rows(unsigned char *quants, size_t rows, size_t row_bytes, size_t stride)
+{
+    for (size_t r = 1; r < rows; r++)
+        memmove(quants + r * row_bytes, quants + r * stride, row_bytes);
+}
+
+/* Quantises a matrix of floats; `tensor` becomes its quants, `scales` all but the name of their scales. */
+static mglu_status quantise_matrix(struct packing *packing, size_t index, mglu_file_tensor *tensor,
+                                   mglu_file_tensor *scales)
+{
+    const mglu_file_tensor *source = &packing->input->tensors[index];
+    mglu_dtype dtype = packing->options->dtype;
+    int64_t rows = source->shape[0], columns = source->shape[1], per_byte = dtype == MGLU_DTYPE_Q4_0 ? 2 : 1;
+    size_t bytes = mglu_packed_weight_size(dtype, rows, columns);
+    mglu_array array = {.data = source->data};
+    unsigned char *quants;
+
+    if (dtype == MGLU_DTYPE_Q4_0 && columns % MGLU_GROUP_COLUMNS != 0)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, packing->input->path, source->name,
+                            "rows of %lld, but q4_0 needs a multiple of %d in a file", (long long)columns,
+                            MGLU_GROUP_COLUMNS);
+    quants = make_data(packing, index, bytes + mglu_packed_scale_size(dtype, rows, columns));
+    if (!quants)
+        return mglu_io_out_of_memory(packing->input->path);
+    mglu_io_compute_dtype(source->dtype, &array.dtype);
+    if (mglu_pack_weights(&array, rows, columns, dtype, 0, quants, quants + bytes) != MGLU_OK)
+        return mglu_io_fail(MGLU_ERROR_NONFINITE, packing->input->path, source->name, "%s", mglu_last_error());
+    close_rows(quants, (size_t)rows, (size_t)(columns / per_byte), mglu_packed_weight_row_stride(dtype, columns));
+    *scales = (mglu_file_tensor){
+        .dtype = MGLU_FILE_F16,
+        .rank = 2,
+        .shape = {rows, (int64_t)mglu_format_groups((uint64_t)columns)},
+        .data = quants + bytes,
+    };
+    tensor->dtype = mglu_io_file_dtype(dtype);
+    tensor->shape[1] = columns / per_byte;
+    tensor->data = quants;
+    tensor->bytes = 0; /* the writer counts them */
+    return MGLU_OK;
+}
+
+/* Checks a layer's floats and, if they are a matrix to convert to floats, does so in `tensor`. */
 static mglu_status pack_floats(struct packing *packing, size_t index, mglu_file_tensor *tensor)
 {
     const mglu_file *input = packing->input;
@@ -72,7 +112,7 @@ static mglu_status pack_floats(struct packing *packing, size_t index, mglu_file_
                             mglu_file_dtype_name(source->dtype));
     status = check_finite(input, source, source->data, dtype, "is not finite");
     if (status != MGLU_OK || packing->roles[index] != MGLU_IO_ROLE_MATRIX || !options->convert ||
-        options->dtype == dtype)
+        options->dtype == dtype || mglu_dtype_is_quantised(options->dtype))
         return status;
     converted = make_data(packing, index, count * mglu_dtype_size(options->dtype));
     if (!converted)
@@ -114,20 +154,44 @@ static mglu_status pack_masks(struct packing *packing, size_t index, mglu_file_t
     return MGLU_OK;
 }
 
-/* Adds a tensor under its name with "_bits" behind it. */
-static mglu_status add_mask_bits(struct packing *packing, mglu_file_tensor *tensor)
+/* Adds a tensor under the name of a tensor of the input with `tail` behind it. */
+static mglu_status add_beside(struct packing *packing, size_t index, const char *tail, mglu_file_tensor *tensor)
 {
-    size_t size = strlen(tensor->name) + sizeof "_bits";
+    const char *stem = packing->input->tensors[index].name;
+    size_t size = strlen(stem) + strlen(tail) + 1;
     char *name = malloc(size);
     mglu_status status;
 
     if (!name)
         return mglu_io_out_of_memory(packing->input->path);
-    snprintf(name, size, "%s_bits", tensor->name);
+    snprintf(name, size, "%s%s", stem, tail);
     tensor->name = name;
     status = mglu_file_writer_tensor(packing->writer, tensor);
     free(name);
     return status;
+}
+
+/* A layer's matrix, which may be quantised already: then it stays as it is, as its scales do. */
+static mglu_status pack_matrix(struct packing *packing, size_t index)
+{
+    const mglu_file_pack_options *options = packing->options;
+    mglu_file_tensor tensor = packing->input->tensors[index], scales;
+    mglu_dtype dtype = MGLU_DTYPE_F32;
+    mglu_status status = MGLU_OK;
+    int quantised = mglu_io_weight_dtype(tensor.dtype, &dtype) && mglu_dtype_is_quantised(dtype);
+    int quantise = options->convert && !quantised && mglu_dtype_is_quantised(options->dtype);
+
+    if (quantised && options->convert && options->dtype != dtype)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, packing->input->path, tensor.name,
+                            "is %s, which is not converted to %s", mglu_dtype_name(dtype),
+                            mglu_dtype_name(options->dtype));
+    if (!quantised)
+        status = pack_floats(packing, index, &tensor);
+    if (status == MGLU_OK && quantise)
+        status = quantise_matrix(packing, index, &tensor, &scales);
+    if (status == MGLU_OK)
+        status = mglu_file_writer_tensor(packing->writer, &tensor);
+    return status == MGLU_OK && quantise ? add_beside(packing, index, "_scale", &scales) : status;
 }
 
 static mglu_status pack_tensor(struct packing *packing, size_t index)
@@ -137,9 +201,11 @@ static mglu_status pack_tensor(struct packing *packing, size_t index)
 
     if (packing->roles[index] == MGLU_IO_ROLE_MASKS) {
         status = pack_masks(packing, index, &tensor);
-        return status == MGLU_OK ? add_mask_bits(packing, &tensor) : status;
+        return status == MGLU_OK ? add_beside(packing, index, "_bits", &tensor) : status;
     }
-    if (packing->roles[index] != MGLU_IO_ROLE_PASS)
+    if (packing->roles[index] == MGLU_IO_ROLE_MATRIX)
+        return pack_matrix(packing, index);
+    if (packing->roles[index] == MGLU_IO_ROLE_FINITE)
         status = pack_floats(packing, index, &tensor);
     return status == MGLU_OK ? mglu_file_writer_tensor(packing->writer, &tensor) : status;
 }

@@ -19,9 +19,9 @@ static void set_role(struct plan *plan, const char *prefix, const char *inner, c
         plan->roles[tensor - plan->file->tensors] = (unsigned char)role;
 }
 
-static void set_down_roles(struct plan *plan, const char *block)
+static void set_down_roles(struct plan *plan, const char *block, enum mglu_io_role of_weight)
 {
-    set_role(plan, block, "down_proj", "weight", MGLU_IO_ROLE_MATRIX);
+    set_role(plan, block, "down_proj", "weight", of_weight);
     set_role(plan, block, "down_proj", "bias", MGLU_IO_ROLE_FINITE);
 }
 
@@ -31,7 +31,7 @@ static void set_plain_roles(struct plan *plan, const char *block)
     set_role(plan, block, "gate_proj", "bias", MGLU_IO_ROLE_FINITE);
     set_role(plan, block, "up_proj", "weight", MGLU_IO_ROLE_MATRIX);
     set_role(plan, block, "up_proj", "bias", MGLU_IO_ROLE_FINITE);
-    set_down_roles(plan, block);
+    set_down_roles(plan, block, MGLU_IO_ROLE_MATRIX);
 }
 
 static void set_masked_roles(struct plan *plan, const char *prefix)
@@ -56,29 +56,28 @@ static char *block_of(const char *prefix, int *has_block)
     return strndup(prefix, length == tail ? 0 : length - tail - 1);
 }
 
-static mglu_status check_layer(const mglu_file *file, const char *prefix, mglu_kind *kind)
+static mglu_status check_layer(const mglu_file *file, const char *prefix, mglu_weights_desc *weights)
 {
-    mglu_weights_desc weights;
     mglu_layer_desc layer;
-    mglu_status status = mglu_file_layer(file, prefix, &weights, &layer, NULL);
 
-    *kind = status == MGLU_OK ? weights.kind : MGLU_KIND_PLAIN;
-    return status;
+    return mglu_file_layer(file, prefix, weights, &layer, NULL);
 }
 
 static mglu_status plan_masked(struct plan *plan, const char *prefix)
 {
     int has_block;
     char *block = block_of(prefix, &has_block);
-    mglu_kind kind;
+    mglu_weights_desc weights;
     mglu_status status = MGLU_OK;
 
     if (has_block && !block)
         return mglu_io_out_of_memory(plan->file->path);
     set_masked_roles(plan, prefix);
     if (has_block) {
-        status = check_layer(plan->file, block, &kind);
-        set_down_roles(plan, block);
+        status = check_layer(plan->file, block, &weights);
+        /* A block that is read as a projection of its name has no down-projection that was looked at. */
+        if (status == MGLU_OK)
+            set_down_roles(plan, block, weights.output_size > 0 ? MGLU_IO_ROLE_MATRIX : MGLU_IO_ROLE_FINITE);
     }
     free(block);
     return status;
@@ -88,18 +87,18 @@ mglu_status mglu_io_pack_roles(const mglu_file *file, unsigned char *roles)
 {
     struct plan plan = {file, roles};
     size_t masked = 0;
-    mglu_kind kind;
+    mglu_weights_desc weights;
 
     for (size_t i = 0; i < file->layer_count; i++) {
-        mglu_status status = check_layer(file, file->layers[i], &kind);
+        mglu_status status = check_layer(file, file->layers[i], &weights);
 
-        if (status == MGLU_OK && kind == MGLU_KIND_PLAIN)
+        if (status == MGLU_OK && weights.kind == MGLU_KIND_PLAIN)
             set_plain_roles(&plan, file->layers[i]);
         else if (status == MGLU_OK)
             status = plan_masked(&plan, file->layers[i]);
         if (status != MGLU_OK)
             return status;
-        masked += kind == MGLU_KIND_MASKED;
+        masked += weights.kind == MGLU_KIND_MASKED;
     }
     if (masked == 0)
         return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path, NULL,

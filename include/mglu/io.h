@@ -105,8 +105,9 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  * M.up_proj.weight without masks (a plain GLU, with M.gate_proj.bias and M.up_proj.bias if present), each with
  * M.down_proj.weight and M.down_proj.bias if present. Where a prefix can be read as both, it is P.
  *
- * `weights->dtype` is that of P.weight (plain: M.gate_proj.weight); the other arrays keep their own. A bias of one row
- * may be a vector. Values are not looked at, but for the padding bits of P.mask_bits.
+ * `weights->dtype` is that of P.weight (plain: M.gate_proj.weight); the other arrays keep their own. A matrix `weight`
+ * of I8 or U8 is q8_0 or q4_0, with its scales in `weight_scale`. A bias of one row may be a vector. Values are not
+ * looked at, but for scales and the padding bits of P.mask_bits.
  *
  * `layer->activation` is that of metadata `mglu.activation.P`, else `mglu.activation.M`, else `mglu.activation`;
  * `*has_activation` (may be NULL) says whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
@@ -114,7 +115,8 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has.
  *         MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation.
- *         MGLU_ERROR_VERSION_MISMATCH when there are mask bits and `mglu.version` is not MGLU_FORMAT_VERSION.
+ *         MGLU_ERROR_NONFINITE for a scale that is not finite.
+ *         MGLU_ERROR_VERSION_MISMATCH when there are mask bits or scales and `mglu.version` is not MGLU_FORMAT_VERSION.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_layer(const mglu_file *file, const char *prefix,
                                                      mglu_weights_desc *weights, mglu_layer_desc *layer,
@@ -151,7 +153,7 @@ MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 typedef struct mglu_file_pack_options {
     uint32_t struct_size;
     int32_t convert;        /**< nonzero: store the layers' matrices (not biases and routers) as `dtype` */
-    mglu_dtype dtype;       /**< f32, f16 or bf16 */
+    mglu_dtype dtype;       /**< any; see mglu_pack_weights(). Into q4_0 only rows of whole groups of 32 can go */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
     /**
      * Called after each tensor, before the output is written; a nonzero return stops with MGLU_ERROR_CANCELLED and no
@@ -164,14 +166,15 @@ typedef struct mglu_file_pack_options {
 /**
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
  * P.weight with P.mask_bits; every other tensor and the metadata pass through, names kept. Metadata `format`,
- * `mglu.version` and `mglu.producer` are set. A file that is packed already may be packed again, to convert it. The
- * paths may be the same. The output is made in memory and appears whole or not at all.
+ * `mglu.version` and `mglu.producer` are set. A file that is packed already may be packed again, to convert it, but
+ * what is quantised stays as it is. The paths may be the same. The output is made in memory and appears whole or not at
+ * all.
  *
  * @param options NULL for all defaults.
  * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,
- *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks;
- *         MGLU_ERROR_UNSUPPORTED for q8_0 and q4_0; else as mglu_file_open(), mglu_file_layer() and
- *         mglu_file_writer_commit().
+ *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks, for a quantised
+ *         matrix that another dtype is asked for, and for q4_0 where rows are no multiple of 32; else as
+ *         mglu_file_open(), mglu_file_layer() and mglu_file_writer_commit().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack(const char *input_path, const char *output_path,
                                                     const mglu_file_pack_options *options);

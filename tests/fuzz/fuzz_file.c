@@ -49,17 +49,18 @@ static void read_layers(const mglu_file *file)
     for (size_t i = 0; mglu_file_layer_at(file, i); i++) {
         mglu_status status = mglu_file_layer(file, mglu_file_layer_at(file, i), &weights, &layer, NULL);
 
-        require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH,
+        require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH ||
+                    status == MGLU_ERROR_NONFINITE,
                 "a listed layer has a wrong status");
         if (status == MGLU_OK)
             require(weights.weight.data != NULL, "a layer without weights");
     }
 }
 
-/* Packs to f16, and what comes out must be packed again without a complaint. */
-static void pack(const char *path)
+/* Packs, and what comes out must be packed again without a complaint. */
+static void pack(const char *path, mglu_dtype dtype)
 {
-    const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F16};
+    const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = dtype};
     const char *folder = getenv("TMPDIR");
     char packed[512];
 
@@ -88,8 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         read_tensors(file);
         read_layers(file);
         mglu_file_close(&file);
-        if (flags == 0)
-            pack(path);
+        for (mglu_dtype dtype = MGLU_DTYPE_F16; flags == 0 && dtype <= MGLU_DTYPE_Q4_0; dtype++)
+            pack(path, dtype);
     }
     close(memory);
     return 0;

@@ -10,7 +10,7 @@ class Tensor:
         self.dtype, self.shape, self.data = dtype, list(shape), data
 
 
-FORMATS = {"F16": "e", "F32": "f", "F64": "d", "I32": "i", "U8": "B"}
+FORMATS = {"F16": "e", "F32": "f", "F64": "d", "I32": "i", "I8": "b", "U8": "B"}
 
 
 def tensor(dtype, shape, values):
@@ -28,6 +28,16 @@ def values(source):
         return list(struct.unpack("<%df" % (len(padded) // 4), padded))
     kind = FORMATS[source.dtype]
     return list(struct.unpack("<%d%s" % (len(source.data) // struct.calcsize(kind), kind), source.data))
+
+
+def dequantised(quants, scales):
+    """The numbers of a q8_0 (I8) or q4_0 (U8) matrix, whose rows are whole groups of 32."""
+    numbers = values(quants)
+    if quants.dtype == "U8":
+        groups = [numbers[first : first + 16] for first in range(0, len(numbers), 16)]
+        numbers = [nibble - 8 for group in groups for nibble in [b % 16 for b in group] + [b // 16 for b in group]]
+    of_groups = values(scales)
+    return [of_groups[index // 32] * number for index, number in enumerate(numbers)]
 
 
 def raw(header, data=b""):

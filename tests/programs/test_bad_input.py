@@ -373,10 +373,6 @@ class UsageTest(ProgramTest):
             with self.subTest(" ".join(map(str, command[:1] + words))):
                 self.refuse(2, words, *command)
 
-    def test_not_built_yet(self):
-        for dtype in ("q8_0", "q4_0"):
-            self.refuse(1, [dtype, "not built yet"], "pack", MODEL, self.folder / "out", "--dtype", dtype)
-
     def test_settings(self):
         commands = [
             ["run", MODEL / "model.safetensors", "--layer", BLOCK, "--x", X],

@@ -73,6 +73,23 @@ class PackTest(ProgramTest):
         self.assertEqual(metadata["mglu.activation"], "relu")
         self.assertEqual(tensors["model.layers.0.mlp.up_proj.weight"].dtype, "BF16")
 
+    def test_quantised(self):
+        name = "model.layers.0.mlp.down_proj.weight"
+        before = safetensors.values(safetensors.read(MODEL / "model.safetensors")[0][name])
+        shapes = {"q8_0": ("I8", [128, 512], 1 / 127), "q4_0": ("U8", [128, 256], 1 / 8)}
+        for dtype, (file_dtype, shape, step) in shapes.items():
+            out = self.folder / dtype
+            self.succeed("pack", MODEL / "model.safetensors", out, "--dtype", dtype)
+            tensors, _ = safetensors.read(out)
+            self.assertEqual((tensors[name].dtype, tensors[name].shape), (file_dtype, shape))
+            scales = tensors[name + "_scale"]
+            self.assertEqual((scales.dtype, scales.shape), ("F16", [128, 16]))
+            after = safetensors.dequantised(tensors[name], scales)
+            for first in range(0, len(before), 32):
+                group = before[first : first + 32]
+                far = max(abs(a - b) for a, b in zip(group, after[first : first + 32]))
+                self.assertLessEqual(far, 1.01 * step * max(map(abs, group)), first)
+
     def test_older_output_is_replaced_only_by_success(self):
         out = self.folder / "packed.safetensors"
         out.write_bytes(b"older")
@@ -99,6 +116,15 @@ class InspectTest(ProgramTest):
         self.assertEqual([layer[key] for key in ("kind", "h", "d", "n_masks", "dtype")], ["masked", 128, 512, 4, "f16"])
         self.assertEqual((layer["bytes"], layer["glu_bytes"]), (128 * 512 * 20 // 8, 128 * 512 * 32 // 8))
         self.assertEqual((packed["bytes"], packed["glu_bytes"]), (4 * layer["bytes"], 4 * layer["glu_bytes"]))
+
+    def test_quantised(self):
+        for dtype, twice_the_bits in {"q8_0": 17, "q4_0": 9}.items():
+            out = self.folder / dtype
+            self.succeed("pack", MODEL / "model.safetensors", out, "--dtype", dtype)
+            layer = json.loads(self.succeed("inspect", out, "--json"))["layers"][2]
+            self.assertEqual([layer[key] for key in ("h", "d", "n_masks", "dtype")], [128, 512, 4, dtype])
+            self.assertEqual(layer["bytes"], 128 * 512 * (twice_the_bits + 8) // 16)
+            self.assertEqual(layer["glu_bytes"], 128 * 512 * 2 * twice_the_bits // 16)
 
     def test_share_of_ones(self):
         file = self.folder / "x.safetensors"

@@ -5,10 +5,19 @@
 
 #include <mglu/pack.h>
 
+/** Bytes of W in a file, where rows have no padding. */
+static uint64_t matrix_bytes(const mglu_weights_desc *weights)
+{
+    const int64_t d = weights->intermediate_size, h = weights->hidden_size;
+    const uint64_t elements = (uint64_t)d * (uint64_t)h;
+    if (!mglu_dtype_is_quantised(weights->dtype))
+        return elements * mglu_dtype_size(weights->dtype);
+    return elements / (weights->dtype == MGLU_DTYPE_Q4_0 ? 2 : 1) + mglu_packed_scale_size(weights->dtype, d, h);
+}
+
 struct layer_size layer_size_of(const mglu_weights_desc *weights)
 {
-    const uint64_t elements = (uint64_t)weights->intermediate_size * (uint64_t)weights->hidden_size;
-    const uint64_t matrix = elements * mglu_dtype_size(weights->dtype);
+    const uint64_t matrix = matrix_bytes(weights);
     const uint64_t glu = 2 * matrix;
     if (weights->kind == MGLU_KIND_PLAIN)
         return (struct layer_size){.bytes = glu, .glu_bytes = glu};

@@ -133,8 +133,6 @@ static bool pack_folder(const struct options *options)
 static bool pack(const struct options *options)
 {
     struct stat input, output;
-    if (options->convert && !mglu_dtype_size(options->dtype))
-        return report_failure("--dtype %s: not built yet", mglu_dtype_name(options->dtype));
     if (stat(options->input, &input) == 0 && S_ISDIR(input.st_mode))
         return pack_folder(options);
     if (stat(options->output, &output) == 0 && S_ISDIR(output.st_mode))

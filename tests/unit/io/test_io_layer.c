@@ -19,6 +19,15 @@
         name, "I32", "2, 1, 2", NULL, 16                                                                               \
     }
 
+#define QUANTS                                                                                                         \
+    {                                                                                                                  \
+        "P.weight", "I8", "2, 3", NULL, 6                                                                              \
+    }
+#define SCALES(shape)                                                                                                  \
+    {                                                                                                                  \
+        "P.weight_scale", "F16", shape, NULL, 4                                                                        \
+    }
+
 enum { MOST_PARTS = 6 };
 
 static size_t count_parts(const struct part *parts)
@@ -155,6 +164,53 @@ static void a_block_without_masks_is_a_plain_glu(void **state)
     mglu_file_close(&file);
 }
 
+static void quantised_matrices_are_given_as_they_lie(void **state)
+{
+    static const struct part parts[] = {
+        {"p.up_proj.weight", "I8", "32, 35", NULL, 1120},      {"p.up_proj.weight_scale", "F16", "32, 2", NULL, 128},
+        {"p.up_proj.mask_bits", "I32", "32, 2, 1", NULL, 256}, {"p.down_proj.weight", "F32", "1, 32", NULL, 128},
+        {"q.gate_proj.weight", "U8", "32, 32", NULL, 1024},    {"q.gate_proj.weight_scale", "F16", "32, 2", NULL, 128},
+        {"q.up_proj.weight", "U8", "32, 32", NULL, 1024},      {"q.up_proj.weight_scale", "F16", "32, 2", NULL, 128},
+        {"q.down_proj.weight", "U8", "1, 16", NULL, 16},       {"q.down_proj.weight_scale", "F16", "1, 1", NULL, 2},
+    };
+    mglu_weights_desc weights;
+    mglu_layer_desc layer;
+    mglu_file *file;
+
+    write_parts(scratch("model.st"), NULL, parts, COUNT(parts));
+    assert_ok(mglu_file_open(scratch("model.st"), 0, &file));
+    assert_ok(mglu_file_layer(file, "p", &weights, &layer, NULL));
+    assert_int_equal(weights.dtype, MGLU_DTYPE_Q8_0);
+    assert_int_equal(weights.hidden_size, 35);
+    assert_ptr_equal(weights.weight.data, mglu_file_find(file, "p.up_proj.weight")->data);
+    assert_ptr_equal(weights.weight.scales, mglu_file_find(file, "p.up_proj.weight_scale")->data);
+    assert_int_equal(weights.down.dtype, MGLU_DTYPE_F32);
+    assert_null(weights.down.scales);
+    assert_ok(mglu_file_layer(file, "q", &weights, &layer, NULL));
+    assert_int_equal(weights.dtype, MGLU_DTYPE_Q4_0);
+    assert_int_equal(weights.hidden_size, 64);
+    assert_int_equal(weights.value_weight.dtype, MGLU_DTYPE_Q4_0);
+    assert_ptr_equal(weights.value_weight.scales, mglu_file_find(file, "q.up_proj.weight_scale")->data);
+    assert_int_equal(weights.down.dtype, MGLU_DTYPE_Q4_0);
+    assert_ptr_equal(weights.down.data, mglu_file_find(file, "q.down_proj.weight")->data);
+    assert_ptr_equal(weights.down.scales, mglu_file_find(file, "q.down_proj.weight_scale")->data);
+    mglu_file_close(&file);
+}
+
+static void a_scale_that_is_not_finite_is_refused_by_name(void **state)
+{
+    static const uint16_t scales[2] = {0x3c00, 0xfc00};
+    static const struct part parts[MOST_PARTS] = {
+        QUANTS, MASK("P.mask"), {"P.weight_scale", "F16", "2, 1", scales, sizeof scales}};
+    mglu_file *file = open_parts(NULL, parts);
+    mglu_weights_desc weights;
+    mglu_layer_desc layer;
+
+    assert_status(mglu_file_layer(file, "P", &weights, &layer, NULL), MGLU_ERROR_NONFINITE);
+    assert_error_says("model.st: tensor 'P.weight_scale': element [1, 0] is not finite");
+    mglu_file_close(&file);
+}
+
 /* A module saved by itself has no prefix: its tensors are "weight" and "mask", or "up_proj.weight" and so on. */
 static void the_empty_prefix_is_a_layer_too(void **state)
 {
@@ -237,6 +293,41 @@ static void what_is_no_right_layer_is_refused_by_name(void **state)
         const char *says;
     } cases[] = {
         {"P", {WEIGHT("P.weight")}, "'P.weight' has no masks: '.mask_bits' or '.mask' is missing"},
+        {"P",
+         {QUANTS, MASK("P.mask")},
+         "tensor 'P.weight': dtype I8, expected F32, F16 or BF16, or I8 or U8 with a '.weight_scale' beside it"},
+        {"P",
+         {WEIGHT("P.weight"), MASK("P.mask"), SCALES("2, 1")},
+         "tensor 'P.weight_scale': the weights beside it are F16, expected I8 or U8"},
+        {"P",
+         {QUANTS, MASK("P.mask"), {"P.weight_scale", "BF16", "2, 1", NULL, 4}},
+         "tensor 'P.weight_scale': dtype BF16, expected F16"},
+        {"P", {QUANTS, MASK("P.mask"), SCALES("1, 2")}, "tensor 'P.weight_scale': shape [1, 2], expected [2, 1]"},
+        {"P", {QUANTS, MASK("P.mask"), SCALES("2")}, "tensor 'P.weight_scale': shape [2], expected [2, 1]"},
+        {"P",
+         {{"P.weight", "U8", "2, 8", NULL, 16}, {"P.mask", "U8", "2, 16", NULL, 32}, SCALES("2, 1")},
+         "tensor 'P.weight': shape [2, 8], expected rows of whole groups of 16 bytes"},
+        {"P",
+         {{"P.weight", "U8", "0, 8388624", NULL, 0}, MASK("P.mask"), {"P.weight_scale", "F16", "0, 1", NULL, 0}},
+         "expected sizes of at most 8388608"},
+        {"m",
+         {WEIGHT("m.up_proj.weight"),
+          MASK("m.up_proj.mask"),
+          {"m.down_proj.weight", "I8", "4, 2", NULL, 8},
+          {"m.down_proj.weight_scale", "F16", "4, 1", NULL, 8}},
+         "tensor 'm.down_proj.weight': q8_0, but the layer's first matrix is f16"},
+        {"m",
+         {WEIGHT("m.gate_proj.weight"),
+          {"m.up_proj.weight", "U8", "2, 16", NULL, 32},
+          {"m.up_proj.weight_scale", "F16", "2, 1", NULL, 4}},
+         "tensor 'm.up_proj.weight': shape [2, 16], expected [any, 1]"},
+        {"m",
+         {{"m.up_proj.weight", "U8", "40, 16", NULL, 640},
+          {"m.up_proj.weight_scale", "F16", "40, 1", NULL, 80},
+          {"m.up_proj.mask", "U8", "40, 32", NULL, 1280},
+          {"m.down_proj.weight", "U8", "1, 20", NULL, 20},
+          {"m.down_proj.weight_scale", "F16", "1, 2", NULL, 4}},
+         "tensor 'm.down_proj.weight': shape [1, 20], expected rows of whole groups of 16 bytes"},
         {"P",
          {{"P.weight", "F64", "2, 3", NULL, 48}, MASK("P.mask")},
          "tensor 'P.weight': dtype F64, expected F32, F16 or BF16"},
@@ -416,6 +507,8 @@ int main(void)
         TEST(a_projection_brings_its_biases_and_router),
         TEST(a_block_is_its_up_projection_and_down_projection),
         TEST(a_block_without_masks_is_a_plain_glu),
+        TEST(quantised_matrices_are_given_as_they_lie),
+        TEST(a_scale_that_is_not_finite_is_refused_by_name),
         TEST(the_empty_prefix_is_a_layer_too),
         TEST(layers_are_listed_masked_ones_first),
         TEST(the_nearest_activation_wins),

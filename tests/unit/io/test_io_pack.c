@@ -213,6 +213,123 @@ static void converting_is_for_the_matrices_of_layers_alone(void **state)
     mglu_file_close(&packed);
 }
 
+/* A layer of h = 64, d = 32 with a down-projection to 3: rows that both quantised dtypes can have in a file. */
+static const float numbers[64 * 32] = {[3] = 4, [35] = -7, [64] = 2e4f, [65] = -1e-4f, [2047] = 0.3f};
+static const struct part to_quantise[MOST_PARTS] = {
+    {"m.up_proj.weight", "F32", "32, 64", numbers, sizeof numbers},
+    {"m.up_proj.mask", "U8", "32, 64", NULL, 2048},
+    {"m.down_proj.weight", "F32", "3, 32", numbers, 3 * 32 * sizeof(float)},
+};
+
+/* The quants and scales of `name` are those that mglu_pack_weights() makes, without its padding. */
+static void assert_quantised(const mglu_file *file, const char *name, mglu_dtype dtype, int64_t rows, int64_t columns)
+{
+    static unsigned char quants[64 * 64], scales[256];
+    size_t row_bytes = (size_t)columns / (dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
+    const mglu_file_tensor *tensor = mglu_file_find(file, name), *found;
+    char scale_name[64];
+
+    snprintf(scale_name, sizeof scale_name, "%s_scale", name);
+    found = mglu_file_find(file, scale_name);
+    assert_non_null(found);
+    assert_ok(mglu_pack_weights(&(mglu_array){.data = numbers, .dtype = MGLU_DTYPE_F32}, rows, columns, dtype, 0,
+                                quants, scales));
+    assert_int_equal(tensor->dtype, dtype == MGLU_DTYPE_Q4_0 ? MGLU_FILE_U8 : MGLU_FILE_I8);
+    assert_int_equal(tensor->shape[0], rows);
+    assert_int_equal(tensor->bytes, (size_t)rows * row_bytes);
+    for (size_t r = 0; r < (size_t)rows; r++)
+        assert_memory_equal((const unsigned char *)tensor->data + r * row_bytes,
+                            quants + r * mglu_packed_weight_row_stride(dtype, columns), row_bytes);
+    assert_int_equal(found->dtype, MGLU_FILE_F16);
+    assert_int_equal(found->shape[1], columns / 32);
+    assert_int_equal(found->bytes, mglu_packed_scale_size(dtype, rows, columns));
+    assert_memory_equal(found->data, scales, found->bytes);
+}
+
+static void matrices_are_quantised_and_then_stay_as_they_are(void **state)
+{
+    static const mglu_dtype quantised[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
+
+    for (size_t i = 0; i < COUNT(quantised); i++) {
+        const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = quantised[i]};
+        const mglu_file_pack_options *const times[] = {&options, NULL, &options};
+        write_some(scratch("x"), NULL, to_quantise);
+        for (size_t k = 0; k < COUNT(times); k++) {
+            mglu_file *packed;
+            assert_ok(mglu_file_pack(scratch("x"), scratch("x"), times[k]));
+            packed = open_ok(scratch("x"));
+            assert_int_equal(mglu_file_tensor_count(packed), 5);
+            assert_quantised(packed, "m.up_proj.weight", quantised[i], 32, 64);
+            assert_quantised(packed, "m.down_proj.weight", quantised[i], 3, 32);
+            mglu_file_close(&packed);
+        }
+    }
+}
+
+static void what_is_packed_as_floats_can_be_quantised_later(void **state)
+{
+    mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F32};
+    mglu_file *packed;
+
+    write_some(scratch("in"), NULL, to_quantise);
+    assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &options));
+    options.dtype = MGLU_DTYPE_Q8_0;
+    assert_ok(mglu_file_pack(scratch("out"), scratch("out"), &options));
+    packed = open_ok(scratch("out"));
+    assert_quantised(packed, "m.up_proj.weight", MGLU_DTYPE_Q8_0, 32, 64);
+    mglu_file_close(&packed);
+}
+
+static void what_cannot_be_quantised_is_refused_by_name(void **state)
+{
+    static const float large[6] = {0, 0, 0, 1e30f};
+    static const struct {
+        struct part parts[MOST_PARTS];
+        mglu_dtype dtype;
+        mglu_status status;
+        const char *says;
+    } cases[] = {
+        {{{"P.weight", "F32", "2, 3", large, 24}, {"P.mask", "U8", "2, 3", NULL, 6}},
+         MGLU_DTYPE_Q8_0,
+         MGLU_ERROR_NONFINITE,
+         "in: tensor 'P.weight': weight [1][0]: the scale of its group"},
+        {{{"P.weight", "F32", "2, 3", NULL, 24}, {"P.mask", "U8", "2, 3", NULL, 6}},
+         MGLU_DTYPE_Q4_0,
+         MGLU_ERROR_INVALID_ARGUMENT,
+         "in: tensor 'P.weight': rows of 3, but q4_0 needs a multiple of 32 in a file"},
+        {{{"P.weight", "I8", "2, 3", NULL, 6},
+          {"P.weight_scale", "F16", "2, 1", NULL, 4},
+          {"P.mask", "U8", "2, 3", NULL, 6}},
+         MGLU_DTYPE_F16,
+         MGLU_ERROR_INVALID_ARGUMENT,
+         "in: tensor 'P.weight': is q8_0, which is not converted to f16"},
+        {{{"P.weight", "I8", "2, 3", NULL, 6},
+          {"P.weight_scale", "F16", "2, 1", NULL, 4},
+          {"P.mask", "U8", "2, 3", NULL, 6}},
+         MGLU_DTYPE_Q4_0,
+         MGLU_ERROR_INVALID_ARGUMENT,
+         "in: tensor 'P.weight': is q8_0, which is not converted to q4_0"},
+        /* Of a block that is read as a projection, nothing says that these are quants. */
+        {{{"m.weight", "F32", "1, 1", NULL, 4},
+          {"m.mask", "U8", "1, 1", NULL, 1},
+          {"m.up_proj.weight", "F32", "1, 1", NULL, 4},
+          {"m.up_proj.mask", "U8", "1, 1", NULL, 1},
+          {"m.down_proj.weight", "U8", "5", NULL, 5}},
+         MGLU_DTYPE_Q8_0,
+         MGLU_ERROR_CORRUPT_FILE,
+         "in: tensor 'm.down_proj.weight': dtype U8"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = cases[i].dtype};
+
+        write_some(scratch("in"), NULL, cases[i].parts);
+        assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), cases[i].status);
+        assert_error_says(cases[i].says);
+        assert_int_equal(scratch_count(), 1);
+    }
+}
+
 #define WEIGHT                                                                                                         \
     {                                                                                                                  \
         "P.weight", "F32", "2, 3", NULL, 24                                                                            \
@@ -362,12 +479,9 @@ static void wrong_options_are_refused(void **state)
         mglu_file_pack_options known;
         uint64_t unknown;
     } newer = {.known.struct_size = sizeof newer};
-    mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_Q8_0};
+    mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = (mglu_dtype)77};
 
     write_some(scratch("in"), NULL, small);
-    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_UNSUPPORTED);
-    assert_error_says("q8_0 is not built yet");
-    options.dtype = (mglu_dtype)77;
     assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
     options.convert = 0;
     options.activation = "swish";
@@ -396,6 +510,9 @@ int main(void)
         TEST(metadata_is_kept_and_completed),
         TEST(the_output_may_be_the_input),
         TEST(converting_is_for_the_matrices_of_layers_alone),
+        TEST(matrices_are_quantised_and_then_stay_as_they_are),
+        TEST(what_is_packed_as_floats_can_be_quantised_later),
+        TEST(what_cannot_be_quantised_is_refused_by_name),
         TEST(what_cannot_be_computed_with_is_refused_by_name),
         TEST(infinities_outside_layers_pass_through),
         TEST(progress_is_told_and_can_cancel),
