@@ -167,8 +167,8 @@ typedef struct mglu_file_pack_options {
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
  * P.weight with P.mask_bits; every other tensor and the metadata pass through, names kept. Metadata `format`,
  * `mglu.version` and `mglu.producer` are set. A file that is packed already may be packed again, to convert it, but
- * what is quantised stays as it is. The paths may be the same. The output is made in memory and appears whole or not at
- * all.
+ * what is quantised is never converted. The paths may be the same. The output is made in memory and appears whole or
+ * not at all.
  *
  * @param options NULL for all defaults.
  * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,

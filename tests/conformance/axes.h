@@ -61,8 +61,9 @@ enum residual { RESIDUAL_NONE, RESIDUAL_SEPARATE, RESIDUAL_IN_PLACE, RESIDUALS }
 /** Values of the axes that are numbers. 0 masks: a plain GLU. */
 extern const int axis_h[], axis_d[], axis_batch[], axis_masks[];
 
-/** How many values each axis has. */
+/** How many values each axis has. Of the dtypes, the first FLOAT_DTYPES have no quantised weights. */
 extern const int axis_sizes[AXES];
+enum { FLOAT_DTYPES = 7 };
 
 /**
  * Whether a row may become a case; -1 is a value not chosen yet. A row without a contradiction can always be completed.

@@ -11,7 +11,9 @@ static const mglu_dtype dtypes[][3] = {
     {MGLU_DTYPE_F32, MGLU_DTYPE_F32, MGLU_DTYPE_F32},   {MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F16},
     {MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F32},   {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
     {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_F32}, {MGLU_DTYPE_F16, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
-    {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16},
+    {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16},  {MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+    {MGLU_DTYPE_Q8_0, MGLU_DTYPE_F16, MGLU_DTYPE_F16},  {MGLU_DTYPE_Q4_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+    {MGLU_DTYPE_Q4_0, MGLU_DTYPE_BF16, MGLU_DTYPE_F32},
 };
 
 /* The last one is SiLU with another beta. */
@@ -116,7 +118,7 @@ static void list_rows(struct grid_case table[GRID_ROWS], const char *group, bool
         table[i] = case_of_row(grid_rows[i]);
         if (exact)
             table[i].fill = FILL_EXACT;
-        grid_emit(&table[i], group, i < PAIR_ROWS ? TIER_QUICK : TIER_FULL, sink, user);
+        grid_emit(&table[i], group, i < PAIR_ROWS || i >= FLOAT_ROWS ? TIER_QUICK : TIER_FULL, sink, user);
     }
 }
 
@@ -127,11 +129,11 @@ void grid_list(case_sink *sink, void *user)
     list_rows(table, "grid", false, sink, user);
 }
 
-/* Every small shape, in three dtypes. */
+/* Every small shape, in some dtypes. */
 static void list_small(case_sink *sink, void *user)
 {
-    enum { H = 130, D = 9, TYPES = 3 };
-    static const int types[TYPES] = {0, 1, 3};
+    enum { H = 130, D = 9, TYPES = 5 };
+    static const int types[TYPES] = {0, 1, 3, 7, 10};
     static struct grid_case table[H * D * MGLU_MAX_MASKS * TYPES];
     struct grid_case *next = table;
 

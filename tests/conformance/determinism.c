@@ -193,8 +193,10 @@ static void list_determinism(case_sink *sink, void *user)
     for (size_t level = 0; level < sizeof levels / sizeof levels[0]; level++)
         for (size_t i = 0; i < DTYPE_SETS; i++)
             for (size_t a = 0; a < (levels[level].per_activation ? ACTIVATIONS : 1); a++)
-                list_case(sink, user, TIER_QUICK, (level * DTYPE_SETS + i) * ACTIVATIONS + a, "determinism/%s/%s/%s",
-                          levels[level].name, dtype_sets[i].name, mglu_activation_name((mglu_activation)a));
+                if (worth_a_case(i, a))
+                    list_case(sink, user, TIER_QUICK, (level * DTYPE_SETS + i) * ACTIVATIONS + a,
+                              "determinism/%s/%s/%s", levels[level].name, dtype_sets[i].name,
+                              mglu_activation_name((mglu_activation)a));
 }
 
 static void run_determinism(const struct target *target, const struct test_case *test, struct outcome *outcome)

@@ -4,27 +4,88 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Draws one array and stores it as `dtype` in memory that ends where nothing can be read. */
+/* Rows in memory that ends where nothing can be read. */
+static struct rows *add_rows(struct grid_problem *problem, int64_t rows, int64_t columns, size_t element)
+{
+    struct rows *source = &problem->sources[problem->source_count++];
+
+    rows_make(source, PLACE_ENDS_AT_GUARD, rows, columns, element);
+    return source;
+}
+
+/* Draws one array and stores it as `dtype`. */
 static mglu_array add_source(struct grid_problem *problem, enum role role, mglu_dtype dtype, int64_t rows,
                              int64_t columns, struct random *random)
 {
-    struct rows *source = &problem->sources[problem->source_count++];
+    struct rows *source = add_rows(problem, rows, columns, mglu_dtype_size(dtype));
     float *numbers = draw_matrix(problem->test, role, rows, columns, random);
 
-    rows_make(source, PLACE_ENDS_AT_GUARD, rows, columns, mglu_dtype_size(dtype));
     rows_write(source, dtype, numbers);
     free(numbers);
     return (mglu_array){.data = rows_at(source, 0), .dtype = dtype};
 }
 
+/* Writes the quant of a column in a row of q8_0 or q4_0. */
+static void write_quant(unsigned char *row, mglu_dtype dtype, int64_t column, int quant)
+{
+    unsigned char *pair = row + column / 32 * 16 + column % 16;
+
+    if (dtype == MGLU_DTYPE_Q8_0)
+        row[column] = (unsigned char)quant;
+    else if (column % 32 < 16)
+        *pair = (unsigned char)((*pair & 0xf0) | (quant + 8));
+    else
+        *pair = (unsigned char)((*pair & 0x0f) | (quant + 8) << 4);
+}
+
+/*
+ * Writes small integers as quants and scales that stand for them exactly: a group's scale is 1, 1/2 or -1, so that no
+ * group can pass with the scale of another. Nibbles of padding are not zero: it must not count.
+ */
+static void write_quantised(struct rows *quants, struct rows *scales, mglu_dtype dtype, const float *numbers,
+                            int64_t columns, struct random *random)
+{
+    static const float choices[] = {1, 0.5f, -1};
+
+    rows_fill(quants, 0x22);
+    for (int64_t i = 0; i < quants->count * columns; i++) {
+        int64_t row = i / columns, column = i % columns;
+        unsigned char *scale = rows_at(scales, row) + column / 32 * 2;
+        float chosen = choices[random_u64(random) % 3];
+        if (column % 32 == 0 && mglu_convert(&chosen, MGLU_DTYPE_F32, scale, MGLU_DTYPE_F16, 1) != MGLU_OK)
+            exit(EXIT_FAILURE);
+        if (mglu_convert(scale, MGLU_DTYPE_F16, &chosen, MGLU_DTYPE_F32, 1) != MGLU_OK)
+            exit(EXIT_FAILURE);
+        write_quant(rows_at(quants, row), dtype, column, (int)(numbers[i] / chosen));
+    }
+}
+
+/* A matrix of weights. Quantised ones are made of floats by the library, but for exact numbers. */
+static mglu_array add_matrix(struct grid_problem *problem, enum role role, int64_t rows, int64_t columns,
+                             struct random *random)
+{
+    const struct grid_case *test = problem->test;
+    bool quantised = mglu_dtype_is_quantised(test->weight);
+    struct rows *quants, *scales;
+    float *numbers;
+
+    if (!quantised || test->fill < FILL_EXACT)
+        return add_source(problem, role, quantised ? MGLU_DTYPE_F32 : test->weight, rows, columns, random);
+    quants = add_rows(problem, rows, test->weight == MGLU_DTYPE_Q8_0 ? columns : (columns + 31) / 32 * 16, 1);
+    scales = add_rows(problem, rows, (columns + 31) / 32, 2);
+    numbers = draw_matrix(test, role, rows, columns, random);
+    write_quantised(quants, scales, test->weight, numbers, columns, random);
+    free(numbers);
+    return (mglu_array){.data = rows_at(quants, 0), .dtype = test->weight, .scales = rows_at(scales, 0)};
+}
+
 static mglu_mask_array add_masks(struct grid_problem *problem, struct random *random)
 {
     const struct grid_case *test = problem->test;
-    struct rows *source = &problem->sources[problem->source_count++];
 
-    rows_make(source, PLACE_ENDS_AT_GUARD, test->n_masks * test->d, test->h, 1);
-    draw_masks(test, source, random);
-    return (mglu_mask_array){rows_at(source, 0), MGLU_MASK_BYTES};
+    problem->masks = add_rows(problem, test->n_masks * test->d, test->h, 1);
+    draw_masks(test, problem->masks, random);
+    return (mglu_mask_array){rows_at(problem->masks, 0), MGLU_MASK_BYTES};
 }
 
 static void make_weights(struct grid_problem *problem, struct random *random)
@@ -40,17 +101,17 @@ static void make_weights(struct grid_problem *problem, struct random *random)
                                 .intermediate_size = test->d,
                                 .output_size = test->out,
                                 .n_masks = test->n_masks};
-    desc->weight = add_source(problem, ROLE_WEIGHT, test->weight, test->d, test->h, random);
+    desc->weight = add_matrix(problem, ROLE_WEIGHT, test->d, test->h, random);
     if (test->kind == MGLU_KIND_MASKED)
         desc->masks = add_masks(problem, random);
     else
-        desc->value_weight = add_source(problem, ROLE_WEIGHT, test->weight, test->d, test->h, random);
+        desc->value_weight = add_matrix(problem, ROLE_WEIGHT, test->d, test->h, random);
     if (test->bias == BIAS_GATE || test->bias == BIAS_BOTH)
         desc->gate_bias = add_source(problem, ROLE_GATE_BIAS, MGLU_DTYPE_F32, terms, test->d, random);
     if (test->bias == BIAS_VALUE || test->bias == BIAS_BOTH)
         desc->value_bias = add_source(problem, ROLE_VALUE_BIAS, MGLU_DTYPE_F16, terms, test->d, random);
     if (test->out)
-        desc->down = add_source(problem, ROLE_DOWN, test->weight, test->out, test->d, random);
+        desc->down = add_matrix(problem, ROLE_DOWN, test->out, test->d, random);
     if (test->out && test->bias != BIAS_NONE)
         desc->down_bias = add_source(problem, ROLE_OTHER, MGLU_DTYPE_F32, 1, test->out, random);
 }
@@ -134,6 +195,16 @@ void grid_problem_make(struct grid_problem *problem, const struct grid_case *tes
     make_routing(problem, &random);
     rows_make(&problem->y, test->placement, test->batch, columns, mglu_dtype_size(test->y));
     grid_problem_reset_y(problem);
+}
+
+void grid_problem_set_weight(struct grid_problem *problem, const float *numbers, struct random *random)
+{
+    const struct grid_case *test = problem->test;
+
+    if (problem->weights.weight.scales)
+        write_quantised(&problem->sources[0], &problem->sources[1], test->weight, numbers, test->h, random);
+    else
+        rows_write(&problem->sources[0], problem->weights.weight.dtype, numbers);
 }
 
 void grid_problem_free(struct grid_problem *problem)

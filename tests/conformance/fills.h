@@ -10,8 +10,9 @@ struct grid_problem {
     const struct grid_case *test;
     mglu_weights_desc weights;
     mglu_layer_desc layer;
-    struct rows sources[9];
+    struct rows sources[12];
     int source_count;
+    struct rows *masks;                 /**< the one of the sources */
     struct rows x, y, residual, ids, p; /**< those that are absent have no region; y is its own residual in place */
     bool routing_is_clear;              /**< no choice of the router hangs on rounding */
 };
@@ -26,6 +27,9 @@ void grid_problem_free(struct grid_problem *problem);
 
 /** Puts y back to what it holds before a forward: NaN, or the residual where it is its own. */
 void grid_problem_reset_y(struct grid_problem *problem);
+
+/** Gives W other numbers, [d][h], that suit the case's fill. */
+void grid_problem_set_weight(struct grid_problem *problem, const float *numbers, struct random *random);
 
 /** Overwrites the sources: a device that still needs them after weights were made gives wrong results. */
 void grid_problem_spoil_sources(struct grid_problem *problem);

@@ -9,6 +9,8 @@
  * Works out the rows of the grid and prints them as C: first rows in which every allowed pair of values of two axes
  * occurs, then more until every allowed triple does. Greedy: each row starts from a combination not seen yet and takes,
  * axis by axis, the value that adds most. The same rows on every machine.
+ *
+ * Not every device has quantised weights: the float dtypes are covered without them, and the pairs with them come last.
  */
 
 enum { MAX_VALUES = 32, MAX_ROWS = 20000, CANDIDATES = 3, MAX_SETS = AXES * AXES * AXES };
@@ -25,6 +27,7 @@ struct set {
 static struct set sets[MAX_SETS];
 static int set_count;
 static int64_t limit;
+static int sizes[AXES]; /* how many values of each axis are used */
 static signed char rows[MAX_ROWS][AXES];
 static int row_count;
 static uint64_t state = 20250623;
@@ -60,9 +63,9 @@ static void open_set(int first, int second, int third)
 
     *set = (struct set){.axes = {first, second, third}};
     clear_row(row);
-    for (int a = 0; a < axis_sizes[first]; a++)
-        for (int b = 0; b < axis_sizes[second]; b++)
-            for (int c = third == second ? b : 0; c < (third == second ? b + 1 : axis_sizes[third]); c++) {
+    for (int a = 0; a < sizes[first]; a++)
+        for (int b = 0; b < sizes[second]; b++)
+            for (int c = third == second ? b : 0; c < (third == second ? b + 1 : sizes[third]); c++) {
                 assign(row, set, a, b, c);
                 set->wanted[a][b][c] = axes_allow(row, limit);
                 set->open += set->wanted[a][b][c];
@@ -98,10 +101,10 @@ static int gain(const signed char row[AXES], int axis)
 /* The value that covers most; false when none is allowed beside the others. */
 static bool choose_value(signed char row[AXES], int axis)
 {
-    int best = -1, best_gain = -1, first = random_below(axis_sizes[axis]);
+    int best = -1, best_gain = -1, first = random_below(sizes[axis]);
 
-    for (int i = 0; i < axis_sizes[axis]; i++) {
-        row[axis] = (signed char)((first + i) % axis_sizes[axis]);
+    for (int i = 0; i < sizes[axis]; i++) {
+        row[axis] = (signed char)((first + i) % sizes[axis]);
         int now = axes_allow(row, limit) ? gain(row, axis) : -1;
         if (now > best_gain) {
             best = row[axis];
@@ -201,6 +204,7 @@ static void cover_all(int strength, int64_t products)
 
 static bool all_complete(void)
 {
+    limit = triple_limit;
     for (int i = 0; i < row_count; i++)
         if (memchr(rows[i], -1, AXES) || !axes_allow(rows[i], limit))
             return false;
@@ -209,14 +213,20 @@ static bool all_complete(void)
 
 int main(void)
 {
-    int pair_rows;
+    int pair_rows, float_rows;
 
+    memcpy(sizes, axis_sizes, sizeof sizes);
+    sizes[AXIS_DTYPES] = FLOAT_DTYPES;
     cover_all(2, pair_limit);
     pair_rows = row_count;
     cover_all(3, triple_limit);
+    float_rows = row_count;
+    sizes[AXIS_DTYPES] = axis_sizes[AXIS_DTYPES];
+    cover_all(2, pair_limit);
     if (row_count == MAX_ROWS || !all_complete())
         return EXIT_FAILURE;
-    printf("/* Made by generate_rows.c. */\nenum { PAIR_ROWS = %d, GRID_ROWS = %d };\n\n", pair_rows, row_count);
+    printf("/* Made by generate_rows.c. */\nenum { PAIR_ROWS = %d, FLOAT_ROWS = %d, GRID_ROWS = %d };\n\n", pair_rows,
+           float_rows, row_count);
     printf("static const signed char grid_rows[GRID_ROWS][AXES] = {\n");
     for (int i = 0; i < row_count; i++) {
         printf("    {");

@@ -15,9 +15,10 @@
  */
 
 static const char *const names[] = {
-    "masks-1-silu-f32",         "masks-1-identity-bf16",   "masks-4-gelu_erf-f16",  "masks-4-sigmoid-f32-biases",
-    "masks-4-silu-f16-ids",     "masks-4-silu-f16-router", "masks-4-silu-f16-down", "masks-16-gelu_tanh-bf16",
-    "masks-16-relu-bf16-block", "plain-relu-f16",          "plain-silu-f32-block",
+    "masks-1-silu-f32",          "masks-1-identity-bf16",   "masks-4-gelu_erf-f16",  "masks-4-sigmoid-f32-biases",
+    "masks-4-silu-f16-ids",      "masks-4-silu-f16-router", "masks-4-silu-f16-down", "masks-16-gelu_tanh-bf16",
+    "masks-16-relu-bf16-block",  "plain-relu-f16",          "plain-silu-f32-block",  "masks-4-silu-q8_0",
+    "plain-gelu_erf-q4_0-block",
 };
 
 /* An open file, and its layer as a problem. */
@@ -114,6 +115,47 @@ static bool read_problem(struct golden *golden, struct outcome *outcome)
     return true;
 }
 
+/* What the library makes of the floats that a quantised matrix was made from: the file's bytes, and no others. */
+static void compare_quantised(const struct golden *golden, const char *floats, const mglu_array *array,
+                              struct outcome *outcome)
+{
+    const mglu_file_tensor *source = mglu_file_find(golden->file, floats);
+    int64_t rows = source ? source->shape[0] : 0, columns = source ? source->shape[1] : 0;
+    size_t stride = mglu_packed_weight_row_stride(array->dtype, columns);
+    size_t bytes = (size_t)columns / (array->dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
+    size_t scale_bytes = mglu_packed_scale_size(array->dtype, rows, columns);
+    unsigned char *quants, *scales;
+
+    if (!array->data || !mglu_dtype_is_quantised(array->dtype))
+        return;
+    if (!source) {
+        outcome_set(outcome, VERDICT_FAIL, "%s lacks %s", mglu_file_path(golden->file), floats);
+        return;
+    }
+    quants = allocate((size_t)rows * stride);
+    scales = allocate(scale_bytes);
+    if (outcome_expect(
+            outcome, "mglu_pack_weights",
+            mglu_pack_weights(&(mglu_array){.data = source->data}, rows, columns, array->dtype, 0, quants, scales),
+            MGLU_OK))
+        for (size_t r = 0; r < (size_t)rows; r++)
+            if (memcmp(quants + r * stride, (const unsigned char *)array->data + r * bytes, bytes) != 0)
+                outcome_set(outcome, VERDICT_FAIL, "%s: row %zu is quantised otherwise than in the file", floats, r);
+    if (memcmp(scales, array->scales, scale_bytes) != 0)
+        outcome_set(outcome, VERDICT_FAIL, "%s: its scales are others than in the file", floats);
+    free(quants);
+    free(scales);
+}
+
+static void compare_weights(const struct golden *golden, struct outcome *outcome)
+{
+    const mglu_weights_desc *weights = &golden->problem.weights;
+
+    compare_quantised(golden, "golden.weight", &weights->weight, outcome);
+    compare_quantised(golden, "golden.value_weight", &weights->value_weight, outcome);
+    compare_quantised(golden, "golden.down", &weights->down, outcome);
+}
+
 /* Two programs that agree on the equations and on the bound differ by the rounding of double alone. */
 static void compare_reference(const struct golden *golden, const struct oracle *oracle, struct outcome *outcome)
 {
@@ -158,6 +200,7 @@ static void run_golden(const struct target *target, const struct test_case *test
         return;
     if (read_problem(&golden, outcome)) {
         if (ask_oracle(&oracle, target, &golden.problem, MGLU_ACCURACY_A, outcome)) {
+            compare_weights(&golden, outcome);
             compare_reference(&golden, &oracle, outcome);
             free_oracle(&oracle);
         }

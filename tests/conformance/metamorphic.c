@@ -117,7 +117,8 @@ static void scale_by_powers_of_two(const struct relation *relation)
     unsigned char *y;
 
     make_exact(problem.x, TOKENS * H, relation->dtypes->x);
-    make_exact(problem.weight, D * H, relation->dtypes->weight);
+    if (!mglu_dtype_is_quantised(relation->dtypes->weight)) /* there, only the scales change */
+        make_exact(problem.weight, D * H, relation->dtypes->weight);
     y = run(relation, &problem);
     for (size_t i = 0; y && i < 4; i++) {
         float factor = factors[i % 2], *scaled = allocate(TOKENS * D * sizeof(float));
@@ -199,15 +200,17 @@ static void borrow_packed_weights(const struct relation *relation)
     mglu_dtype dtype = relation->dtypes->weight;
     size_t stride = mglu_packed_weight_row_stride(dtype, H);
     unsigned char *weight = allocate_aligned(&problem, mglu_packed_weight_size(dtype, D, H));
+    size_t scale_bytes = mglu_packed_scale_size(dtype, D, H);
+    unsigned char *scales = scale_bytes ? allocate_aligned(&problem, scale_bytes) : NULL;
     unsigned char *words = allocate_aligned(&problem, mglu_packed_mask_size(MASKS, D, H));
     unsigned char *y = run(relation, &problem);
     mglu_weights *refused = NULL;
 
     outcome_expect(relation->outcome, "mglu_pack_weights",
-                   mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, weight, NULL), MGLU_OK);
+                   mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, weight, scales), MGLU_OK);
     outcome_expect(relation->outcome, "mglu_pack_masks",
                    mglu_pack_masks(&problem.weights.masks, MASKS, D, H, (uint32_t *)(void *)words), MGLU_OK);
-    problem.weights.weight = (mglu_array){.data = weight, .dtype = dtype, .row_stride = stride};
+    problem.weights.weight = (mglu_array){.data = weight, .dtype = dtype, .row_stride = stride, .scales = scales};
     problem.weights.masks = (mglu_mask_array){words, MGLU_MASK_WORDS};
     problem.weights.flags = MGLU_WEIGHTS_BORROW;
     expect_bits(relation, &problem, y, "with copied weights");
@@ -221,19 +224,39 @@ static void borrow_packed_weights(const struct relation *relation)
     problem_free(&problem);
 }
 
+/* Copies rows of `bytes` bytes, which begin every `stride` bytes, to where they lie `gap` bytes of 0xff apart. */
+static unsigned char *move_apart(struct problem *problem, const unsigned char *rows, size_t bytes, size_t stride,
+                                 size_t gap)
+{
+    unsigned char *apart = problem_allocate(problem, D * (bytes + gap));
+
+    memset(apart, 0xff, D * (bytes + gap));
+    for (size_t r = 0; r < D; r++)
+        memcpy(apart + r * (bytes + gap), rows + r * stride, bytes);
+    return apart;
+}
+
 /* Rows of W that lie apart, with NaN between them, and in the stored dtype already. */
 static void poison_between_rows_of_w(const struct relation *relation)
 {
     struct problem problem = sample(relation, 0, PART_BIASES);
     mglu_dtype dtype = relation->dtypes->weight;
-    size_t element = mglu_dtype_size(dtype), stride = (H + 3) * element;
-    unsigned char *apart = problem_allocate(&problem, D * stride), *y = run(relation, &problem);
+    bool quantised = mglu_dtype_is_quantised(dtype);
+    size_t scale_bytes = mglu_packed_scale_row_stride(dtype, H), gap = quantised ? 6 : 3 * mglu_dtype_size(dtype);
+    size_t bytes = dtype == MGLU_DTYPE_Q8_0 ? H : quantised ? (H + 31) / 32 * 16 : H * mglu_dtype_size(dtype);
+    unsigned char *packed = problem_allocate(&problem, mglu_packed_weight_size(dtype, D, H));
+    unsigned char *scales = quantised ? problem_allocate(&problem, mglu_packed_scale_size(dtype, D, H)) : NULL;
+    unsigned char *y = run(relation, &problem);
 
-    memset(apart, 0xff, D * stride);
-    for (size_t r = 0; r < D; r++)
-        outcome_expect(relation->outcome, "mglu_convert",
-                       mglu_convert(problem.weight + r * H, MGLU_DTYPE_F32, apart + r * stride, dtype, H), MGLU_OK);
-    problem.weights.weight = (mglu_array){.data = apart, .dtype = dtype, .row_stride = stride};
+    outcome_expect(relation->outcome, "mglu_pack_weights",
+                   mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, packed, scales), MGLU_OK);
+    problem.weights.weight = (mglu_array){
+        .data = move_apart(&problem, packed, bytes, mglu_packed_weight_row_stride(dtype, H), gap),
+        .dtype = dtype,
+        .row_stride = bytes + gap,
+        .scales = quantised ? move_apart(&problem, scales, scale_bytes, scale_bytes, gap) : NULL,
+        .scale_row_stride = quantised ? scale_bytes + gap : 0,
+    };
     expect_bits(relation, &problem, y, "with W as f32 without gaps");
     free(y);
     problem_free(&problem);
@@ -264,7 +287,7 @@ static void list_metamorphic(case_sink *sink, void *user)
     for (size_t k = 0; k < sizeof relations / sizeof relations[0]; k++)
         for (size_t i = 0; i < DTYPE_SETS; i++)
             for (size_t a = 0; a < ACTIVATIONS; a++)
-                if (!relations[k].applies || relations[k].applies(i, a))
+                if (worth_a_case(i, a) && (!relations[k].applies || relations[k].applies(i, a)))
                     list_case(sink, user, TIER_QUICK, (k * DTYPE_SETS + i) * ACTIVATIONS + a, "metamorphic/%s/%s/%s",
                               relations[k].name, dtype_sets[i].name, mglu_activation_name((mglu_activation)a));
 }

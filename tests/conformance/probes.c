@@ -25,13 +25,13 @@ static void write_weights(struct grid_problem *problem, struct random *random)
         exit(EXIT_FAILURE);
     for (int64_t i = 0; i < test->d * test->h; i++)
         numbers[i] = i % test->h < FIRST_PROBED ? 1 : weights[random_u64(random) % 3];
-    rows_write(&problem->sources[0], test->weight, numbers);
+    grid_problem_set_weight(problem, numbers, random);
     free(numbers);
 }
 
 static void write_masks(struct grid_problem *problem)
 {
-    struct rows *masks = &problem->sources[1];
+    struct rows *masks = problem->masks;
 
     for (int64_t row = 0; row < masks->count; row++) {
         rows_at(masks, row)[0] = 1;
@@ -83,8 +83,12 @@ static void make(struct grid_problem *problem, const struct grid_case *test, con
 
 static void list(case_sink *sink, void *user)
 {
-    enum { TYPES = 3, SIZES = 9, COUNTS = 6 };
-    static const mglu_dtype types[TYPES] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+    enum { TYPES = 5, SIZES = 9, COUNTS = 6 };
+    static const mglu_dtype types[TYPES][2] = {{MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+                                               {MGLU_DTYPE_F16, MGLU_DTYPE_F16},
+                                               {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
+                                               {MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32},
+                                               {MGLU_DTYPE_Q4_0, MGLU_DTYPE_F16}};
     static const int sizes[SIZES] = {3, 31, 32, 33, 64, 65, 129, 257, 1000}, counts[COUNTS] = {1, 2, 7, 8, 9, 16};
     static struct grid_case table[TYPES * SIZES * COUNTS];
     struct grid_case *next = table;
@@ -92,8 +96,8 @@ static void list(case_sink *sink, void *user)
     for (int t = 0; t < TYPES; t++)
         for (int s = 0; s < SIZES; s++)
             for (int c = 0; c < COUNTS; c++, next++) {
-                *next = (struct grid_case){.weight = types[t],
-                                           .x = types[t],
+                *next = (struct grid_case){.weight = types[t][0],
+                                           .x = types[t][1],
                                            .n_masks = counts[c],
                                            .activation = MGLU_ACTIVATION_IDENTITY,
                                            .h = sizes[s],
@@ -102,7 +106,9 @@ static void list(case_sink *sink, void *user)
                                            .routing = ROUTING_ALL,
                                            .placement = (enum placement)((s + c) % PLACEMENTS),
                                            .fill = FILL_PROBES};
-                grid_emit(next, "probes", sizes[s] < 1000 ? TIER_QUICK : TIER_FULL, sink, user);
+                /* Quantised weights have other bytes, not other masks. */
+                bool quick = sizes[s] < 1000 && (!mglu_dtype_is_quantised(types[t][0]) || counts[c] % 7 == 2);
+                grid_emit(next, "probes", quick ? TIER_QUICK : TIER_FULL, sink, user);
             }
 }
 

@@ -56,7 +56,8 @@ static bool applies(const struct special_check *check, const struct dtypes *dtyp
     return !(check->axes & ONLY_F16_IN && dtypes->x != MGLU_DTYPE_F16) &&
            !(check->axes & ONLY_F16_OUT && dtypes->y != MGLU_DTYPE_F16) &&
            !(check->axes & ONLY_WIDE && dtypes->x == MGLU_DTYPE_F16) &&
-           !(check->axes & ONLY_SAME && dtypes->x != dtypes->y);
+           !(check->axes & ONLY_SAME && dtypes->x != dtypes->y) &&
+           (check->axes & QUANTISED || !mglu_dtype_is_quantised(dtypes->weight));
 }
 
 static void list_check(size_t list, size_t check, case_sink *sink, void *user)
@@ -68,7 +69,7 @@ static void list_check(size_t list, size_t check, case_sink *sink, void *user)
     for (size_t i = 0; i < dtypes; i++)
         for (size_t a = first; a < ACTIVATIONS; a++) {
             size_t number = number_of(list, check, i, a);
-            if (!applies(known, &dtype_sets[i]))
+            if (!applies(known, &dtype_sets[i]) || !worth_a_case(i, a))
                 continue;
             if (known->axes & PER_ACTIVATION)
                 list_case(sink, user, TIER_QUICK, number, "special/%s/%s/%s", known->name, dtype_sets[i].name,

@@ -16,7 +16,8 @@ enum {
     ONLY_F16_IN = 4,  /**< W and x in f16 */
     ONLY_F16_OUT = 8, /**< y in f16 */
     ONLY_WIDE = 16,   /**< W and x with the range of f32 */
-    ONLY_SAME = 32    /**< x and y of one dtype */
+    ONLY_SAME = 32,   /**< x and y of one dtype */
+    QUANTISED = 64    /**< in the sets with quantised weights too */
 };
 
 struct special {

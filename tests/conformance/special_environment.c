@@ -176,7 +176,7 @@ static void flushing_of_single_values(const struct special *special)
 }
 
 const struct special_check environment_checks[] = {
-    {"11-rounding-modes", PER_DTYPE | PER_ACTIVATION, rounding_modes},
+    {"11-rounding-modes", PER_DTYPE | QUANTISED | PER_ACTIVATION, rounding_modes},
     {"11-flush-to-zero", PER_DTYPE | PER_ACTIVATION, flushing},
     {"11-flush-to-zero-of-single-values", PER_DTYPE, flushing_of_single_values},
     {"11-unmasked-exceptions", PER_DTYPE | PER_ACTIVATION, exceptions},

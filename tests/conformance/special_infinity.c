@@ -202,7 +202,7 @@ static void finite_gates(const struct special *special)
 const struct special_check infinity_checks[] = {
     {"04-infinity-on-the-value-side", PER_DTYPE | PER_ACTIVATION, infinity_on_the_value_side},
     {"04-infinity-on-the-gate-side", PER_DTYPE | PER_ACTIVATION, infinity_on_the_gate_side},
-    {"05-infinity-in-x", PER_DTYPE | PER_ACTIVATION, infinity_in_x},
+    {"05-infinity-in-x", PER_DTYPE | QUANTISED | PER_ACTIVATION, infinity_in_x},
     {"05-large-numbers", PER_DTYPE | PER_ACTIVATION, large_numbers},
     {"06-zero-times-infinity", PER_DTYPE | PER_ACTIVATION, zero_times_infinity},
     {"07-activation-limits", PER_DTYPE | PER_ACTIVATION, limits},

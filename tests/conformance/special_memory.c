@@ -131,7 +131,7 @@ static void padding_bits(const struct special *special)
 }
 
 const struct special_check memory_checks[] = {
-    {"15-old-content", PER_DTYPE, old_content},
+    {"15-old-content", PER_DTYPE | QUANTISED, old_content},
     {"15-residual-is-y", PER_DTYPE, residual_is_y},
     {"15-overlap", PER_DTYPE | ONLY_SAME, overlap},
     {"16-padding-bits", 0, padding_bits},

@@ -16,18 +16,31 @@ static void all_ones(const struct special *special)
 }
 
 /* Makes weights that must be refused, or taken when they are allowed to be non-finite. */
-static void expect_weights(const struct special *special, struct problem *problem, mglu_status without_flag)
+static void expect_weights(const struct special *special, struct problem *problem, mglu_status without_flag,
+                           mglu_status with_flag)
 {
     mglu_weights *weights = NULL;
+    struct rig rig;
 
+    if (mglu_supports(special->target->device, &problem->weights, &problem->layer) == MGLU_ERROR_UNSUPPORTED) {
+        if (open_rig(&rig, special->target->device, problem, special->outcome))
+            rig_close(&rig);
+        return;
+    }
     problem->weights.flags = 0;
     outcome_expect(special->outcome, "mglu_weights_create",
                    mglu_weights_create(special->target->device, &problem->weights, &weights), without_flag);
     mglu_weights_destroy(&weights);
     problem->weights.flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
     outcome_expect(special->outcome, "mglu_weights_create with MGLU_WEIGHTS_ALLOW_NONFINITE",
-                   mglu_weights_create(special->target->device, &problem->weights, &weights), MGLU_OK);
+                   mglu_weights_create(special->target->device, &problem->weights, &weights), with_flag);
     mglu_weights_destroy(&weights);
+}
+
+/* A quantised matrix has nothing to store a NaN or an infinity in: no flag lets them in. */
+static mglu_status with_flag(const struct special *special, bool is_matrix)
+{
+    return is_matrix && mglu_dtype_is_quantised(special->dtypes->weight) ? MGLU_ERROR_NONFINITE : MGLU_OK;
 }
 
 /* One array of a small layer gets a last element that is not finite. Each kind of layer lacks some array. */
@@ -47,13 +60,15 @@ static void expect_array_refused(const struct special *special, mglu_kind kind, 
     const struct {
         float *data;
         size_t count;
-    } arrays[] = {{problem.weight, 4 * 5},        {problem.value_weight, 4 * 5},   {problem.router, terms * 5},
-                  {problem.gate_bias, terms * 4}, {problem.value_bias, terms * 4}, {problem.down, 3 * 4},
-                  {problem.down_bias, 3}};
+        bool is_matrix; /* of the stored dtype */
+    } arrays[] = {{problem.weight, 4 * 5, true},          {problem.value_weight, 4 * 5, true},
+                  {problem.router, terms * 5, false},     {problem.gate_bias, terms * 4, false},
+                  {problem.value_bias, terms * 4, false}, {problem.down, 3 * 4, true},
+                  {problem.down_bias, 3, false}};
 
     if (arrays[array].data) {
         arrays[array].data[arrays[array].count - 1] = spoiler;
-        expect_weights(special, &problem, MGLU_ERROR_NONFINITE);
+        expect_weights(special, &problem, MGLU_ERROR_NONFINITE, with_flag(special, arrays[array].is_matrix));
     }
     problem_free(&problem);
 }
@@ -70,18 +85,20 @@ static void refused(const struct special *special)
         }
 }
 
-/* The largest number that rounds to a finite one, and the smallest that does not. */
+/* The largest number that rounds to a finite one, or has a scale that does, and the smallest that does not. */
 static void becomes_infinite(const struct special *special)
 {
     static const float limits[][2] = {[MGLU_DTYPE_F32] = {0x1.fffffep+127f, INFINITY},
                                       [MGLU_DTYPE_F16] = {65519.996f, 65520.0f},
-                                      [MGLU_DTYPE_BF16] = {0x1.fefffep+127f, 0x1.ffp+127f}};
+                                      [MGLU_DTYPE_BF16] = {0x1.fefffep+127f, 0x1.ffp+127f},
+                                      [MGLU_DTYPE_Q8_0] = {127 * 65519.5f, 127 * 65520.0f},
+                                      [MGLU_DTYPE_Q4_0] = {8 * 65519.996f, 8 * 65520.0f}};
     struct problem problem = special_problem(special, 0, 0);
 
     *weight_at(&problem, 8, 34) = limits[special->dtypes->weight][0];
-    expect_weights(special, &problem, MGLU_OK);
+    expect_weights(special, &problem, MGLU_OK, MGLU_OK);
     *weight_at(&problem, 8, 34) = -limits[special->dtypes->weight][1];
-    expect_weights(special, &problem, MGLU_ERROR_NONFINITE);
+    expect_weights(special, &problem, MGLU_ERROR_NONFINITE, with_flag(special, true));
     problem_free(&problem);
 }
 
@@ -186,11 +203,11 @@ static void nan_in_the_residual(const struct special *special)
 }
 
 const struct special_check nonfinite_checks[] = {
-    {"01-all-ones-mask", PER_DTYPE | PER_ACTIVATION, all_ones},
-    {"02-refused", PER_DTYPE, refused},
-    {"02-becomes-infinite", PER_DTYPE, becomes_infinite},
-    {"03-nan-in-x", PER_DTYPE | PER_ACTIVATION, nan_in_x},
-    {"03-nan-in-x-of-a-block", PER_DTYPE | PER_ACTIVATION, nan_in_x_of_a_block},
+    {"01-all-ones-mask", PER_DTYPE | PER_ACTIVATION | QUANTISED, all_ones},
+    {"02-refused", PER_DTYPE | QUANTISED, refused},
+    {"02-becomes-infinite", PER_DTYPE | QUANTISED, becomes_infinite},
+    {"03-nan-in-x", PER_DTYPE | PER_ACTIVATION | QUANTISED, nan_in_x},
+    {"03-nan-in-x-of-a-block", PER_DTYPE | PER_ACTIVATION | QUANTISED, nan_in_x_of_a_block},
     {"03-nan-in-a-plain-layer", PER_DTYPE | PER_ACTIVATION, nan_in_x_of_a_plain_layer},
     {"03-nan-in-w", PER_DTYPE | PER_ACTIVATION, nan_in_w},
     {"03-nan-in-other-parts", PER_DTYPE, nan_in_other_parts},

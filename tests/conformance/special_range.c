@@ -219,7 +219,7 @@ const struct special_check range_checks[] = {
     {"10-f16-subnormals", PER_DTYPE | ONLY_F16_IN, f16_subnormals},
     {"10-f16-subnormal-results", PER_DTYPE | ONLY_F16_OUT, f16_subnormal_results},
     {"10-tiny-numbers", PER_DTYPE | PER_ACTIVATION | ONLY_WIDE, tiny_numbers},
-    {"17-trivial-masks", PER_DTYPE | PER_ACTIVATION, trivial_masks},
+    {"17-trivial-masks", PER_DTYPE | QUANTISED | PER_ACTIVATION, trivial_masks},
     {"17-probes", PER_DTYPE, probes},
     {"19-contraction", PER_DTYPE, contraction},
     {NULL, 0, NULL},

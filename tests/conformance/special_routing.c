@@ -191,11 +191,11 @@ static void unlisted_masks(const struct special *special)
 
 const struct special_check routing_checks[] = {
     {"18-ids-out-of-range", PER_DTYPE, ids_out_of_range},
-    {"18-duplicates", PER_DTYPE | PER_ACTIVATION, duplicates},
+    {"18-duplicates", PER_DTYPE | QUANTISED | PER_ACTIVATION, duplicates},
     {"18-zero-weight", PER_DTYPE | PER_ACTIVATION, zero_weight},
     {"18-nonfinite-weight", PER_DTYPE | PER_ACTIVATION, nonfinite_weight},
     {"18-nan-logit", PER_DTYPE, nan_logit},
     {"18-tie-of-logits", PER_DTYPE, tie_of_logits},
-    {"18-unlisted-masks", PER_DTYPE, unlisted_masks},
+    {"18-unlisted-masks", PER_DTYPE | QUANTISED, unlisted_masks},
     {NULL, 0, NULL},
 };

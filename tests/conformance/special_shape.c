@@ -138,11 +138,11 @@ static void sixteen_masks(const struct special *special)
 }
 
 const struct special_check shape_checks[] = {
-    {"12-batch-0", PER_DTYPE, batch_zero},
-    {"12-d-0", PER_DTYPE, d_zero},
-    {"12-d-0-with-down", PER_DTYPE, d_zero_with_down},
-    {"13-h-0", PER_DTYPE | PER_ACTIVATION, h_zero},
+    {"12-batch-0", PER_DTYPE | QUANTISED, batch_zero},
+    {"12-d-0", PER_DTYPE | QUANTISED, d_zero},
+    {"12-d-0-with-down", PER_DTYPE | QUANTISED, d_zero_with_down},
+    {"13-h-0", PER_DTYPE | QUANTISED | PER_ACTIVATION, h_zero},
     {"14-no-such-number-of-masks", 0, no_such_number_of_masks},
-    {"14-sixteen-masks", PER_DTYPE, sixteen_masks},
+    {"14-sixteen-masks", PER_DTYPE | QUANTISED, sixteen_masks},
     {NULL, 0, NULL},
 };

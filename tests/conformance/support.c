@@ -12,7 +12,15 @@ const struct dtypes dtype_sets[DTYPE_SETS] = {
     {"f16-f16-f32", MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F32},
     {"bf16-bf16-bf16", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
     {"bf16-bf16-f32", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_F32},
+    {"q8_0-f32-f32", MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+    {"q4_0-f16-f32", MGLU_DTYPE_Q4_0, MGLU_DTYPE_F16, MGLU_DTYPE_F32},
 };
+
+bool worth_a_case(size_t dtypes, size_t activation)
+{
+    return !mglu_dtype_is_quantised(dtype_sets[dtypes].weight) || activation == MGLU_ACTIVATION_SILU ||
+           activation == MGLU_ACTIVATION_IDENTITY;
+}
 
 const struct layout tight = {.fill = 0xff};
 

@@ -17,8 +17,11 @@ struct dtypes {
     mglu_dtype weight, x, y;
 };
 
-enum { DTYPE_SETS = 5, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
+enum { DTYPE_SETS = 7, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
 extern const struct dtypes dtype_sets[DTYPE_SETS];
+
+/** Whether a set of dtypes is worth a case with an activation: what quantised weights change, two of them show. */
+bool worth_a_case(size_t dtypes, size_t activation);
 
 /** What a problem has beside W and the masks. */
 enum { PART_BIASES = 1, PART_ROUTER = 2, PART_RESIDUAL = 4 };

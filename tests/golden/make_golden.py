@@ -3,8 +3,8 @@
 """Golden vectors: layers with their inputs, the right outputs and the tolerance of each, as safetensors files.
 
 Computed from the equations and the bound of docs/semantics.md alone, without any code of the library. Weights, biases
-and inputs are small multiples of powers of two, which every dtype holds exactly and whose sums are exact in double;
-exponentials are worked out in decimals and rounded once, and so are sums. So the files have the same bytes wherever this runs.
+and inputs are small multiples of powers of two, which every dtype holds exactly and whose sums are exact in double; some
+weights are then quantised as docs/format.md says, and those that come of it are the layer's. Exponentials are worked out in decimals and rounded once, and so are sums. So the files have the same bytes wherever this runs.
 
     make_golden.py DIR           writes the files
     make_golden.py --check DIR   exits with 1 and says which differ from what it would write
@@ -12,6 +12,7 @@ exponentials are worked out in decimals and rounded once, and so are sums. So th
 
 import math
 import pathlib
+import struct
 import sys
 from decimal import Decimal, getcontext
 
@@ -23,6 +24,7 @@ getcontext().prec = 90
 U = 2.0**-24
 SMALLEST_NORMAL = 2.0**-126
 ROUNDING = {"F32": (2.0**-24, SMALLEST_NORMAL), "F16": (2.0**-11, 2.0**-24), "BF16": (2.0**-8, SMALLEST_NORMAL)}
+QUANTISED = {"Q8_0": "I8", "Q4_0": "U8"}
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 # Where SiLU with beta 1 and both forms of GELU have their minimum.
 TURNING_POINTS = {"silu": -1.2784645427610738, "gelu_erf": -0.7517915246935645, "gelu_tanh": -0.7524614220710162}
@@ -217,6 +219,10 @@ def make_layer(seed, activation, dtypes, n_m, h=35, d=9, out=0, biases=False, ro
         layer["down"] = numbers.matrix(out, d, 96, 2.0**-7)
         layer["down_bias"] = numbers.matrix(1, out, 100, 2.0**-5)[0]
         layer["residual"] = numbers.matrix(batch, out, 100, 2.0**-4)
+    for key in ("weight", "value_weight", "down"):
+        if layer["dtype"] in QUANTISED and key in layer:
+            layer[key + "_floats"], layer[key + "_quantised"] = layer[key], quantise(layer["dtype"], layer[key])
+            layer[key] = meaning(*layer[key + "_quantised"])
     return layer
 
 
@@ -232,6 +238,52 @@ def mask_words(layer):
     return words
 
 
+def nearest(value):
+    """The f32 next to a number."""
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def quantise_group(dtype, numbers):
+    """The scale as it is stored and the quants of up to 32 numbers, by the words of docs/format.md."""
+    largest = max(numbers, key=abs)
+    scale = nearest(abs(largest) / 127 if dtype == "Q8_0" else largest / -8)
+    reciprocal = nearest(1 / scale) if scale else 0.0
+    scaled = [nearest(reciprocal * number) for number in numbers]
+    if dtype == "Q8_0":
+        quants = [int(math.copysign(math.floor(abs(number) + 0.5), number)) for number in scaled]
+    else:
+        quants = [min(15, math.floor(nearest(number + 8.5))) - 8 for number in scaled]
+    return struct.unpack("<e", struct.pack("<e", scale))[0], quants
+
+
+def quantise(dtype, matrix):
+    """(scales, quants) of a matrix, both row by row."""
+    groups = [[quantise_group(dtype, row[first : first + 32]) for first in range(0, len(row), 32)] for row in matrix]
+    return [[scale for scale, _ in row] for row in groups], [sum((quants for _, quants in row), []) for row in groups]
+
+
+def meaning(scales, quants):
+    return [[of_row[i // 32] * quant for i, quant in enumerate(row)] for of_row, row in zip(scales, quants)]
+
+
+def pairs(row):
+    """The bytes of a row of q4_0, of whole groups: column j beside column j + 16."""
+    return [row[i + j] + 8 + 16 * (row[i + j + 16] + 8) for i in range(0, len(row), 32) for j in range(16)]
+
+
+def add_matrix(tensors, name, dtype, layer, key):
+    """The tensors of a matrix of weights; of a quantised one also the floats that it was made from."""
+    shape = [len(layer[key]), len(layer[key][0])]
+    if dtype not in QUANTISED:
+        tensors[name] = safetensors.tensor(dtype, shape, flat(layer[key]))
+        return
+    scales, quants = layer[key + "_quantised"]
+    rows = quants if dtype == "Q8_0" else list(map(pairs, quants))
+    tensors[name] = safetensors.tensor(QUANTISED[dtype], [shape[0], len(rows[0])], flat(rows))
+    tensors[name + "_scale"] = safetensors.tensor("F16", [shape[0], len(scales[0])], flat(scales))
+    tensors["golden." + key] = safetensors.tensor("F32", shape, flat(layer[key + "_floats"]))
+
+
 def flat(matrix):
     return [value for row in matrix for value in row]
 
@@ -241,12 +293,12 @@ def encode(layer):
     h, d, out, n_m, batch = layer["h"], layer["d"], layer["out"], layer["n_m"], len(layer["x"])
     dtype, make, tensors = layer["dtype"], safetensors.tensor, {}
     if n_m:
-        tensors["mlp.up_proj.weight"] = make(dtype, [d, h], flat(layer["weight"]))
+        add_matrix(tensors, "mlp.up_proj.weight", dtype, layer, "weight")
         tensors["mlp.up_proj.mask_bits"] = make("I32", [d, (h + 31) // 32, n_m], mask_words(layer))
         tensors["golden.mask_logits"] = make("F16", [n_m, d, h], flat(map(flat, layer["logits"])))
     else:
-        tensors["mlp.gate_proj.weight"] = make(dtype, [d, h], flat(layer["weight"]))
-        tensors["mlp.up_proj.weight"] = make(dtype, [d, h], flat(layer["value_weight"]))
+        add_matrix(tensors, "mlp.gate_proj.weight", dtype, layer, "weight")
+        add_matrix(tensors, "mlp.up_proj.weight", dtype, layer, "value_weight")
     if "gate_bias" in layer:
         gate, value, shape = ("up_proj.gate_bias", "up_proj.value_bias", [n_m, d]) if n_m else (
             "gate_proj.bias", "up_proj.bias", [d])
@@ -255,7 +307,7 @@ def encode(layer):
     if "router" in layer:
         tensors["mlp.up_proj.router.weight"] = make(dtype, [n_m, h], flat(layer["router"]))
     if out:
-        tensors["mlp.down_proj.weight"] = make(dtype, [out, d], flat(layer["down"]))
+        add_matrix(tensors, "mlp.down_proj.weight", dtype, layer, "down")
         tensors["mlp.down_proj.bias"] = make("F32", [out], layer["down_bias"])
         tensors["golden.residual"] = make(layer["y_dtype"], [batch, out], flat(layer["residual"]))
     if "ids" in layer:
@@ -292,6 +344,10 @@ GOLDEN = {
     ),
     "plain-relu-f16": dict(activation="relu", dtypes=F16_TO_F32, n_m=0),
     "plain-silu-f32-block": dict(activation="silu", dtypes=F32, n_m=0, biases=True, d=33, out=13),
+    "masks-4-silu-q8_0": dict(activation="silu", dtypes=("Q8_0", "F32", "F32"), n_m=4),
+    "plain-gelu_erf-q4_0-block": dict(
+        activation="gelu_erf", dtypes=("Q4_0", "F16", "F32"), n_m=0, h=64, d=32, out=7, batch=2
+    ),
 }
 
 
