@@ -10,10 +10,11 @@
 
 /*
  * vdpbf16ps multiplies and adds pairs of bf16: half the work, but in other steps and flushing subnormals, so layers
- * that ask to be reproducible do not use it. Two sums in turn hide its latency.
+ * that ask to be reproducible do not use it. Every sum has a place in the registers. Few sums are spread over two
+ * chains of additions each, to hide the latency; many hide each other's.
  */
 
-enum { CHAINS = 2 };
+enum { CHAINS = 2, SUMS_THAT_NEED_CHAINS = 4, MASKS_AT_ONCE = MGLU_MAX_MASKS };
 
 typedef struct sum {
     __m512 chain[CHAINS];
@@ -40,31 +41,33 @@ MGLU_INLINE void add_group(const __m512i *weights, __m512i columns, const uint32
     }
 }
 
-MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, int32_t first, mglu_dtype dtype, int n)
+/* Row r's total and its n gate sums. `n` is a constant where this is used; there never are more. */
+MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype, int n, int more)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const int64_t row = job->first_row + r, groups = matrix->groups, n_masks = matrix->n_masks;
     const __m512i *w = (const __m512i *)(const void *)(matrix->rows + (size_t)row * matrix->row_stride);
     const __m512i *x = job->x;
-    const uint32_t *words[MASKS_PER_PASS];
-    sum t = {{vec_zero(), vec_zero()}}, s[MASKS_PER_PASS];
+    const int other = 1 + n < SUMS_THAT_NEED_CHAINS;
+    const uint32_t *words[MGLU_MAX_MASKS];
+    sum t = {{vec_zero(), vec_zero()}}, s[MGLU_MAX_MASKS];
     int64_t group = 0;
 
     MGLU_UNROLL
     for (int i = 0; i < n; i++) {
-        words[i] = matrix->masks + row * groups * n_masks + job->mask_ids[first + i];
+        words[i] = matrix->masks + row * groups * n_masks + job->mask_ids[i];
         s[i] = t;
     }
-    for (; group + 1 < groups; group += CHAINS) {
+    for (; group + 1 < groups; group += 2) {
         add_group(w + group, x[group], words, group * n_masks, n, 0, &t, s);
-        add_group(w + group + 1, x[group + 1], words, (group + 1) * n_masks, n, 1, &t, s);
+        add_group(w + group + 1, x[group + 1], words, (group + 1) * n_masks, n, other, &t, s);
     }
     if (group < groups)
         add_group(w + group, x[group], words, group * n_masks, n, 0, &t, s);
     job->totals[r] = sum_reduce(t);
     MGLU_UNROLL
     for (int i = 0; i < n; i++)
-        job->gates[first + i][r] = sum_reduce(s[i]);
+        job->gates[i][r] = sum_reduce(s[i]);
 }
 
 #include "passes.h"

@@ -9,7 +9,7 @@
 
 typedef __m256 vec;
 
-enum { VEC_LANES = 8, MASKS_PER_PASS = 2 };
+enum { VEC_LANES = 8, VEC_MASKS = 1 };
 
 MGLU_INLINE vec vec_zero(void)
 {
@@ -47,12 +47,23 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return _mm256_add_ps(a, b);
 }
 
+/* Lanes whose top bit is the one of the word that is theirs. */
+MGLU_INLINE __m256i vec_chosen(uint32_t word, int part)
+{
+    __m256i to_top = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+    return _mm256_sllv_epi32(_mm256_set1_epi32((int)word),
+                             _mm256_sub_epi32(to_top, _mm256_set1_epi32(part * VEC_LANES)));
+}
+
 /* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
-    __m256i bits = _mm256_slli_epi32(_mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), part * VEC_LANES);
-    __m256i chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)word), bits), bits);
-    return _mm256_add_ps(sum, _mm256_and_ps(p, _mm256_castsi256_ps(chosen)));
+    return _mm256_add_ps(sum, _mm256_blendv_ps(vec_zero(), p, _mm256_castsi256_ps(vec_chosen(word, part))));
+}
+
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+{
+    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_chosen(word, part)));
 }
 
 MGLU_INLINE float vec_reduce(vec v)

@@ -9,7 +9,7 @@
 
 typedef __m512 vec;
 
-enum { VEC_LANES = 16, MASKS_PER_PASS = 8 };
+enum { VEC_LANES = 16, VEC_MASKS = 8 };
 
 MGLU_INLINE vec vec_zero(void)
 {
@@ -47,9 +47,18 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return _mm512_add_ps(a, b);
 }
 
+/*
+ * The sum, by the unit that multiplies: on Zen cores the one that adds also has to bring the bits into mask registers.
+ * Multiplied by 1, p is added as it is.
+ */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
-    return _mm512_mask_add_ps(sum, (__mmask16)(word >> (part * VEC_LANES)), sum, p);
+    return _mm512_mask3_fmadd_ps(p, _mm512_set1_ps(1.0f), sum, (__mmask16)(word >> (part * VEC_LANES)));
+}
+
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+{
+    return vec_add_masked(sum, vec_load_f32(p), word, part);
 }
 
 MGLU_INLINE float vec_reduce(vec v)

@@ -12,7 +12,7 @@ typedef int32_t vec_i32 __attribute__((vector_size(16)));
 typedef uint32_t vec_u32 __attribute__((vector_size(16)));
 typedef uint16_t vec_u16 __attribute__((vector_size(8)));
 
-enum { VEC_LANES = 4, MASKS_PER_PASS = 2 };
+enum { VEC_LANES = 4, VEC_MASKS = 1 };
 
 MGLU_INLINE vec vec_zero(void)
 {
@@ -72,6 +72,11 @@ MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
     vec_u32 bits = (vec_u32){1, 2, 4, 8} << (uint32_t)(part * VEC_LANES);
     vec_i32 chosen = (((vec_u32){0} + word) & bits) == bits;
     return sum + (vec)((vec_i32)p & chosen);
+}
+
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+{
+    return vec_add_masked(sum, vec_load_f32(p), word, part);
 }
 
 MGLU_INLINE float vec_reduce(vec v)
