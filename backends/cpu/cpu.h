@@ -16,6 +16,7 @@ struct mglu_cpu_level {
     int (*is_available)(void); /* on this machine */
     const struct mglu_cpu_kernels *kernels;
     mglu_cpu_sums_fn *sums_bf16; /* on x in bf16; NULL: none */
+    mglu_cpu_tiles_fn *tiles_bf16;
 };
 
 /* In ascending order, each needing all that those before it need. The last has no name. */
@@ -54,6 +55,7 @@ struct mglu_cpu_layer {
     int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
     int use_bf16;  /* the projection takes x in bf16 */
     mglu_cpu_sums_fn *project;
+    mglu_cpu_tiles_fn *tiles; /* what large batches are projected by; NULL: as small ones are */
     struct mglu_cpu_slot_layout layout;
 };
 
@@ -66,6 +68,28 @@ struct mglu_cpu_slot {
     float *z;          /* [d_pad], with a down-projection */
 };
 
+/* Floats of all sums of a block of rows in a chunk of a large batch: 32 KiB, beside a panel of 32 KiB on the stack. */
+enum { MGLU_CPU_BATCH_SUMS = 8192, MGLU_CPU_MOST_PLACES = MGLU_CPU_BATCH_SUMS / MGLU_CPU_BLOCK_ROWS };
+
+/*
+ * Which sums a chunk of a large batch needs of a block of rows, each with its place: list 0 has the total of each
+ * token, list 1 + i the gates of mask i, as often as tokens chose it. A plain layer's second list has the values.
+ */
+struct mglu_cpu_lists {
+    int32_t count;
+    int32_t first[MGLU_MAX_MASKS + 2]; /* list k: places first[k] to first[k + 1] - 1 */
+    int32_t tokens[MGLU_CPU_MOST_PLACES];
+    int32_t places[MGLU_CPU_MOST_PLACES]; /* [token][term] */
+};
+
+/* The terms of the sum over masks for a block of rows, [term][row]. */
+struct mglu_cpu_block {
+    int64_t row;
+    int32_t rows;
+    float gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+    float values[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+};
+
 /* A forward's tokens are worked off in chunks, so that the workspace is bounded and weights are read once per chunk. */
 struct mglu_cpu_chunk {
     const struct mglu_cpu_layer *layer;
@@ -73,6 +97,7 @@ struct mglu_cpu_chunk {
     struct mglu_cpu_queue *queue;
     int64_t first_token;
     int32_t tokens;
+    const struct mglu_cpu_lists *lists; /* of a large batch */
 };
 
 static inline void *mglu_cpu_allocate(const mglu_host *host, size_t size)
@@ -123,7 +148,14 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
 /* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
+/* batch.c */
+int32_t mglu_cpu_batch_tokens(const struct mglu_cpu_layer *layer);
+void mglu_cpu_batch(struct mglu_cpu_chunk *chunk);
+
 /* forward.c */
+void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block);
+void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block);
+void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values);
 mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
 
 #endif

@@ -14,6 +14,9 @@
 
 enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
 
+/* Tokens of a call from which on tiles are faster. */
+enum { LARGE_BATCH = 8 };
+
 /* Weights that a task should read at least, so that starting it costs nothing by comparison. */
 #define TASK_BYTES ((size_t)64 << 10)
 
@@ -91,16 +94,16 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
     mglu_cpu_route(chunk, token);
 }
 
-/* The terms of the sum over masks for a block of rows, [term][row]. */
-struct block {
-    int64_t row;
-    int32_t rows;
-    float gates[MGLU_MAX_MASKS][BLOCK_ROWS];
-    float values[MGLU_MAX_MASKS][BLOCK_ROWS];
-};
+/* values = totals - gates */
+void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block)
+{
+    for (int32_t i = 0; i < layer->terms; i++)
+        for (int32_t r = 0; r < block->rows; r++)
+            block->values[i][r] = MUT(9, totals[r] - block->gates[i][r], totals[r]);
+}
 
 static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot, const void *x,
-                       struct block *block)
+                       struct mglu_cpu_block *block)
 {
     float totals[BLOCK_ROWS];
     const struct mglu_cpu_sums job = {
@@ -116,12 +119,10 @@ static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu
 
     MUT(5, layer->project(&job), mutant_project_short_pitch(layer, &job));
     MUT_DO(34, mutant_split_totals(layer, x, block->row, block->rows, layer->backend->host->num_threads, totals));
-    for (int32_t i = 0; i < layer->terms; i++)
-        for (int32_t r = 0; r < block->rows; r++)
-            block->values[i][r] = MUT(9, totals[r] - block->gates[i][r], totals[r]);
+    mglu_cpu_split_totals(layer, totals, block);
 }
 
-static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct block *block)
+static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct mglu_cpu_block *block)
 {
     struct mglu_cpu_sums job = {.matrix = &layer->weights->weight,
                                 .first_row = block->row,
@@ -137,7 +138,7 @@ static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct 
 
 /* Adds `bias` [mask][d] (NULL: none) to the sums of the masks that were chosen. */
 static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, const int32_t *mask_ids,
-                     const struct block *block, float (*sums)[BLOCK_ROWS])
+                     const struct mglu_cpu_block *block, float (*sums)[BLOCK_ROWS])
 {
     if (!bias)
         return;
@@ -148,8 +149,9 @@ static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, cons
     }
 }
 
-/* The gates and values of one token. Rows that the last block lacks are zeros, so that loops have one length. */
-static void fill_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot, struct block *block)
+/* The sums of one token. Rows that the last block lacks are zeros, so that loops have one length. */
+static void sum_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot,
+                      struct mglu_cpu_block *block)
 {
     const mglu_packed_weights *packed = &layer->weights->packed;
     const void *x = layer->use_bf16 ? (const void *)slot->x_bf16 : slot->x;
@@ -162,38 +164,57 @@ static void fill_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu
         sum_plain(layer, x, block);
     else
         sum_masked(layer, slot, x, block);
-    add_bias(layer, packed->gate_bias, slot->mask_ids, block, block->gates);
-    add_bias(layer, MUT(10, packed->value_bias, NULL), slot->mask_ids, block, block->values);
+}
+
+/* From the sums of one token to its z, and y where there is no down-projection. */
+void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+    float z[BLOCK_ROWS] = {0};
+
+    add_bias(layer, packed->gate_bias, slot.mask_ids, block, block->gates);
+    add_bias(layer, MUT(10, packed->value_bias, NULL), slot.mask_ids, block, block->values);
     MUT_DO(8, mutant_swap(block->gates, block->values, layer->terms));
+    MUT_DO(27, mutant_weigh_gates(&slot, layer->terms, block->gates, block->values));
+    MUT_DO(35, mutant_halve_sums(chunk, &slot, block->row, block->rows, block->values));
+    MUT_DO(47, mutant_round(block->gates[0], layer->terms * BLOCK_ROWS, packed->dtype));
+    MUT(11,
+        kernels_of(chunk)->activate[layer->desc.activation](block->gates[0], layer->terms * BLOCK_ROWS,
+                                                            layer->desc.silu_beta),
+        mutant_bias_after(layer, &slot, block->row, block->rows, block->gates));
+    for (int32_t i = 0; i < MUT(48, layer->terms, layer->terms - 1); i++) {
+        for (int32_t r = 0; r < BLOCK_ROWS; r++)
+            z[r] += slot.p[i] * (block->gates[i][r] * MUT_WRAP(46, mutant_flush_small, block->values[i][r]));
+        MUT_DO(17, mutant_round(z, BLOCK_ROWS, layer->desc.y_dtype));
+    }
+    MUT_DO(33, mutant_share_sums(z));
+    if (packed->output_size > 0)
+        memcpy(slot.z + block->row, z, (size_t)block->rows * sizeof(float));
+    else
+        store_rows(chunk, token, block->row, block->rows, z);
 }
 
 static void project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
 {
-    const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
-    struct block block;
-    float z[BLOCK_ROWS] = {0};
+    struct mglu_cpu_block block;
 
     block.row = row;
     block.rows = rows;
-    fill_block(layer, &slot, &block);
-    MUT_DO(27, mutant_weigh_gates(&slot, layer->terms, block.gates, block.values));
-    MUT_DO(35, mutant_halve_sums(chunk, &slot, row, rows, block.values));
-    MUT_DO(47, mutant_round(block.gates[0], layer->terms * BLOCK_ROWS, layer->weights->packed.dtype));
-    MUT(11,
-        kernels_of(chunk)->activate[layer->desc.activation](block.gates[0], layer->terms * BLOCK_ROWS,
-                                                            layer->desc.silu_beta),
-        mutant_bias_after(layer, &slot, row, rows, block.gates));
-    for (int32_t i = 0; i < MUT(48, layer->terms, layer->terms - 1); i++) {
-        for (int32_t r = 0; r < BLOCK_ROWS; r++)
-            z[r] += slot.p[i] * (block.gates[i][r] * MUT_WRAP(46, mutant_flush_small, block.values[i][r]));
-        MUT_DO(17, mutant_round(z, BLOCK_ROWS, layer->desc.y_dtype));
-    }
-    MUT_DO(33, mutant_share_sums(z));
-    if (layer->weights->packed.output_size > 0)
-        memcpy(slot.z + row, z, (size_t)rows * sizeof(float));
-    else
-        store_rows(chunk, token, row, rows, z);
+    sum_block(chunk->layer, &slot, &block);
+    mglu_cpu_finish_block(chunk, token, &block);
+}
+
+/* From the sums of one token's down-projection to its y. */
+void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values)
+{
+    const float *bias = chunk->layer->weights->packed.down_bias;
+
+    for (int32_t r = 0; bias && r < rows; r++)
+        values[r] += bias[row + r];
+    store_rows(chunk, token, row, rows, values);
 }
 
 static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
@@ -204,9 +225,7 @@ static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
 
     kernels_of(chunk)->sums[weights->packed.dtype](&(struct mglu_cpu_sums){
         .matrix = &weights->down, .first_row = row, .rows = rows, .x = slot.z, .totals = values});
-    for (int32_t r = 0; weights->packed.down_bias && r < rows; r++)
-        values[r] += weights->packed.down_bias[row + r];
-    store_rows(chunk, token, row, rows, values);
+    mglu_cpu_finish_down(chunk, token, row, rows, values);
 }
 
 /* Applies `work` to the blocks of one task, to each for all tokens while its weights are in the cache. */
@@ -248,6 +267,23 @@ static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_
                       (size_t)per_task * row_bytes(matrix) * (size_t)chunk->tokens, task);
 }
 
+static void small_batch(const struct mglu_cpu_chunk *chunk)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+
+    for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
+    if (weights->packed.output_size > 0)
+        for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
+}
+
+/* Tokens of the next chunk: of all that are left, in as few chunks as they fit in, all of about one size. */
+static int32_t next_chunk(const struct mglu_cpu_layer *layer, int64_t left)
+{
+    int64_t most = mglu_cpu_chunk_tokens(layer), chunks = (left + most - 1) / most;
+
+    return (int32_t)((left + chunks - 1) / chunks);
+}
+
 mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
 {
     const struct mglu_cpu_layer *self = layer;
@@ -255,14 +291,12 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
     struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue};
 
     while (chunk.first_token < MUT(38, args->batch, packed->hidden_size ? args->batch : 0)) {
-        int64_t left = args->batch - chunk.first_token;
-        chunk.tokens = mglu_cpu_chunk_tokens(self);
-        if (left < chunk.tokens)
-            chunk.tokens = (int32_t)left;
+        chunk.tokens = next_chunk(self, args->batch - chunk.first_token);
         mglu_cpu_parallel(&chunk, chunk.tokens, (size_t)packed->hidden_size * sizeof(float), prepare_token);
-        for_each_task(&chunk, &self->weights->weight, packed->intermediate_size, project_task);
-        if (packed->output_size > 0)
-            for_each_task(&chunk, &self->weights->down, packed->output_size, down_task);
+        if (self->tiles && args->batch >= LARGE_BATCH)
+            mglu_cpu_batch(&chunk);
+        else
+            small_batch(&chunk);
         chunk.first_token += chunk.tokens;
     }
     return MGLU_OK;

@@ -5,7 +5,7 @@
 
 /* What a layer is, and where a token's data lie in its workspace. */
 
-/* Most tokens that one reading of the weights serves. */
+/* Most tokens that one reading of the weights serves, where tiles do not. */
 enum { CHUNK_TOKENS = 32, WORKSPACE_ALIGNMENT = 64 };
 
 mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
@@ -46,6 +46,18 @@ static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *laye
     return layout;
 }
 
+/* Tiles sum in another order than the other kernels, so layers whose bits must not depend on the batch do without. */
+static mglu_cpu_tiles_fn *choose_tiles(const struct mglu_cpu_layer *layer)
+{
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const struct mglu_cpu_level *level = layer->backend->level;
+
+    if (layer->desc.flags & MGLU_LAYER_REPRODUCIBLE || packed->hidden_size > MGLU_CPU_TILE_COLUMNS ||
+        (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_TILE_COLUMNS))
+        return NULL;
+    return layer->use_bf16 ? level->tiles_bf16 : level->kernels->tiles[packed->dtype];
+}
+
 static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
     if (packed->kind == MGLU_KIND_PLAIN)
@@ -71,6 +83,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
                     plan->desc.x_dtype == MGLU_DTYPE_BF16 && !(plan->desc.flags & MGLU_LAYER_REPRODUCIBLE),
     };
     made->project = made->use_bf16 ? self->level->sums_bf16 : self->level->kernels->sums[packed->dtype];
+    made->tiles = choose_tiles(made);
     made->layout = slot_layout(made);
     *layer = made;
     return MGLU_OK;
@@ -83,7 +96,9 @@ void mglu_cpu_layer_destroy(void *backend, void *layer)
 
 int32_t mglu_cpu_chunk_tokens(const struct mglu_cpu_layer *layer)
 {
-    return layer->desc.max_batch < CHUNK_TOKENS ? (int32_t)layer->desc.max_batch : CHUNK_TOKENS;
+    const int32_t most = layer->tiles ? mglu_cpu_batch_tokens(layer) : CHUNK_TOKENS;
+
+    return layer->desc.max_batch < most ? (int32_t)layer->desc.max_batch : most;
 }
 
 size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)

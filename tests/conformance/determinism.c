@@ -9,12 +9,14 @@
 
 enum { REPEATS = 100, MOST_TOKENS = 129 };
 
+const int64_t few_and_many_tokens[2] = {5, 70};
+
 bool is_host_cpu(const struct target *target)
 {
     return target->info.type == MGLU_DEVICE_CPU && target->info.host_memory;
 }
 
-struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d)
+struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d, int64_t batch)
 {
     const struct shape shape = {.dtypes = trial->dtypes,
                                 .activation = trial->activation,
@@ -22,15 +24,15 @@ struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d)
                                 .d = d,
                                 .out = 31,
                                 .n_masks = 3,
-                                .batch = 5,
+                                .batch = batch,
                                 .parts = PART_BIASES};
 
     return problem_make(&shape, trial->random);
 }
 
-static void repeat(const struct trial *trial)
+static void repeat_batch(const struct trial *trial, int64_t batch)
 {
-    struct problem problem = sized_problem(trial, 307, 101);
+    struct problem problem = sized_problem(trial, 307, 101, batch);
     unsigned char *first = NULL;
     struct rig rig;
 
@@ -46,6 +48,12 @@ static void repeat(const struct trial *trial)
     }
     free(first);
     problem_free(&problem);
+}
+
+static void repeat(const struct trial *trial)
+{
+    for (int i = 0; i < 2 && trial->outcome->verdict == VERDICT_PASS; i++)
+        repeat_batch(trial, few_and_many_tokens[i]);
 }
 
 /* Offsets and gaps in elements, so that every alignment that an element may have comes up. */
@@ -71,6 +79,51 @@ static void addresses(const struct trial *trial)
         free(y);
     }
     free(first);
+    problem_free(&problem);
+}
+
+/* Batches of one size that begin at different tokens: a token has the same bits wherever it stands. */
+static void expect_same_elsewhere(const struct trial *trial, const struct rig *rig, const struct problem *problem,
+                                  int64_t tokens)
+{
+    static const int64_t firsts[] = {0, 1, 2, 5, 11};
+    const size_t row = (size_t)problem->columns * mglu_dtype_size(problem->layer.y_dtype);
+    unsigned char *base = NULL;
+
+    for (size_t i = 0; i < sizeof firsts / sizeof firsts[0] && trial->outcome->verdict == VERDICT_PASS; i++) {
+        const struct layout layout = {.fill = 0xff, .first = firsts[i], .tokens = tokens};
+        unsigned char *y = run_on(rig, problem, &layout, trial->outcome);
+        struct problem shared = *problem;
+        shared.batch = tokens - firsts[i];
+        if (y && base && shared.batch > 0)
+            expect_same(trial->outcome, &shared, y, base + (size_t)firsts[i] * row, NONE, NONE,
+                        "at another place in the batch");
+        free(base ? y : NULL);
+        base = base ? base : y;
+    }
+    free(base);
+}
+
+static void places(const struct trial *trial)
+{
+    static const int64_t sizes[] = {3, 13, 64, MOST_TOKENS};
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
+                                .h = 67,
+                                .d = 37,
+                                .out = 19,
+                                .n_masks = 4,
+                                .top_k = 2,
+                                .batch = MOST_TOKENS + 11,
+                                .parts = PART_ROUTER};
+    struct problem problem = problem_make(&shape, trial->random);
+    struct rig rig;
+
+    if (open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+            expect_same_elsewhere(trial, &rig, &problem, sizes[i]);
+        rig_close(&rig);
+    }
     problem_free(&problem);
 }
 
@@ -169,7 +222,7 @@ static void batches(const struct trial *trial)
     struct problem problem = problem_make(&shape, trial->random);
     struct rig rig;
 
-    problem.layer.flags = trial->target->info.type == MGLU_DEVICE_CPU ? 0 : MGLU_LAYER_REPRODUCIBLE;
+    problem.layer.flags = MGLU_LAYER_REPRODUCIBLE;
     if (open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
         compare_batches(trial, &rig, &problem);
         rig_close(&rig);
@@ -182,9 +235,13 @@ static const struct {
     bool per_activation;
     void (*run)(const struct trial *trial);
 } levels[] = {
-    {"D0-repeats", false, repeat},        {"D0-concurrent", false, concurrent},
-    {"D1-threads", false, thread_counts}, {"D1-hostile-pool", false, hostile_pools},
-    {"D2-addresses", true, addresses},    {"D3-instruction-sets", true, instruction_sets},
+    {"D0-repeats", false, repeat},
+    {"D0-concurrent", false, concurrent},
+    {"D1-threads", false, thread_counts},
+    {"D1-hostile-pool", false, hostile_pools},
+    {"D2-addresses", true, addresses},
+    {"D2-places", false, places},
+    {"D3-instruction-sets", true, instruction_sets},
     {"D4-batches", false, batches},
 };
 

@@ -13,8 +13,11 @@ struct trial {
     struct outcome *outcome;
 };
 
-/** Five tokens of a layer with a down-projection. */
-struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d);
+/** Backends may compute small and large batches in different ways: one of each. */
+extern const int64_t few_and_many_tokens[2];
+
+/** A layer with a down-projection. */
+struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d, int64_t batch);
 
 /** Whether the library's own threads, or the host's, do the device's work. */
 bool is_host_cpu(const struct target *target);

@@ -84,7 +84,7 @@ static void run_callers(struct caller *callers, struct outcome *outcome)
 
 void concurrent(const struct trial *trial)
 {
-    struct problem problem = sized_problem(trial, 307, 101);
+    struct problem problem = sized_problem(trial, 307, 101, few_and_many_tokens[0]);
     struct caller callers[CALLERS] = {0};
     struct rig shared;
     bool ready = true;
@@ -139,16 +139,11 @@ static unsigned char *run_in_context(const struct trial *trial, const struct pro
 }
 
 /* Whether the bits in each of these contexts are those of the first. */
-static void compare_contexts(const struct trial *trial, const mglu_context_desc *descs, size_t count)
+static void compare_batch(const struct trial *trial, const mglu_context_desc *descs, size_t count, int64_t batch)
 {
-    struct problem problem = sized_problem(trial, 707, 301);
+    struct problem problem = sized_problem(trial, 707, 301, batch);
     unsigned char *first;
 
-    if (!is_host_cpu(trial->target)) {
-        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "D1 is promised for CPUs that work in the host's memory");
-        problem_free(&problem);
-        return;
-    }
     first = run_in_context(trial, &problem, descs[0]);
     for (size_t i = 1; first && i < count; i++) {
         unsigned char *y = run_in_context(trial, &problem, descs[i]);
@@ -158,6 +153,16 @@ static void compare_contexts(const struct trial *trial, const mglu_context_desc 
     }
     free(first);
     problem_free(&problem);
+}
+
+static void compare_contexts(const struct trial *trial, const mglu_context_desc *descs, size_t count)
+{
+    if (!is_host_cpu(trial->target)) {
+        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "D1 is promised for CPUs that work in the host's memory");
+        return;
+    }
+    for (int i = 0; i < 2 && trial->outcome->verdict == VERDICT_PASS; i++)
+        compare_batch(trial, descs, count, few_and_many_tokens[i]);
 }
 
 void thread_counts(const struct trial *trial)

@@ -76,3 +76,25 @@ void mglu_sums_bf16_avx512bf16(const struct mglu_cpu_sums *job)
 {
     sum_rows(job, MGLU_DTYPE_BF16);
 }
+
+/* Tiles of the same products: a word is two columns of a row, and of x. */
+
+enum { COLUMNS_PER_WORD = 2 };
+
+MGLU_INLINE vec load_words(const char *row, int64_t group, int part, uint32_t mask, mglu_dtype dtype)
+{
+    __m512i words = ((const __m512i *)(const void *)row)[group];
+    return _mm512_castsi512_ps(_mm512_maskz_mov_epi16((__mmask32)mask, words));
+}
+
+MGLU_INLINE vec add_products(vec to, vec words, vec x)
+{
+    return _mm512_dpbf16_ps(to, (__m512bh)words, (__m512bh)x);
+}
+
+#include "tiles.h"
+
+void mglu_tiles_bf16_avx512bf16(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_BF16);
+}

@@ -5,9 +5,9 @@
 #include <mglu/types.h>
 
 /*
- * What the kernels of one instruction set give to the rest of the backend. All sets give the same bits (but see
- * mglu_sums_bf16_avx512bf16), so the choice of a set decides speed only. Kernels expect the default floating-point
- * environment.
+ * What the kernels of one instruction set give to the rest of the backend. All sets give the same bits but for
+ * tiles and mglu_sums_bf16_avx512bf16, which layers that are to be reproducible do not use. Kernels expect the default
+ * floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
@@ -42,6 +42,30 @@ struct mglu_cpu_sums {
 
 typedef void mglu_cpu_sums_fn(const struct mglu_cpu_sums *job);
 
+/* Longest row that tiles take: beyond, sums in panels would round too often. */
+#define MGLU_CPU_TILE_COLUMNS 57344
+
+/*
+ * One call of a tile kernel: sums[place][r] = sum of w * x over row first_row + r and token tokens[place], where mask
+ * `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). What is in sums[place] beyond `rows` is undefined. A sum depends on
+ * its row, its mask and its x alone.
+ */
+#define MGLU_CPU_NO_MASK (-1)
+
+struct mglu_cpu_tiles {
+    const struct mglu_cpu_matrix *matrix;
+    int64_t first_row;
+    int32_t rows; /* up to the tile_rows of the kernels; so many are written */
+    int32_t mask;
+    const char *x; /* of token 0, padded with zeros to whole groups */
+    size_t x_stride;
+    const int32_t *tokens;
+    int32_t count;
+    float *sums;
+};
+
+typedef void mglu_cpu_tiles_fn(const struct mglu_cpu_tiles *job);
+
 /* Converts to f32 and pads with zeros to whole groups. `source` has any alignment, `target` that of a vector. */
 typedef void mglu_cpu_widen_fn(const void *source, float *target, int64_t count);
 
@@ -53,6 +77,8 @@ typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
 
 struct mglu_cpu_kernels {
     mglu_cpu_sums_fn *sums[MGLU_DTYPE_BF16 + 1];
+    mglu_cpu_tiles_fn *tiles[MGLU_DTYPE_BF16 + 1];
+    int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
     mglu_cpu_widen_fn *widen[MGLU_DTYPE_BF16 + 1];
     mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_BF16 + 1];
     mglu_cpu_activate_fn *activate[MGLU_ACTIVATION_IDENTITY + 1];
@@ -64,5 +90,6 @@ extern const struct mglu_cpu_kernels mglu_kernels_avx512;
 
 /* Takes x in bf16. Sums in other steps than the other kernels, so its bits are its own. */
 mglu_cpu_sums_fn mglu_sums_bf16_avx512bf16;
+mglu_cpu_tiles_fn mglu_tiles_bf16_avx512bf16;
 
 #endif

@@ -9,7 +9,9 @@
 #include "sums.h"
 #include "widen.h"
 
+#include "panel.h"
 #include "passes.h"
+#include "tiles.h"
 
 static void KERNEL(sums_f32)(const struct mglu_cpu_sums *job)
 {
@@ -24,6 +26,21 @@ static void KERNEL(sums_f16)(const struct mglu_cpu_sums *job)
 static void KERNEL(sums_bf16)(const struct mglu_cpu_sums *job)
 {
     sum_rows(job, MGLU_DTYPE_BF16);
+}
+
+static void KERNEL(tiles_f32)(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_F32);
+}
+
+static void KERNEL(tiles_f16)(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_F16);
+}
+
+static void KERNEL(tiles_bf16)(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_BF16);
 }
 
 static void KERNEL(widen_f32)(const void *source, float *target, int64_t count)
@@ -100,6 +117,13 @@ const struct mglu_cpu_kernels KERNEL(kernels) = {
             [MGLU_DTYPE_F16] = KERNEL(sums_f16),
             [MGLU_DTYPE_BF16] = KERNEL(sums_bf16),
         },
+    .tiles =
+        {
+            [MGLU_DTYPE_F32] = KERNEL(tiles_f32),
+            [MGLU_DTYPE_F16] = KERNEL(tiles_f16),
+            [MGLU_DTYPE_BF16] = KERNEL(tiles_bf16),
+        },
+    .tile_rows = TILE_ROWS,
     .widen =
         {
             [MGLU_DTYPE_F32] = KERNEL(widen_f32),

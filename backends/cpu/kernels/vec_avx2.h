@@ -11,6 +11,9 @@ typedef __m256 vec;
 
 enum { VEC_LANES = 8, VEC_MASKS = 1 };
 
+/* 12 sums, 2 weights and an x fill 15 of 16 registers. */
+enum { TILE_VECS = 2, TILE_TOKENS = 6 };
+
 MGLU_INLINE vec vec_zero(void)
 {
     return _mm256_setzero_ps();
@@ -55,15 +58,54 @@ MGLU_INLINE __m256i vec_chosen(uint32_t word, int part)
                              _mm256_sub_epi32(to_top, _mm256_set1_epi32(part * VEC_LANES)));
 }
 
+/* v where the lanes' bits of part `part` of the mask word are 1, else +0. */
+MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
+{
+    return _mm256_blendv_ps(vec_zero(), v, _mm256_castsi256_ps(vec_chosen(word, part)));
+}
+
 /* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
-    return _mm256_add_ps(sum, _mm256_blendv_ps(vec_zero(), p, _mm256_castsi256_ps(vec_chosen(word, part))));
+    return _mm256_add_ps(sum, vec_select(p, word, part));
 }
 
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
 {
     return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_chosen(word, part)));
+}
+
+MGLU_INLINE vec vec_broadcast(const void *from)
+{
+    return _mm256_broadcast_ss(from);
+}
+
+MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
+{
+    return _mm256_fmadd_ps(a, b, sum);
+}
+
+/* Rows become columns: pairs of rows, then fours, then the halves of registers. */
+MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
+{
+    vec pairs[VEC_LANES], fours[VEC_LANES];
+
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i++) {
+        const vec *p = pairs + i / 4 * 4 + i % 4 / 2;
+        __m256d upper = _mm256_castps_pd(p[0]), lower = _mm256_castps_pd(p[2]);
+        fours[i] = _mm256_castpd_ps(i % 2 ? _mm256_unpackhi_pd(upper, lower) : _mm256_unpacklo_pd(upper, lower));
+    }
+    MGLU_UNROLL
+    for (int i = 0; i < 4; i++) {
+        rows[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        rows[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
 }
 
 MGLU_INLINE float vec_reduce(vec v)

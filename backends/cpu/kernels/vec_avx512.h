@@ -11,6 +11,9 @@ typedef __m512 vec;
 
 enum { VEC_LANES = 16, VEC_MASKS = 8 };
 
+/* 24 sums and 2 weights of 32 registers; an x serves two multiplications. */
+enum { TILE_VECS = 2, TILE_TOKENS = 12 };
+
 MGLU_INLINE vec vec_zero(void)
 {
     return _mm512_setzero_ps();
@@ -59,6 +62,51 @@ MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
 {
     return vec_add_masked(sum, vec_load_f32(p), word, part);
+}
+
+MGLU_INLINE vec vec_broadcast(const void *from)
+{
+    return _mm512_set1_ps(*(const float *)from);
+}
+
+MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
+{
+    return _mm512_fmadd_ps(a, b, sum);
+}
+
+/* v where the lanes' bits of part `part` of the mask word are 1, else +0. */
+MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
+{
+    return _mm512_maskz_mov_ps((__mmask16)(word >> (part * VEC_LANES)), v);
+}
+
+/* Rows become columns: pairs of rows, then fours, then quarters of registers, twice. */
+MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
+{
+    vec pairs[VEC_LANES], fours[VEC_LANES];
+
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i++) {
+        const vec *p = pairs + i / 4 * 4 + i % 4 / 2;
+        __m512d upper = _mm512_castps_pd(p[0]), lower = _mm512_castps_pd(p[2]);
+        fours[i] = _mm512_castpd_ps(i % 2 ? _mm512_unpackhi_pd(upper, lower) : _mm512_unpacklo_pd(upper, lower));
+    }
+    MGLU_UNROLL
+    for (int i = 0; i < 4; i++) {
+        vec even_low = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0x88);
+        vec even_high = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0x88);
+        vec odd_low = _mm512_shuffle_f32x4(fours[i], fours[i + 4], 0xdd);
+        vec odd_high = _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0xdd);
+        rows[i] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+        rows[i + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+        rows[i + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+        rows[i + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+    }
 }
 
 MGLU_INLINE float vec_reduce(vec v)

@@ -14,6 +14,9 @@ typedef uint16_t vec_u16 __attribute__((vector_size(8)));
 
 enum { VEC_LANES = 4, VEC_MASKS = 1 };
 
+/* 8 sums, an x and a product of 16 registers; weights are read where they lie. */
+enum { TILE_VECS = 4, TILE_TOKENS = 2 };
+
 MGLU_INLINE vec vec_zero(void)
 {
     return (vec){0};
@@ -66,17 +69,46 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return a + b;
 }
 
-/* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
-MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+/* v where the lanes' bits of part `part` of the mask word are 1, else +0. */
+MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 {
     vec_u32 bits = (vec_u32){1, 2, 4, 8} << (uint32_t)(part * VEC_LANES);
     vec_i32 chosen = (((vec_u32){0} + word) & bits) == bits;
-    return sum + (vec)((vec_i32)p & chosen);
+    return (vec)((vec_i32)v & chosen);
+}
+
+/* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+{
+    return sum + vec_select(p, word, part);
 }
 
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
 {
     return vec_add_masked(sum, vec_load_f32(p), word, part);
+}
+
+MGLU_INLINE vec vec_broadcast(const void *from)
+{
+    float value;
+    memcpy(&value, from, sizeof value);
+    return (vec){value, value, value, value};
+}
+
+/* Not fused: not every machine of this level could. */
+MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
+{
+    return sum + a * b;
+}
+
+/* Rows become columns. By elements, since only newer compilers have shuffles for all machines. */
+MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
+{
+    vec a = rows[0], b = rows[1], c = rows[2], d = rows[3];
+
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i++)
+        rows[i] = (vec){a[i], b[i], c[i], d[i]};
 }
 
 MGLU_INLINE float vec_reduce(vec v)

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_TILES_H
+#define MGLU_CPU_TILES_H
+
+/*
+ * The sums of a block of rows for many tokens, over the words that the file that includes this has defined: f32 in
+ * panel.h, pairs of bf16 in avx512bf16.c.
+ *
+ * A panel holds the masked words of all rows of the block, word by word, so that a vector has one word of each row. A
+ * tile is the sums of all rows with some tokens, held in registers: each word of x is read once, for all rows. Weights
+ * are converted, masked and turned once for all tokens.
+ */
+
+#include "chains.h"
+#include "kernels.h"
+
+#include "common/core/mask_format.h"
+
+#include <string.h>
+
+enum {
+    TILE_ROWS = TILE_VECS * VEC_LANES,
+    GROUP_WORDS = MGLU_GROUP_COLUMNS / COLUMNS_PER_WORD,
+    GROUP_PARTS = GROUP_WORDS / VEC_LANES,
+    PANEL_GROUPS = PANEL_WORDS / GROUP_WORDS,
+    UNROLLED_WORDS = 4, /* a divisor of every chain */
+    MOST_LEVELS = 5     /* of pairs of chains: a panel has at most 32 chains */
+};
+
+/* The sums of all rows with `n` tokens. */
+typedef struct tile {
+    vec sum[TILE_TOKENS][TILE_VECS];
+} tile;
+
+/* VEC_LANES rows of one group, from row `first` on. Rows that there are not are those of the last one. */
+MGLU_INLINE void fill_group(const struct mglu_cpu_tiles *job, int32_t first, int64_t group, int masked,
+                            mglu_dtype dtype, float *words)
+{
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+
+    MGLU_UNROLL
+    for (int part = 0; part < GROUP_PARTS; part++) {
+        vec rows[VEC_LANES];
+        MGLU_UNROLL
+        for (int i = 0; i < VEC_LANES; i++) {
+            int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
+            const char *weights = matrix->rows + (size_t)row * matrix->row_stride;
+            uint32_t mask = masked ? matrix->masks[(row * matrix->groups + group) * matrix->n_masks + job->mask] : ~0u;
+            rows[i] = load_words(weights, group, part, mask, dtype);
+        }
+        vec_transpose(rows);
+        MGLU_UNROLL
+        for (int i = 0; i < VEC_LANES; i++)
+            vec_store_f32(words + (part * VEC_LANES + i) * TILE_ROWS, rows[i]);
+    }
+}
+
+MGLU_INLINE void fill_panel(const struct mglu_cpu_tiles *job, int64_t first_group, int32_t groups, int masked,
+                            mglu_dtype dtype, float *panel)
+{
+    for (int32_t group = 0; group < groups; group++)
+        for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES)
+            fill_group(job, first, first_group + group, masked, dtype, panel + group * GROUP_WORDS * TILE_ROWS + first);
+}
+
+MGLU_INLINE void tile_add(tile *to, const tile *other, int n)
+{
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            to->sum[t][v] = vec_add(to->sum[t][v], other->sum[t][v]);
+    }
+}
+
+MGLU_INLINE void tile_copy(tile *to, const tile *from, int n)
+{
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            to->sum[t][v] = from->sum[t][v];
+    }
+}
+
+/* Adds the products of one word of all rows. */
+MGLU_INLINE void add_word(const float *words, const char *const *x, int64_t word, int n, vec sums[][TILE_VECS])
+{
+    vec weights[TILE_VECS];
+
+    MGLU_UNROLL
+    for (int v = 0; v < TILE_VECS; v++)
+        weights[v] = vec_load_f32(words + v * VEC_LANES);
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        vec value = vec_broadcast(x[t] + word * (int64_t)sizeof(float));
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            sums[t][v] = add_products(sums[t][v], weights[v], value);
+    }
+}
+
+/* One chain of `words` words from word `first` of the panel on. */
+MGLU_INLINE void sum_chain(const float *panel, const char *const *x, int32_t first, int32_t words, int n, tile *sums)
+{
+    vec kept[TILE_TOKENS][TILE_VECS];
+
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            kept[t][v] = vec_zero();
+    }
+    for (int64_t word = first; word < first + words; word += UNROLLED_WORDS) {
+        MGLU_UNROLL
+        for (int i = 0; i < UNROLLED_WORDS; i++)
+            add_word(panel + (word + i) * TILE_ROWS, x, word + i, n, kept);
+    }
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            sums->sum[t][v] = kept[t][v];
+    }
+}
+
+/* The sums of one panel: partial[k] is that of 2^k chains, where bit k of their number is set. */
+MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t words, int32_t chain, int n, tile *sums)
+{
+    tile partial[MOST_LEVELS];
+    uint32_t chains = 0;
+
+    for (int32_t first = 0;; first += chain) {
+        sum_chain(panel, x, first, chain, n, sums);
+        if (first + chain >= words)
+            break;
+        int level = 0;
+        for (; chains >> level & 1; level++)
+            tile_add(sums, &partial[level], n);
+        tile_copy(&partial[level], sums, n);
+        chains++;
+    }
+    for (int level = 0; chains >> level; level++)
+        if (chains >> level & 1)
+            tile_add(sums, &partial[level], n);
+}
+
+/* One panel with n tokens from `place` on; those beyond `count` are the last one, and dropped. */
+MGLU_INLINE void sum_tile(const struct mglu_cpu_tiles *job, const float *panel, int64_t first_group, int32_t groups,
+                          int32_t place, int n)
+{
+    const int32_t chain = chain_columns(job->matrix->groups) / COLUMNS_PER_WORD;
+    const char *x[TILE_TOKENS];
+    tile sums;
+
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        int32_t token = job->tokens[place + t < job->count ? place + t : job->count - 1];
+        x[t] = job->x + (size_t)token * job->x_stride + (size_t)first_group * GROUP_WORDS * sizeof(float);
+    }
+    sum_panel(panel, x, groups * GROUP_WORDS, chain, n, &sums);
+    for (int t = 0; t < n && place + t < job->count; t++) {
+        float *to = job->sums + (size_t)(place + t) * TILE_ROWS;
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++, to += VEC_LANES)
+            vec_store_f32(to, first_group ? vec_add(vec_load_f32(to), sums.sum[t][v]) : sums.sum[t][v]);
+    }
+}
+
+/* Tiles have three sizes. As few as possible, and none so small that its sums wait for each other. */
+enum { SMALL_TILE = TILE_TOKENS / 3 ? TILE_TOKENS / 3 : 1, MIDDLE_TILE = TILE_TOKENS - SMALL_TILE };
+
+MGLU_INLINE void sum_tokens(const struct mglu_cpu_tiles *job, const float *panel, int64_t first_group, int32_t groups)
+{
+    for (int32_t place = 0, left = job->count; left > 0; left = job->count - place) {
+        int two_of_the_middle = left > TILE_TOKENS && left <= TILE_TOKENS + SMALL_TILE;
+        if (left > MIDDLE_TILE && !two_of_the_middle) {
+            sum_tile(job, panel, first_group, groups, place, TILE_TOKENS);
+            place += TILE_TOKENS;
+        } else if (left > SMALL_TILE) {
+            sum_tile(job, panel, first_group, groups, place, MIDDLE_TILE);
+            place += MIDDLE_TILE;
+        } else {
+            sum_tile(job, panel, first_group, groups, place, SMALL_TILE);
+            place += SMALL_TILE;
+        }
+    }
+}
+
+MGLU_INLINE void sum_masked_tiles(const struct mglu_cpu_tiles *job, int masked, mglu_dtype dtype)
+{
+    const int64_t groups = job->matrix->groups;
+    _Alignas(64) float panel[PANEL_WORDS * TILE_ROWS];
+
+    for (int64_t first = 0; first < groups; first += PANEL_GROUPS) {
+        int32_t part = groups - first < PANEL_GROUPS ? (int32_t)(groups - first) : PANEL_GROUPS;
+        fill_panel(job, first, part, masked, dtype, panel);
+        sum_tokens(job, panel, first, part);
+    }
+}
+
+MGLU_INLINE void sum_tiles(const struct mglu_cpu_tiles *job, mglu_dtype dtype)
+{
+    if (job->matrix->groups == 0)
+        memset(job->sums, 0, (size_t)job->count * TILE_ROWS * sizeof *job->sums);
+    else if (job->mask == MGLU_CPU_NO_MASK)
+        sum_masked_tiles(job, 0, dtype);
+    else
+        sum_masked_tiles(job, 1, dtype);
+}
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/cpu/levels.h"
+
+#include "backends/cpu/kernels/chains.h"
+#include "common/core/convert.h"
+#include "common/core/mask_format.h"
+
+#include <math.h>
+
+/* The sums of large batches, against sums in double. */
+
+enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64 };
+
+enum fill {
+    FILL_REAL,
+    FILL_INTEGERS, /* whose sums are exact in any order */
+    FILL_RISING,   /* of one sign, with rising magnitudes */
+    FILL_FALLING,  /* of one sign; first one large product, then many that round the same way */
+    FILL_COUNT
+};
+
+struct problem {
+    int64_t h;
+    int32_t rows, n_masks, tokens;
+    mglu_dtype dtype;
+    enum fill fill;
+    struct mglu_cpu_matrix matrix;
+    char *weights;
+    uint32_t *masks;
+    float *x; /* [tokens][x_columns] */
+    uint16_t *x_bf16;
+    size_t x_columns;
+};
+
+static void *make(size_t bytes)
+{
+    void *memory = NULL;
+
+    assert_int_equal(posix_memalign(&memory, 64, bytes ? bytes : 1), 0);
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static float fill_weight(const struct problem *p, int64_t column, uint64_t *seed)
+{
+    switch (p->fill) {
+    case FILL_INTEGERS:
+        return (float)(int32_t)(next_random(seed) >> 30) - 1.0f;
+    case FILL_RISING:
+        return 0x1p-4f * (float)(column % 128 + 1);
+    case FILL_FALLING:
+        return column ? 0x1.8p-12f : 0x1p+0f;
+    default:
+        return random_real(seed);
+    }
+}
+
+static float fill_x(const struct problem *p, int64_t column, uint64_t *seed)
+{
+    switch (p->fill) {
+    case FILL_INTEGERS:
+        return (float)(int32_t)(next_random(seed) >> 30) - 1.0f;
+    case FILL_RISING:
+        return 1.0f + 0x1p-7f * (float)(next_random(seed) % 128);
+    case FILL_FALLING:
+        return column ? 0x1p-13f : 0x1p+0f;
+    default:
+        return mglu_bf16_to_f32(mglu_f32_to_bf16(random_real(seed)));
+    }
+}
+
+static struct problem make_problem(struct problem p, uint64_t seed)
+{
+    const size_t stride = mglu_format_row_stride((mglu_index)p.h, mglu_dtype_size(p.dtype));
+    const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p.h);
+    const size_t words = (size_t)(p.rows * groups * p.n_masks);
+
+    p.x_columns = (size_t)groups * MGLU_GROUP_COLUMNS + 32; /* tokens are as far apart as they like */
+    p.weights = make(stride * (size_t)p.rows);
+    p.masks = make(words * sizeof *p.masks);
+    p.x = make((size_t)p.tokens * p.x_columns * sizeof *p.x);
+    p.x_bf16 = make((size_t)p.tokens * p.x_columns * sizeof *p.x_bf16);
+    for (int64_t column = 0; column < p.h; column++) {
+        for (int32_t row = 0; row < p.rows; row++)
+            mglu_store_element(p.weights + stride * (size_t)row, p.dtype, (size_t)column,
+                               fill_weight(&p, column, &seed));
+        for (int32_t token = 0; token < p.tokens; token++) {
+            size_t at = (size_t)token * p.x_columns + (size_t)column;
+            p.x[at] = fill_x(&p, column, &seed);
+            p.x_bf16[at] = mglu_f32_to_bf16(p.x[at]);
+        }
+    }
+    for (size_t i = 0; i < words; i++)
+        p.masks[i] = next_random(&seed);
+    p.matrix = (struct mglu_cpu_matrix){p.weights, stride, groups, p.masks, p.n_masks};
+    return p;
+}
+
+static void free_problem(struct problem *p)
+{
+    free(p->weights);
+    free(p->masks);
+    free(p->x);
+    free(p->x_bf16);
+}
+
+/* A tile kernel, and the x that it takes. */
+struct kernel {
+    mglu_cpu_tiles_fn *run;
+    int32_t rows;
+    int takes_bf16;
+};
+
+static struct mglu_cpu_tiles job_of(const struct problem *p, const struct kernel *kernel, int32_t mask)
+{
+    return (struct mglu_cpu_tiles){
+        .matrix = &p->matrix,
+        .mask = mask,
+        .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
+        .x_stride = p->x_columns * (kernel->takes_bf16 ? sizeof(uint16_t) : sizeof(float)),
+    };
+}
+
+/* Twice the tokens in the order 1, 0, 3, 2, ...: an odd last one stays, and some come up again. */
+static int32_t choose_tokens(const struct problem *p, int32_t *tokens)
+{
+    int32_t count = p->tokens + p->tokens / 3;
+
+    for (int32_t i = 0; i < count; i++)
+        tokens[i] = i < p->tokens ? ((i ^ 1) < p->tokens ? i ^ 1 : i) : i - p->tokens;
+    return count;
+}
+
+static void expect_sum(const struct problem *p, int64_t row, int32_t token, int32_t mask, float got)
+{
+    const double units = fmin((double)p->h, 8 + sqrt((double)p->h));
+    const float *x = p->x + (size_t)token * p->x_columns;
+    double want = 0, magnitude = 0;
+
+    for (int64_t column = 0; column < p->h; column++) {
+        double product = (double)x[column] * (double)mglu_load_element(p->weights + p->matrix.row_stride * (size_t)row,
+                                                                       p->dtype, (size_t)column);
+        uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
+        magnitude += fabs(product);
+        want += mglu_format_mask_bit(word, (mglu_index)column) ? product : 0;
+    }
+    if (!(fabs((double)got - want) <= (p->fill == FILL_INTEGERS ? 0 : units * 0x1p-24 * magnitude)))
+        fail_msg("%s fill=%d h=%d row=%d token=%d mask=%d: got %a, want %a, error %g of %g units",
+                 mglu_dtype_name(p->dtype), (int)p->fill, (int)p->h, (int)row, (int)token, (int)mask, (double)got, want,
+                 fabs((double)got - want) / (0x1p-24 * magnitude), units);
+}
+
+static void check_mask(const struct problem *p, const struct kernel *kernel, int32_t mask)
+{
+    int32_t tokens[2 * MOST_TOKENS], count = choose_tokens(p, tokens);
+    struct mglu_cpu_tiles job = job_of(p, kernel, mask);
+    size_t floats = (size_t)(count * kernel->rows);
+    float *sums = make((floats + GUARD) * sizeof *sums);
+
+    job.tokens = tokens;
+    job.count = count;
+    job.sums = sums;
+    for (job.first_row = 0; job.first_row < p->rows; job.first_row += kernel->rows) {
+        job.rows = p->rows - job.first_row < kernel->rows ? (int32_t)(p->rows - job.first_row) : kernel->rows;
+        kernel->run(&job);
+        for (int32_t i = 0; i < count; i++)
+            for (int32_t r = 0; r < job.rows; r++)
+                expect_sum(p, job.first_row + r, tokens[i], mask, sums[i * kernel->rows + r]);
+    }
+    for (size_t i = 0; i < GUARD; i++)
+        assert_true(sums[floats + i] == 0);
+    free(sums);
+}
+
+static void check_kernel(struct problem p, const struct kernel *kernel, uint64_t seed)
+{
+    p = make_problem(p, seed);
+    check_mask(&p, kernel, MGLU_CPU_NO_MASK);
+    for (int32_t mask = 0; mask<p.n_masks; mask += p.n_masks> 4 ? 5 : 1)
+        check_mask(&p, kernel, mask);
+    free_problem(&p);
+}
+
+/* The case for each type of weights, and once more for x in bf16 where that is another kernel. */
+static void check_all(const struct mglu_cpu_level *level, struct problem p, uint64_t seed)
+{
+    const struct kernel bf16 = {level->tiles_bf16, level->kernels->tile_rows, 1};
+
+    for (p.dtype = MGLU_DTYPE_F32; p.dtype <= MGLU_DTYPE_BF16; p.dtype++)
+        check_kernel(p, &(struct kernel){level->kernels->tiles[p.dtype], level->kernels->tile_rows, 0}, seed);
+    p.dtype = MGLU_DTYPE_BF16;
+    if (bf16.run)
+        check_kernel(p, &bf16, seed);
+}
+
+static void tiles_are_right_for_every_number_of_tokens(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    for (int32_t tokens = 1; tokens <= MOST_TOKENS; tokens++)
+        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
+            check_all(level, (struct problem){.h = 67, .rows = 5, .n_masks = 2, .tokens = tokens, .fill = fill},
+                      (uint64_t)tokens);
+}
+
+static void tiles_are_right_for_every_number_of_rows_and_masks(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    for (int32_t rows = 1; rows <= MOST_ROWS; rows++)
+        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
+            check_all(level,
+                      (struct problem){
+                          .h = 41, .rows = rows, .n_masks = rows % (MGLU_MAX_MASKS + 1), .tokens = 9, .fill = fill},
+                      (uint64_t)rows);
+}
+
+/* Every h up to 200, and those about the ends of panels and where chains change. */
+static int64_t next_h(int64_t h)
+{
+    static const int64_t larger[] = {223, 225,  255,  256,  257,  511,  512,  513,   991,
+                                     993, 1023, 1025, 2047, 2049, 4096, 4099, 32768, 32801};
+
+    if (h < 200)
+        return h + 1;
+    for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++)
+        if (larger[i] > h)
+            return larger[i];
+    return 0;
+}
+
+static void tiles_keep_the_error_bound_at_every_length(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    for (int64_t h = 1; h > 0; h = next_h(h))
+        for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++)
+            check_all(level, (struct problem){.h = h, .rows = 3, .n_masks = 1, .tokens = 7, .fill = fill}, (uint64_t)h);
+}
+
+static void rows_without_columns_sum_to_zero(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    check_all(level, (struct problem){.h = 0, .rows = 3, .n_masks = 2, .tokens = 9}, 1);
+}
+
+/* A token's bits in batches of all sizes, at all places. */
+static void a_sum_does_not_depend_on_the_other_tokens(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+    const struct kernel kernel = {level->kernels->tiles[MGLU_DTYPE_F16], level->kernels->tile_rows, 0};
+    struct problem p = make_problem(
+        (struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = MGLU_DTYPE_F16}, 1);
+    struct mglu_cpu_tiles job = job_of(&p, &kernel, 0);
+    float *all = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all),
+          *some = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all);
+    int32_t tokens[MOST_TOKENS];
+
+    for (int32_t i = 0; i < MOST_TOKENS; i++)
+        tokens[i] = i;
+    job.rows = p.rows;
+    job.tokens = tokens;
+    job.count = MOST_TOKENS;
+    job.sums = all;
+    kernel.run(&job);
+    job.sums = some;
+    for (int32_t first = 0; first < MOST_TOKENS; first++) {
+        job.tokens = tokens + first;
+        job.count = MOST_TOKENS - first;
+        kernel.run(&job);
+        for (int32_t i = first; i < MOST_TOKENS; i++)
+            assert_memory_equal(all + i * kernel.rows, some + (i - first) * kernel.rows, (size_t)p.rows * sizeof *all);
+    }
+    free(all), free(some);
+    free_problem(&p);
+}
+
+/* The roundings that a product can suffer, against c of docs/semantics.md, class A. */
+static void no_product_is_rounded_more_often_than_c(void **state)
+{
+    for (int64_t h = 1; h <= MGLU_CPU_TILE_COLUMNS; h++)
+        for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS; panel *= 2) { /* pairs of columns in a word too */
+            int64_t chain = chain_columns((int64_t)mglu_format_groups((mglu_index)h));
+            int64_t in_panel = h < panel ? h : panel, panels = (h + panel - 1) / panel;
+            int64_t roundings = (chain < h ? chain : h) + panels - 1;
+            for (int64_t chains = 1; chains * chain < in_panel; chains *= 2)
+                roundings++;
+            assert_true((double)roundings <= fmin((double)h, 8 + sqrt((double)h)));
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_are_right_for_every_number_of_tokens),
+        cmocka_unit_test(tiles_are_right_for_every_number_of_rows_and_masks),
+        cmocka_unit_test(tiles_keep_the_error_bound_at_every_length),
+        cmocka_unit_test(rows_without_columns_sum_to_zero),
+        cmocka_unit_test(a_sum_does_not_depend_on_the_other_tokens),
+        cmocka_unit_test(no_product_is_rounded_more_often_than_c),
+    };
+
+    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+}
