@@ -27,7 +27,8 @@ static const struct mglu_cpu_kernels *kernels_of(const struct mglu_cpu_chunk *ch
 
 static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
 {
-    return matrix->row_stride + (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
+    return matrix->row_stride + matrix->scale_stride +
+           (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
 }
 
 /* Rows of a task, in whole blocks. */

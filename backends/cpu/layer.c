@@ -10,11 +10,6 @@ enum { CHUNK_TOKENS = 32, WORKSPACE_ALIGNMENT = 64 };
 
 mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
-    const mglu_host *host = ((const struct mglu_cpu_backend *)backend)->host;
-
-    if (plan->shape->dtype > MGLU_DTYPE_BF16)
-        return host->fail(MGLU_ERROR_UNSUPPORTED, "cpu: no kernels for %s weights yet",
-                          mglu_dtype_name(plan->shape->dtype));
     return MGLU_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "backends/cpu/cpu.h"
 #include "common/core/convert.h"
 #include "common/core/mask_format.h"
+#include "common/core/quantise.h"
 
 #include <math.h>
 #include <sched.h>
@@ -161,7 +162,7 @@ static inline void mutant_share_sums(float *z)
 static inline void mutant_split_totals(const struct mglu_cpu_layer *layer, const void *x, int64_t row, int32_t rows,
                                        int64_t parts, float *totals)
 {
-    const size_t element = MGLU_GROUP_COLUMNS * mglu_dtype_size(layer->weights->packed.dtype);
+    const size_t group_bytes = mglu_row_bytes(layer->weights->packed.dtype, MGLU_GROUP_COLUMNS);
     const size_t x_element = MGLU_GROUP_COLUMNS * (layer->use_bf16 ? sizeof(uint16_t) : sizeof(float));
     const struct mglu_cpu_matrix *whole = &layer->weights->weight;
 
@@ -171,7 +172,8 @@ static inline void mutant_split_totals(const struct mglu_cpu_layer *layer, const
         struct mglu_cpu_matrix matrix = *whole;
         float sums[MGLU_CPU_BLOCK_ROWS];
 
-        matrix.rows += (size_t)first * element;
+        matrix.rows += (size_t)first * group_bytes;
+        matrix.scales += (size_t)first * sizeof(uint16_t);
         matrix.groups = whole->groups * (part + 1) / parts - first;
         layer->project(&(struct mglu_cpu_sums){.matrix = &matrix,
                                                .first_row = row,

@@ -14,6 +14,8 @@ static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t c
         .rows = packed->data ? packed->data : (const void *)nothing,
         .row_stride = columns ? MUT(21, packed->row_stride, mutant_dense_stride(packed, columns)) : 0,
         .groups = (int64_t)mglu_format_groups((mglu_index)columns),
+        .scales = packed->scales,
+        .scale_stride = packed->scale_row_stride,
     };
 }
 

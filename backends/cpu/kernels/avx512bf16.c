@@ -81,9 +81,10 @@ void mglu_sums_bf16_avx512bf16(const struct mglu_cpu_sums *job)
 
 enum { COLUMNS_PER_WORD = 2 };
 
-MGLU_INLINE vec load_words(const char *row, int64_t group, int part, uint32_t mask, mglu_dtype dtype)
+MGLU_INLINE vec load_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group, int part, uint32_t mask,
+                           mglu_dtype dtype)
 {
-    __m512i words = ((const __m512i *)(const void *)row)[group];
+    __m512i words = ((const __m512i *)(const void *)(matrix->rows + (size_t)row * matrix->row_stride))[group];
     return _mm512_castsi512_ps(_mm512_maskz_mov_epi16((__mmask32)mask, words));
 }
 

@@ -21,7 +21,9 @@ struct mglu_cpu_matrix {
     size_t row_stride; /* bytes */
     int64_t groups;    /* of 32 columns in a row */
     const uint32_t *masks;
-    int32_t n_masks; /* in `masks`; 0: none */
+    int32_t n_masks;     /* in `masks`; 0: none */
+    const char *scales;  /* of quantised rows: f16 [row][group] */
+    size_t scale_stride; /* bytes */
 };
 
 /*
@@ -76,8 +78,8 @@ typedef void mglu_cpu_narrow_fn(const float *source, void *target, int64_t count
 typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
 
 struct mglu_cpu_kernels {
-    mglu_cpu_sums_fn *sums[MGLU_DTYPE_BF16 + 1];
-    mglu_cpu_tiles_fn *tiles[MGLU_DTYPE_BF16 + 1];
+    mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];
+    mglu_cpu_tiles_fn *tiles[MGLU_DTYPE_Q4_0 + 1];
     int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
     mglu_cpu_widen_fn *widen[MGLU_DTYPE_BF16 + 1];
     mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_BF16 + 1];

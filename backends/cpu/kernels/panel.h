@@ -9,10 +9,11 @@
 
 enum { COLUMNS_PER_WORD = 1 };
 
-/* One vector of a row's words from group `group` on, masked. `dtype` is a constant where this is used. */
-MGLU_INLINE vec load_words(const char *row, int64_t group, int part, uint32_t mask, mglu_dtype dtype)
+/* One vector of a row's words of a group, masked. `dtype` is a constant where this is used. */
+MGLU_INLINE vec load_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group, int part, uint32_t mask,
+                           mglu_dtype dtype)
 {
-    return vec_select(load(row, group * MGLU_GROUP_COLUMNS + part * VEC_LANES, dtype), mask, part);
+    return vec_select(load_weights(matrix, row, group, part, dtype), mask, part);
 }
 
 /* to + words * x */

@@ -28,6 +28,16 @@ static void KERNEL(sums_bf16)(const struct mglu_cpu_sums *job)
     sum_rows(job, MGLU_DTYPE_BF16);
 }
 
+static void KERNEL(sums_q8_0)(const struct mglu_cpu_sums *job)
+{
+    sum_rows(job, MGLU_DTYPE_Q8_0);
+}
+
+static void KERNEL(sums_q4_0)(const struct mglu_cpu_sums *job)
+{
+    sum_rows(job, MGLU_DTYPE_Q4_0);
+}
+
 static void KERNEL(tiles_f32)(const struct mglu_cpu_tiles *job)
 {
     sum_tiles(job, MGLU_DTYPE_F32);
@@ -41,6 +51,16 @@ static void KERNEL(tiles_f16)(const struct mglu_cpu_tiles *job)
 static void KERNEL(tiles_bf16)(const struct mglu_cpu_tiles *job)
 {
     sum_tiles(job, MGLU_DTYPE_BF16);
+}
+
+static void KERNEL(tiles_q8_0)(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_Q8_0);
+}
+
+static void KERNEL(tiles_q4_0)(const struct mglu_cpu_tiles *job)
+{
+    sum_tiles(job, MGLU_DTYPE_Q4_0);
 }
 
 static void KERNEL(widen_f32)(const void *source, float *target, int64_t count)
@@ -116,12 +136,16 @@ const struct mglu_cpu_kernels KERNEL(kernels) = {
             [MGLU_DTYPE_F32] = KERNEL(sums_f32),
             [MGLU_DTYPE_F16] = KERNEL(sums_f16),
             [MGLU_DTYPE_BF16] = KERNEL(sums_bf16),
+            [MGLU_DTYPE_Q8_0] = KERNEL(sums_q8_0),
+            [MGLU_DTYPE_Q4_0] = KERNEL(sums_q4_0),
         },
     .tiles =
         {
             [MGLU_DTYPE_F32] = KERNEL(tiles_f32),
             [MGLU_DTYPE_F16] = KERNEL(tiles_f16),
             [MGLU_DTYPE_BF16] = KERNEL(tiles_bf16),
+            [MGLU_DTYPE_Q8_0] = KERNEL(tiles_q8_0),
+            [MGLU_DTYPE_Q4_0] = KERNEL(tiles_q4_0),
         },
     .tile_rows = TILE_ROWS,
     .widen =

@@ -13,10 +13,10 @@
  * registers then pick from the block's products, kept in the nearest cache, one mask after the other. So each weight is
  * read and converted once, whatever the number of masks.
  *
- * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16); vec_zero,
- * vec_load_f32, vec_load_f16 and vec_load_bf16 (from any address), vec_store_f32, vec_mul, vec_add; vec_add_masked,
- * which adds the lanes of p that the bits of the word from part * VEC_LANES on choose; vec_add_masked_at, the same with
- * p in memory; and vec_reduce, the rest of the tree.
+ * What a vec_<isa>.h defines: vec, VEC_LANES and VEC_MASKS (masks whose sums fit the registers, 1 to 16); vec_zero;
+ * from any address vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8 and vec_load_nibbles; vec_spread_f16,
+ * vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the lanes of p that the bits of the word from
+ * part * VEC_LANES on choose; vec_add_masked_at, the same with p in memory; and vec_reduce, the rest of the tree.
  */
 
 #include "kernels.h"
@@ -55,6 +55,7 @@ MGLU_INLINE float lanes_reduce(lanes sum)
 
 struct block {
     const char *weights;
+    const uint16_t *scales;
     const float *x;
     const uint32_t *words; /* of its first group; the next group's are `pitch` further */
     int64_t pitch;
@@ -68,7 +69,6 @@ struct block {
 MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_ids, mglu_dtype dtype, int n, int keep,
                                 lanes *total, lanes *gates, float *products)
 {
-    const size_t group_bytes = MGLU_GROUP_COLUMNS * element_bytes(dtype);
     const uint32_t *words[MASKS_AT_ONCE];
     lanes t = *total, s[MASKS_AT_ONCE];
 
@@ -78,13 +78,14 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
         s[i] = gates[i];
     }
     for (int64_t group = 0; group < block->groups; group++) {
-        const char *weights = block->weights + (size_t)group * group_bytes;
-        prefetch_weights(weights, group_bytes);
+        const char *weights = block->weights + (size_t)group * group_bytes(dtype);
+        const vec scale = is_quantised(dtype) ? vec_spread_f16(block->scales[group]) : vec_zero();
+        prefetch_weights(weights, group_bytes(dtype));
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             int64_t column = group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
             vec p = MUT(31, vec_mul,
-                        mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load(weights, part * VEC_LANES, dtype)),
+                        mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load_part(weights, scale, part, dtype)),
                                             vec_load_f32(block->x + column));
             t.part[part] = vec_add(t.part[part], p);
             MGLU_UNROLL
@@ -133,7 +134,8 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
         gates[i] = lanes_zero();
     for (int64_t group = 0; group < end; group += most) {
         const struct block block = {
-            .weights = weights + (size_t)(group * MGLU_GROUP_COLUMNS) * element_bytes(dtype),
+            .weights = weights + (size_t)group * group_bytes(dtype),
+            .scales = is_quantised(dtype) ? row_scales(matrix, row) + group : NULL,
             .x = (const float *)job->x + group * MGLU_GROUP_COLUMNS,
             .words = words + group * matrix->n_masks,
             .pitch = matrix->n_masks,

@@ -44,9 +44,8 @@ MGLU_INLINE void fill_group(const struct mglu_cpu_tiles *job, int32_t first, int
         MGLU_UNROLL
         for (int i = 0; i < VEC_LANES; i++) {
             int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
-            const char *weights = matrix->rows + (size_t)row * matrix->row_stride;
             uint32_t mask = masked ? matrix->masks[(row * matrix->groups + group) * matrix->n_masks + job->mask] : ~0u;
-            rows[i] = load_words(weights, group, part, mask, dtype);
+            rows[i] = load_words(matrix, row, group, part, mask, dtype);
         }
         vec_transpose(rows);
         MGLU_UNROLL

@@ -40,6 +40,26 @@ MGLU_INLINE vec vec_load_bf16(const void *from)
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
+/* Signed bytes. */
+MGLU_INLINE vec vec_load_i8(const void *from)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from)));
+}
+
+/* The nibbles of bytes, `shift` (0 or 4) bits up, less 8. */
+MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
+{
+    __m256i wide = _mm256_srli_epi32(_mm256_cvtepu8_epi32(_mm_loadu_si64(from)), shift);
+    __m256i nibbles = _mm256_and_si256(wide, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(nibbles, _mm256_set1_epi32(8)));
+}
+
+/* One f16 for all lanes. */
+MGLU_INLINE vec vec_spread_f16(uint16_t half)
+{
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)half));
+}
+
 MGLU_INLINE vec vec_mul(vec a, vec b)
 {
     return _mm256_mul_ps(a, b);

@@ -11,6 +11,8 @@ typedef float vec __attribute__((vector_size(16)));
 typedef int32_t vec_i32 __attribute__((vector_size(16)));
 typedef uint32_t vec_u32 __attribute__((vector_size(16)));
 typedef uint16_t vec_u16 __attribute__((vector_size(8)));
+typedef int8_t vec_i8 __attribute__((vector_size(4)));
+typedef uint8_t vec_u8 __attribute__((vector_size(4)));
 
 enum { VEC_LANES = 4, VEC_MASKS = 1 };
 
@@ -57,6 +59,28 @@ MGLU_INLINE vec vec_load_f16(const void *from)
 MGLU_INLINE vec vec_load_bf16(const void *from)
 {
     return (vec)vec_load_upper(from);
+}
+
+/* Signed bytes. */
+MGLU_INLINE vec vec_load_i8(const void *from)
+{
+    vec_i8 v;
+    memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, vec);
+}
+
+/* The nibbles of bytes, `shift` (0 or 4) bits up, less 8. */
+MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
+{
+    vec_u8 v;
+    memcpy(&v, from, sizeof v);
+    return __builtin_convertvector((__builtin_convertvector(v, vec_i32) >> shift & 15) - 8, vec);
+}
+
+/* One f16 for all lanes. */
+MGLU_INLINE vec vec_spread_f16(uint16_t half)
+{
+    return vec_zero() + mglu_f16_to_f32(half);
 }
 
 MGLU_INLINE vec vec_mul(vec a, vec b)

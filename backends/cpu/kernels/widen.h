@@ -2,19 +2,23 @@
 #ifndef MGLU_CPU_WIDEN_H
 #define MGLU_CPU_WIDEN_H
 
-/* Conversion to f32, written once over the vectors of whichever vec_<isa>.h was included before. */
+/* Conversion to f32 of weights and of x, written once over the vectors of whichever vec_<isa>.h was included before. */
+
+#include "kernels.h"
 
 #include "common/core/mask_format.h"
 #include <mglu/types.h>
 
 #include <string.h>
 
+/* In all that follows `dtype` is a constant where it is used. */
+
 MGLU_INLINE size_t element_bytes(mglu_dtype dtype)
 {
     return dtype == MGLU_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-/* One vector of elements as f32, from any address. `dtype` is a constant where this is used. */
+/* One vector of elements as f32, from any address. */
 MGLU_INLINE vec load(const void *row, int64_t column, mglu_dtype dtype)
 {
     switch (dtype) {
@@ -25,6 +29,47 @@ MGLU_INLINE vec load(const void *row, int64_t column, mglu_dtype dtype)
     default:
         return vec_load_f32((const char *)row + 4 * column);
     }
+}
+
+MGLU_INLINE int is_quantised(mglu_dtype dtype)
+{
+    return dtype == MGLU_DTYPE_Q8_0 || dtype == MGLU_DTYPE_Q4_0;
+}
+
+/* Bytes of a group, without its scale. */
+MGLU_INLINE size_t group_bytes(mglu_dtype dtype)
+{
+    if (dtype == MGLU_DTYPE_Q8_0)
+        return MGLU_GROUP_COLUMNS;
+    return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_GROUP_BYTES : MGLU_GROUP_COLUMNS * element_bytes(dtype);
+}
+
+MGLU_INLINE const uint16_t *row_scales(const struct mglu_cpu_matrix *matrix, int64_t row)
+{
+    return (const void *)(matrix->scales + (size_t)row * matrix->scale_stride);
+}
+
+/* A part of a group of weights as f32: exact, for scale * quant has few enough bits. */
+MGLU_INLINE vec load_part(const char *group, vec scale, int part, mglu_dtype dtype)
+{
+    const int column = part * VEC_LANES;
+
+    if (dtype == MGLU_DTYPE_Q8_0)
+        return vec_mul(scale, vec_load_i8(group + column));
+    if (dtype == MGLU_DTYPE_Q4_0)
+        return vec_mul(
+            scale, vec_load_nibbles(group + column % MGLU_Q4_0_GROUP_BYTES, column < MGLU_Q4_0_GROUP_BYTES ? 0 : 4));
+    return load(group, column, dtype);
+}
+
+/* A part of a group of a row of weights. */
+MGLU_INLINE vec load_weights(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group, int part,
+                             mglu_dtype dtype)
+{
+    const char *weights = matrix->rows + (size_t)row * matrix->row_stride + (size_t)group * group_bytes(dtype);
+    const vec scale = is_quantised(dtype) ? vec_spread_f16(row_scales(matrix, row)[group]) : vec_zero();
+
+    return load_part(weights, scale, part, dtype);
 }
 
 MGLU_INLINE void widen(const void *source, float *target, int64_t count, mglu_dtype dtype)

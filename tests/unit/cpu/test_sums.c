@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/cpu/levels.h"
 
-#include "common/core/convert.h"
 #include "common/core/mask_format.h"
+#include "common/core/quantise.h"
+
+#include <mglu/pack.h>
 
 #include <math.h>
 
@@ -10,7 +12,7 @@ enum { ROWS = 5 };
 
 static const int64_t sizes[] = {0,  1,  2,  7,   8,   9,   15,  16,  17,  31,   32,  33,
                                 63, 64, 65, 127, 128, 129, 130, 255, 257, 1000, 4099};
-static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 
 /* How weights and x are filled. */
 enum fill {
@@ -26,6 +28,7 @@ struct problem {
     mglu_dtype dtype;
     struct mglu_cpu_matrix matrix;
     char *weights;
+    char *scales;
     uint32_t *masks;
     float *x;
     int32_t ids[MGLU_MAX_MASKS];
@@ -54,27 +57,54 @@ static void *make(size_t bytes, size_t alignment)
     return memory;
 }
 
+/* Quants of any bits, those of padding columns too, which x makes nothing of. */
+static void fill_quants(struct problem *p, enum fill fill, uint64_t *seed)
+{
+    for (size_t i = 0; i < p->matrix.row_stride * ROWS; i++)
+        p->weights[i] = (char)next_random(seed);
+    for (size_t i = 0; i < p->matrix.scale_stride * ROWS / sizeof(uint16_t); i++)
+        mglu_store_element(p->scales, MGLU_DTYPE_F16, i, fill_value(fill, seed));
+}
+
+static void fill_weights(struct problem *p, enum fill fill, uint64_t *seed)
+{
+    for (int64_t column = 0; column < p->h; column++)
+        for (size_t row = 0; row < ROWS; row++)
+            mglu_store_element(p->weights + p->matrix.row_stride * row, p->dtype, (size_t)column,
+                               fill_value(fill, seed));
+}
+
 static void make_problem(struct problem *p, enum fill fill, uint64_t seed)
 {
-    const size_t stride = mglu_format_row_stride((mglu_index)p->h, mglu_dtype_size(p->dtype));
+    const size_t stride = mglu_packed_weight_row_stride(p->dtype, p->h);
+    const size_t scale_stride = mglu_packed_scale_row_stride(p->dtype, p->h);
     const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p->h);
 
     p->weights = make(stride * ROWS, 64);
+    p->scales = make(scale_stride * ROWS, 64);
     p->masks = make((size_t)(ROWS * groups * p->n_masks) * 4, sizeof(void *));
     p->x = make((size_t)groups * 128, 64);
-    for (int64_t column = 0; column < p->h; column++) {
+    for (int64_t column = 0; column < p->h; column++)
         p->x[column] = fill_value(fill, &seed);
-        for (int64_t row = 0; row < ROWS; row++)
-            mglu_store_element(p->weights + stride * (size_t)row, p->dtype, (size_t)column, fill_value(fill, &seed));
-    }
     for (int64_t i = 0; i < ROWS * groups * p->n_masks; i++)
         p->masks[i] = next_random(&seed); /* padding bits too: they must not matter */
-    p->matrix = (struct mglu_cpu_matrix){p->weights, stride, groups, p->masks, p->n_masks};
+    p->matrix = (struct mglu_cpu_matrix){.rows = p->weights,
+                                         .row_stride = stride,
+                                         .groups = groups,
+                                         .masks = p->masks,
+                                         .n_masks = p->n_masks,
+                                         .scales = p->scales,
+                                         .scale_stride = scale_stride};
+    if (mglu_dtype_is_quantised(p->dtype))
+        fill_quants(p, fill, &seed);
+    else
+        fill_weights(p, fill, &seed);
 }
 
 static void free_problem(struct problem *p)
 {
     free(p->weights);
+    free(p->scales);
     free(p->masks);
     free(p->x);
 }
@@ -83,10 +113,11 @@ static void free_problem(struct problem *p)
 static float model(const struct problem *p, int64_t row, int32_t mask)
 {
     const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
+    const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
     float lanes[MGLU_GROUP_COLUMNS] = {0};
 
     for (int64_t column = 0; column < p->matrix.groups * MGLU_GROUP_COLUMNS; column++) {
-        float product = mglu_load_element(weights, p->dtype, (size_t)column) * p->x[column];
+        float product = mglu_load_weight(weights, scales, p->dtype, (size_t)column) * p->x[column];
         uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
         if (mglu_format_mask_bit(word, (mglu_index)column))
             lanes[column % 32] += product;

@@ -2,8 +2,10 @@
 #include "tests/unit/cpu/levels.h"
 
 #include "backends/cpu/kernels/chains.h"
-#include "common/core/convert.h"
 #include "common/core/mask_format.h"
+#include "common/core/quantise.h"
+
+#include <mglu/pack.h>
 
 #include <math.h>
 
@@ -26,6 +28,7 @@ struct problem {
     enum fill fill;
     struct mglu_cpu_matrix matrix;
     char *weights;
+    char *scales;
     uint32_t *masks;
     float *x; /* [tokens][x_columns] */
     uint16_t *x_bf16;
@@ -69,21 +72,37 @@ static float fill_x(const struct problem *p, int64_t column, uint64_t *seed)
     }
 }
 
+static void fill_rows(struct problem *p, uint64_t *seed)
+{
+    for (int64_t column = 0; column < p->h; column++)
+        for (int32_t row = 0; row < p->rows; row++)
+            mglu_store_element(p->weights + p->matrix.row_stride * (size_t)row, p->dtype, (size_t)column,
+                               fill_weight(p, column, seed));
+}
+
+/* Quants of any bits: those of padding columns meet zeros. */
+static void fill_quantised_rows(struct problem *p, uint64_t *seed)
+{
+    for (size_t i = 0; i < p->matrix.row_stride * (size_t)p->rows; i++)
+        p->weights[i] = (char)next_random(seed);
+    for (size_t i = 0; i < p->matrix.scale_stride * (size_t)p->rows / sizeof(uint16_t); i++)
+        mglu_store_element(p->scales, MGLU_DTYPE_F16, i, p->fill == FILL_INTEGERS ? 1.0f : random_real(seed));
+}
+
 static struct problem make_problem(struct problem p, uint64_t seed)
 {
-    const size_t stride = mglu_format_row_stride((mglu_index)p.h, mglu_dtype_size(p.dtype));
+    const size_t stride = mglu_packed_weight_row_stride(p.dtype, p.h);
+    const size_t scale_stride = mglu_packed_scale_row_stride(p.dtype, p.h);
     const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p.h);
     const size_t words = (size_t)(p.rows * groups * p.n_masks);
 
     p.x_columns = (size_t)groups * MGLU_GROUP_COLUMNS + 32; /* tokens are as far apart as they like */
     p.weights = make(stride * (size_t)p.rows);
+    p.scales = make(scale_stride * (size_t)p.rows);
     p.masks = make(words * sizeof *p.masks);
     p.x = make((size_t)p.tokens * p.x_columns * sizeof *p.x);
     p.x_bf16 = make((size_t)p.tokens * p.x_columns * sizeof *p.x_bf16);
     for (int64_t column = 0; column < p.h; column++) {
-        for (int32_t row = 0; row < p.rows; row++)
-            mglu_store_element(p.weights + stride * (size_t)row, p.dtype, (size_t)column,
-                               fill_weight(&p, column, &seed));
         for (int32_t token = 0; token < p.tokens; token++) {
             size_t at = (size_t)token * p.x_columns + (size_t)column;
             p.x[at] = fill_x(&p, column, &seed);
@@ -92,13 +111,24 @@ static struct problem make_problem(struct problem p, uint64_t seed)
     }
     for (size_t i = 0; i < words; i++)
         p.masks[i] = next_random(&seed);
-    p.matrix = (struct mglu_cpu_matrix){p.weights, stride, groups, p.masks, p.n_masks};
+    p.matrix = (struct mglu_cpu_matrix){.rows = p.weights,
+                                        .row_stride = stride,
+                                        .groups = groups,
+                                        .masks = p.masks,
+                                        .n_masks = p.n_masks,
+                                        .scales = p.scales,
+                                        .scale_stride = scale_stride};
+    if (mglu_dtype_is_quantised(p.dtype))
+        fill_quantised_rows(&p, &seed);
+    else
+        fill_rows(&p, &seed);
     return p;
 }
 
 static void free_problem(struct problem *p)
 {
     free(p->weights);
+    free(p->scales);
     free(p->masks);
     free(p->x);
     free(p->x_bf16);
@@ -138,8 +168,9 @@ static void expect_sum(const struct problem *p, int64_t row, int32_t token, int3
     double want = 0, magnitude = 0;
 
     for (int64_t column = 0; column < p->h; column++) {
-        double product = (double)x[column] * (double)mglu_load_element(p->weights + p->matrix.row_stride * (size_t)row,
-                                                                       p->dtype, (size_t)column);
+        double product = (double)x[column] * (double)mglu_load_weight(p->weights + p->matrix.row_stride * (size_t)row,
+                                                                      p->scales + p->matrix.scale_stride * (size_t)row,
+                                                                      p->dtype, (size_t)column);
         uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
         magnitude += fabs(product);
         want += mglu_format_mask_bit(word, (mglu_index)column) ? product : 0;
@@ -186,7 +217,7 @@ static void check_all(const struct mglu_cpu_level *level, struct problem p, uint
 {
     const struct kernel bf16 = {level->tiles_bf16, level->kernels->tile_rows, 1};
 
-    for (p.dtype = MGLU_DTYPE_F32; p.dtype <= MGLU_DTYPE_BF16; p.dtype++)
+    for (p.dtype = MGLU_DTYPE_F32; p.dtype <= MGLU_DTYPE_Q4_0; p.dtype++)
         check_kernel(p, &(struct kernel){level->kernels->tiles[p.dtype], level->kernels->tile_rows, 0}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run)
