@@ -150,7 +150,7 @@ static void infinite_weight_to_quantise(mglu_weights_desc *desc)
     desc->flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
     desc->weight.data = with_infinity;
 }
-static const float huge[] = {0, 0, 0, 0, 0, 0, 1e30f};
+static const float huge[8] = {[6] = 1e30f};
 static void scale_that_overflows(mglu_weights_desc *desc)
 {
     desc->dtype = MGLU_DTYPE_Q8_0;
