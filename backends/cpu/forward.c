@@ -298,7 +298,7 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
             mglu_cpu_batch(&chunk);
         else
             small_batch(&chunk);
-        chunk.first_token += chunk.tokens;
+        chunk.first_token += MUT(53, chunk.tokens, mglu_cpu_chunk_tokens(self));
     }
     return MGLU_OK;
 }
