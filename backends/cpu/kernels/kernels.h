@@ -89,6 +89,7 @@ struct mglu_cpu_kernels {
 extern const struct mglu_cpu_kernels mglu_kernels_baseline;
 extern const struct mglu_cpu_kernels mglu_kernels_avx2;
 extern const struct mglu_cpu_kernels mglu_kernels_avx512;
+extern const struct mglu_cpu_kernels mglu_kernels_neon;
 
 /* Takes x in bf16. Sums in other steps than the other kernels, so its bits are its own. */
 mglu_cpu_sums_fn mglu_sums_bf16_avx512bf16;

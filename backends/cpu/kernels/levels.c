@@ -45,5 +45,8 @@ const struct mglu_cpu_level mglu_cpu_levels[] = {
     {"avx512", has_avx512, &mglu_kernels_avx512, NULL, NULL},
     {"avx512-bf16", has_avx512bf16, &mglu_kernels_avx512, mglu_sums_bf16_avx512bf16, mglu_tiles_bf16_avx512bf16},
 #endif
+#ifdef MGLU_CPU_AARCH64
+    {"neon", always, &mglu_kernels_neon, NULL, NULL},
+#endif
     {NULL, NULL, NULL, NULL, NULL},
 };
