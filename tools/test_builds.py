@@ -15,7 +15,8 @@ SANITIZE_ENV = {
     "MGLU_TEST_QUICK": "1",
 }
 
-Build = collections.namedtuple("Build", "compiler options environment")
+# prepare: a command; where it fails, the build is skipped, and the last line that it printed is the reason.
+Build = collections.namedtuple("Build", "compiler options environment prepare", defaults=[None])
 BUILDS = {
     "gcc": Build("gcc", ["-Dwerror=true"], {}),
     "clang": Build("clang", ["-Dwerror=true"], {"MGLU_TEST_QUICK": "1"}),
@@ -24,6 +25,9 @@ BUILDS = {
     # What is left when every optional part is missing.
     "plain": Build("gcc", ["-Dwerror=true", "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled",
                            "-Dbench=disabled", "-Ddefault_library=static"], {"MGLU_TEST_QUICK": "1"}),
+    # In an emulator.
+    "aarch64": Build("gcc", ["-Dwerror=true", "--cross-file", "build/sysroot-aarch64/sysroot.ini",
+                             "--cross-file", "tools/cross/aarch64.ini"], {}, "tools/cross/aarch64-setup"),
 }
 
 
@@ -36,6 +40,14 @@ def run_quietly(command, environment):
     return result.returncode == 0
 
 
+def why_not(command):
+    """Runs a command that prepares a build; says why it couldn't, or nothing."""
+    result = subprocess.run([command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    sys.stdout.write(result.stdout if result.returncode == 0 else "")
+    lines = result.stdout.splitlines() or [f"{command} failed"]
+    return lines[-1] if result.returncode != 0 else None
+
+
 def show_failure(name, test):
     """Prints what a failed test printed."""
     print(f"--- {name}: {test['name']}: {test['result']}")
@@ -44,6 +56,10 @@ def show_failure(name, test):
 
 def run_build(name, build):
     """Configures, builds and tests one build; returns (passed, failed, skipped)."""
+    reason = why_not(build.prepare) if build.prepare else None
+    if reason:
+        print(f"{name}: skipped: {reason}", flush=True)
+        return 0, 0, 1
     folder = pathlib.Path("build") / f"test-{name}"
     environment = {**os.environ, **build.environment, "CC": build.compiler}
     if not (folder / "build.ninja").exists():
