@@ -6,6 +6,7 @@
 
 #include <arm_neon.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef float32x4_t vec;
 
@@ -39,6 +40,38 @@ MGLU_INLINE vec vec_load_f16(const void *from)
 MGLU_INLINE vec vec_load_bf16(const void *from)
 {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(from)), 16));
+}
+
+/* Four bytes as integers of 32 bits. */
+MGLU_INLINE int32x4_t vec_widen_bytes(int8x8_t bytes)
+{
+    return vmovl_s16(vget_low_s16(vmovl_s8(bytes)));
+}
+
+MGLU_INLINE uint32_t vec_four_bytes(const void *from)
+{
+    uint32_t bytes;
+    memcpy(&bytes, from, sizeof bytes);
+    return bytes;
+}
+
+/* Signed bytes. */
+MGLU_INLINE vec vec_load_i8(const void *from)
+{
+    return vcvtq_f32_s32(vec_widen_bytes(vreinterpret_s8_u32(vdup_n_u32(vec_four_bytes(from)))));
+}
+
+/* The nibbles of bytes, `shift` (0 or 4) bits up, less 8. */
+MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
+{
+    uint32_t nibbles = vec_four_bytes(from) >> shift & 0x0f0f0f0fu;
+    return vcvtq_f32_s32(vec_widen_bytes(vsub_s8(vreinterpret_s8_u32(vdup_n_u32(nibbles)), vdup_n_s8(8))));
+}
+
+/* One f16 for all lanes. */
+MGLU_INLINE vec vec_spread_f16(uint16_t half)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
 }
 
 MGLU_INLINE vec vec_mul(vec a, vec b)
