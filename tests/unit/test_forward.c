@@ -359,12 +359,13 @@ static void bits_of_a_reproducible_layer_are_the_same_on_every_instruction_set(v
         }
 }
 
-static void a_tokens_bits_do_not_depend_on_its_batch(void **state)
+static void a_reproducible_layers_bits_do_not_depend_on_the_batch(void **state)
 {
     for (size_t i = 0; i < DTYPES; i++)
         for (size_t t = 0; t < target_count; t++) {
             struct shape_case test = base_case(i);
             test.batch = 37;
+            test.layer.flags = MGLU_LAYER_REPRODUCIBLE;
             test.shape.parts = WITH_DOWN;
             struct sample sample = sample_make(&test.shape, 79);
             struct buffers buffers = make_buffers(&test, 83);
@@ -441,7 +442,7 @@ int main(void)
         cmocka_unit_test(a_whole_feed_forward_block_of_real_size_is_within_the_bound),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_the_order_of_tasks),
         cmocka_unit_test(bits_of_a_reproducible_layer_are_the_same_on_every_instruction_set),
-        cmocka_unit_test(a_tokens_bits_do_not_depend_on_its_batch),
+        cmocka_unit_test(a_reproducible_layers_bits_do_not_depend_on_the_batch),
         cmocka_unit_test(a_nan_in_x_stays_in_its_own_token),
         cmocka_unit_test(borrowed_weights_give_the_bits_of_copied_ones),
     };
