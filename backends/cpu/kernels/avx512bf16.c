@@ -32,7 +32,7 @@ MGLU_INLINE void add_group(const __m512i *weights, __m512i columns, const uint32
     const __m512i w = *weights;
     const __m512bh x = (__m512bh)columns;
 
-    prefetch_weights(weights, sizeof w);
+    prefetch_weights(weights, sizeof w, AHEAD);
     t->chain[chain] = _mm512_dpbf16_ps(t->chain[chain], (__m512bh)w, x);
     MGLU_UNROLL
     for (int i = 0; i < n; i++) {

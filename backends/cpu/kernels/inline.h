@@ -16,14 +16,17 @@
 #endif
 
 /*
- * Asks for weights 8 KiB ahead of their use, where one core comes nearest to its plain reading speed (measured on a
- * Zen 5). Beyond the end of a matrix it does no harm.
+ * How far ahead of their use weights are asked for, so that one core comes nearest to its plain reading speed: measured
+ * on a Zen 5, and with masks on a Zen 3.
  */
-MGLU_INLINE void prefetch_weights(const void *from, size_t bytes)
+enum { AHEAD = 8192 };
+
+/* Beyond the end of a matrix it does no harm. */
+MGLU_INLINE void prefetch_weights(const void *from, size_t bytes, size_t ahead)
 {
     MGLU_UNROLL
     for (size_t line = 0; line < bytes; line += 64)
-        __builtin_prefetch((const void *)((uintptr_t)from + 8192 + line));
+        __builtin_prefetch((const void *)((uintptr_t)from + ahead + line));
 }
 
 #endif

@@ -13,10 +13,11 @@
  * registers then pick from the block's products, kept in the nearest cache, one mask after the other. So each weight is
  * read and converted once, whatever the number of masks.
  *
- * What a vec_<isa>.h defines: vec, VEC_LANES and VEC_MASKS (masks whose sums fit the registers, 1 to 16); vec_zero;
- * from any address vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8 and vec_load_nibbles; vec_spread_f16,
- * vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the lanes of p that the bits of the word from
- * part * VEC_LANES on choose; vec_add_masked_at, the same with p in memory; and vec_reduce, the rest of the tree.
+ * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and PLAIN_AHEAD
+ * (how far ahead plain rows are asked for); vec_zero; from any address vec_load_f32, vec_load_f16, vec_load_bf16,
+ * vec_load_i8 and vec_load_nibbles; vec_spread_f16, vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the
+ * lanes of p that the bits of the word from part * VEC_LANES on choose; vec_add_masked_at, the same with p in memory;
+ * and vec_reduce, the rest of the tree.
  */
 
 #include "kernels.h"
@@ -80,7 +81,7 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
     for (int64_t group = 0; group < block->groups; group++) {
         const char *weights = block->weights + (size_t)group * group_bytes(dtype);
         const vec scale = is_quantised(dtype) ? vec_spread_f16(block->scales[group]) : vec_zero();
-        prefetch_weights(weights, group_bytes(dtype));
+        prefetch_weights(weights, group_bytes(dtype), n > 0 ? AHEAD : PLAIN_AHEAD);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             int64_t column = group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
