@@ -2,13 +2,22 @@
 #ifndef MGLU_CORE_HALF_H
 #define MGLU_CORE_HALF_H
 
-#include <stdint.h>
-#include <string.h>
-
 /*
  * Scalar f16 and bf16 conversions in integer arithmetic, so that neither the caller's rounding mode nor flush-to-zero
  * nor the compiler's support for _Float16 matters. Round to nearest even; NaN payloads keep their upper bits.
+ *
+ * For C and OpenCL C (embedded there at build time).
  */
+
+#if defined(__OPENCL_C_VERSION__)
+
+#define mglu_f32_bits(value)     as_uint(value)
+#define mglu_f32_from_bits(bits) as_float(bits)
+
+#else
+
+#include <stdint.h>
+#include <string.h>
 
 static inline uint32_t mglu_f32_bits(float value)
 {
@@ -24,12 +33,14 @@ static inline float mglu_f32_from_bits(uint32_t bits)
     return value;
 }
 
+#endif
+
 /* Bits of the f32 that equals a half. */
-static inline uint32_t mglu_f16_to_f32_bits(uint16_t half)
+static inline uint32_t mglu_f16_to_f32_bits(uint16_t f16)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = (half >> 10) & 0x1fu;
-    uint32_t mantissa = half & 0x3ffu;
+    uint32_t sign = (uint32_t)(f16 & 0x8000u) << 16;
+    uint32_t exponent = (f16 >> 10) & 0x1fu;
+    uint32_t mantissa = f16 & 0x3ffu;
 
     if (exponent == 0x1f)
         return sign | 0x7f800000u | mantissa << 13;
@@ -45,16 +56,16 @@ static inline uint32_t mglu_f16_to_f32_bits(uint16_t half)
     return sign | exponent << 23 | (mantissa & 0x3ffu) << 13;
 }
 
-static inline float mglu_f16_to_f32(uint16_t half)
+static inline float mglu_f16_to_f32(uint16_t f16)
 {
-    return mglu_f32_from_bits(mglu_f16_to_f32_bits(half));
+    return mglu_f32_from_bits(mglu_f16_to_f32_bits(f16));
 }
 
 /* Shifts right, rounding to nearest even. */
 static inline uint32_t mglu_shift_rne(uint32_t value, uint32_t shift)
 {
-    uint32_t half = 1u << (shift - 1);
-    return (value + half - 1 + ((value >> shift) & 1u)) >> shift;
+    uint32_t middle = 1u << (shift - 1);
+    return (value + middle - 1 + ((value >> shift) & 1u)) >> shift;
 }
 
 static inline uint16_t mglu_f32_to_f16(float value)

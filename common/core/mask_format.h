@@ -27,7 +27,7 @@
  */
 
 #if defined(__OPENCL_C_VERSION__)
-#define MGLU_FORMAT_FN inline
+#define MGLU_FORMAT_FN static inline
 typedef uint mglu_u32;
 typedef ulong mglu_index;
 #elif defined(__CUDACC__)
