@@ -17,6 +17,11 @@ static mglu_status read_hooks(mglu_context *context, const mglu_context_desc *de
             return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device_allocator: allocate or release is NULL");
         context->host.device_allocator = *desc->device_allocator;
     }
+    if (desc->program_cache) {
+        if (!desc->program_cache->load || !desc->program_cache->store)
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "program_cache: load or store is NULL");
+        context->host.program_cache = *desc->program_cache;
+    }
     if (desc->parallel) {
         if (!desc->parallel->parallel_for)
             return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "parallel: parallel_for is NULL");
@@ -78,6 +83,7 @@ static void free_context(mglu_context *context)
     pthread_mutex_destroy(&context->lock);
     free(context->max_isa);
     free(context->default_backend);
+    free(context->cache_dir);
     free(context);
 }
 

@@ -88,6 +88,9 @@ mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc
         status = keep_text(desc->max_isa ? desc->max_isa : variable("MGLU_MAX_ISA"), &context->max_isa);
     if (status == MGLU_OK)
         status = keep_text(variable("MGLU_BACKEND"), &context->default_backend);
+    if (status == MGLU_OK)
+        status = keep_text(desc->cache_dir ? desc->cache_dir : variable("MGLU_CACHE_DIR"), &context->cache_dir);
     context->host.max_isa = context->max_isa;
+    context->host.cache_dir = context->cache_dir;
     return status;
 }

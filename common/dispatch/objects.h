@@ -43,6 +43,7 @@ struct mglu_context {
     mglu_parallel parallel;
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
+    char *cache_dir;
     pthread_mutex_t lock;  /* guards what follows */
     int enumerated;
     struct pointer_list backends; /* struct opened_backend */

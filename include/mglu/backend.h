@@ -50,6 +50,8 @@ typedef struct mglu_host {
         __attribute__((format(printf, 3, 4)))
 #endif
         ;
+    mglu_program_cache program_cache; /**< members NULL: none */
+    const char *cache_dir;            /**< NULL: none */
 } mglu_host;
 
 /** A packed matrix in host memory: see mglu/pack.h for the layout. */

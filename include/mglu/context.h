@@ -47,6 +47,17 @@ typedef struct mglu_parallel {
     void (*parallel_for)(void *user, int64_t count, mglu_task task, void *argument);
 } mglu_parallel;
 
+/**
+ * Compiled programs that the host keeps between processes, for backends that compile on the device. Both members are
+ * called from any thread. What load() gives back is checked: damaged or foreign bytes are compiled anew, silently.
+ */
+typedef struct mglu_program_cache {
+    void *user;
+    /** Copies the entry of `key`, a file name of letters, to `data` if it has room, and returns its size; 0: none. */
+    size_t (*load)(void *user, const char *key, void *data, size_t capacity);
+    void (*store)(void *user, const char *key, const void *data, size_t size);
+} mglu_program_cache;
+
 typedef enum mglu_log_level {
     MGLU_LOG_ERROR = 1,
     MGLU_LOG_WARN = 2,
@@ -74,13 +85,20 @@ typedef struct mglu_context_desc {
     const mglu_device_allocator *device_allocator; /**< NULL: the driver's; copied */
     const mglu_parallel *parallel;                 /**< NULL: OpenMP, or serial where built without; copied */
     const mglu_logger *logger;                     /**< NULL: silent, unless MGLU_LOG names a level; copied */
+    const mglu_program_cache *program_cache;       /**< NULL: none, or cache_dir; copied */
+    /**
+     * An existing directory where compiled programs are kept between processes; NULL asks MGLU_CACHE_DIR, else they
+     * are not. Ignored with `program_cache`.
+     */
+    const char *cache_dir;
 } mglu_context_desc;
 
 /**
  * Makes a context. Opens no driver yet: that happens at the first look at the device list.
  *
- * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_LOG (error, warn, info or debug, to
- * stderr). What the desc sets wins. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with the list of known ones.
+ * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG (error, warn,
+ * info or debug, to stderr). What the desc sets wins. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with the list
+ * of known ones.
  *
  * @param desc NULL for all defaults.
  * @param[out] context The new context, NULL on failure. Release with mglu_context_destroy().
