@@ -5,5 +5,5 @@ const mglu_backend_fns mglu_fns_opencl = {
     .abi = MGLU_BACKEND_ABI,
     .struct_size = sizeof(mglu_backend_fns),
     .name = "opencl",
-    .unavailable = "this version of mglu has no OpenCL backend yet",
+    .unavailable = "built without the OpenCL headers",
 };

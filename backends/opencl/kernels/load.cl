@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Weights and inputs come in units of eight columns: 16 bytes of f16 or bf16, which neighbours load side by side. */
+#define UNIT_COLUMNS 8
+
+/* Eight halves to f32. */
+MGLU_INLINE float8 widen_halves(ushort8 halves)
+{
+#if HALF_FORM == 0
+    return vload_half8(0, (const __private half *)&halves);
+#else
+    /* Integers and one exact subtraction, for compilers that convert through memory. No subnormal takes part. */
+    uint8 bits = convert_uint8(halves);
+    uint8 magnitude = (bits & 0x7fff) << 13;
+    uint8 number = magnitude + 0x38000000u + select((uint8)0, (uint8)0x38000000u, magnitude >= 0x0f800000u);
+    uint8 small = as_uint8(as_float8(magnitude + 0x38800000u) - 0x1p-14f);
+    return as_float8(select(number, small, magnitude < 0x00800000u) | (bits & 0x8000) << 16);
+#endif
+}
+
+MGLU_INLINE float8 widen_bf16(ushort8 halves)
+{
+    return as_float8(convert_uint8(halves) << 16);
+}
+
+/* Unit `unit` of a row of weights, whose stride is a multiple of 64 bytes. */
+MGLU_INLINE float8 load_weights(__global const uchar *row, uint unit)
+{
+#if WEIGHT == F32
+    return ((__global const float8 *)row)[unit];
+#elif WEIGHT == F16
+    return widen_halves(((__global const ushort8 *)row)[unit]);
+#else
+    return widen_bf16(((__global const ushort8 *)row)[unit]);
+#endif
+}
+
+MGLU_INLINE float load_element(__global const void *from, size_t index, uint dtype)
+{
+    if (dtype == F32)
+        return ((__global const float *)from)[index];
+    const ushort bits = ((__global const ushort *)from)[index];
+    return dtype == F16 ? mglu_f16_to_f32(bits) : mglu_bf16_to_f32(bits);
+}
+
+/*
+ * Unit `unit` of the row of x that begins at element `start`, of which `columns` exist; zeros behind them. Elements
+ * have no alignment but their own. The dtype is the same for all items, and no reason to compile all this anew.
+ */
+MGLU_INLINE float8 load_input(__global const void *x, size_t start, uint unit, uint columns, uint dtype)
+{
+    const uint column = unit * UNIT_COLUMNS;
+    if (column + UNIT_COLUMNS <= columns) {
+        if (dtype == F32)
+            return vload8(unit, (__global const float *)x + start);
+        const ushort8 bits = vload8(unit, (__global const ushort *)x + start);
+        return dtype == F16 ? widen_halves(bits) : widen_bf16(bits);
+    }
+    float rest[UNIT_COLUMNS];
+    for (uint j = 0; j < UNIT_COLUMNS; j++)
+        rest[j] = column + j < columns ? load_element(x, start + column + j, dtype) : 0.0f;
+    return vload8(0, rest);
+}
+
+MGLU_INLINE void store_element(__global void *to, size_t index, uint dtype, float value)
+{
+    if (dtype == F32)
+        ((__global float *)to)[index] = value;
+    else
+        ((__global ushort *)to)[index] = dtype == F16 ? mglu_f32_to_f16(value) : mglu_f32_to_bf16(value);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/opencl/opencl.h"
+
+#include <stdio.h>
+
+mglu_status mglu_opencl_buffer(struct mglu_opencl_device *device, size_t size, const void *from, cl_mem *buffer)
+{
+    const cl_mem_flags flags = CL_MEM_READ_WRITE | (from ? CL_MEM_COPY_HOST_PTR : 0);
+    cl_int code = CL_SUCCESS;
+    char what[64];
+
+    *buffer = device->backend->cl.clCreateBuffer(device->context, flags, size, (void *)(uintptr_t)from, &code);
+    if (code == CL_SUCCESS)
+        return MGLU_OK;
+    *buffer = NULL;
+    snprintf(what, sizeof what, "making a buffer of %zu bytes", size);
+    return mglu_opencl_fail(device, code, what);
+}
+
+void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer)
+{
+    if (buffer)
+        device->backend->cl.clReleaseMemObject(buffer);
+}
+
+mglu_status mglu_opencl_memory_allocate(void *backend, int32_t ordinal, size_t size, void **memory)
+{
+    struct mglu_opencl_backend *self = backend;
+    const mglu_device_allocator *own = &self->host->device_allocator;
+    struct mglu_opencl_device *device = &self->devices[ordinal];
+    mglu_status status = mglu_opencl_device_start(device, NULL);
+    cl_mem buffer;
+
+    if (status != MGLU_OK)
+        return status;
+    if (own->allocate) {
+        *memory = own->allocate(own->user, "opencl", ordinal, size, NULL);
+        return *memory
+                   ? MGLU_OK
+                   : self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "opencl: the host's allocator has no %zu bytes", size);
+    }
+    status = mglu_opencl_buffer(device, size, NULL, &buffer);
+    *memory = buffer;
+    return status;
+}
+
+void mglu_opencl_memory_release(void *backend, int32_t ordinal, void *memory, size_t size)
+{
+    struct mglu_opencl_backend *self = backend;
+    const mglu_device_allocator *own = &self->host->device_allocator;
+
+    if (own->release)
+        own->release(own->user, "opencl", ordinal, memory, size, NULL);
+    else
+        self->cl.clReleaseMemObject(memory);
+}
+
+mglu_status mglu_opencl_memory_write(void *backend, void *queue, void *memory, size_t offset, const void *source,
+                                     size_t size)
+{
+    struct mglu_opencl_queue *self = queue;
+    mglu_status status = mglu_opencl_device_check(self->device);
+    cl_int code;
+
+    if (status != MGLU_OK)
+        return status;
+    code = self->device->backend->cl.clEnqueueWriteBuffer(self->commands, memory, CL_TRUE, offset, size, source, 0,
+                                                          NULL, NULL);
+    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "writing memory");
+}
+
+mglu_status mglu_opencl_memory_read(void *backend, void *queue, const void *memory, size_t offset, void *target,
+                                    size_t size)
+{
+    struct mglu_opencl_queue *self = queue;
+    mglu_status status = mglu_opencl_device_check(self->device);
+    cl_int code;
+
+    if (status != MGLU_OK)
+        return status;
+    code = self->device->backend->cl.clEnqueueReadBuffer(self->commands, (cl_mem)(uintptr_t)memory, CL_TRUE, offset,
+                                                         size, target, 0, NULL, NULL);
+    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "reading memory");
+}

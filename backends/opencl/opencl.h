@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_OPENCL_BACKEND_H
+#define MGLU_OPENCL_BACKEND_H
+
+#include "backends/opencl/driver.h"
+#include "common/core/mask_format.h"
+
+#include "backends/opencl/kernels/job.h"
+
+#include <mglu/opencl.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* The OpenCL backend: one text of kernels, compiled on the device for what a layer needs. */
+
+/* ---- Devices and queues --------------------------------------------------------------------------------------- */
+
+struct mglu_opencl_backend;
+struct mglu_opencl_program;
+struct mglu_opencl_choice;
+
+struct mglu_opencl_device {
+    struct mglu_opencl_backend *backend;
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_device_type type;
+    uint64_t memory_bytes;
+    uint64_t most_bytes; /* of one buffer */
+    uint64_t local_bytes;
+    size_t most_items; /* of a work-group */
+    int rounds_division;
+    char name[128], driver[160], details[64], reason[256];
+    atomic_int lost;
+    pthread_mutex_t lock;   /* guards what follows; forward never takes it */
+    cl_context context;     /* NULL until something is made on the device */
+    cl_command_queue queue; /* for tuning */
+    cl_mem nothing;         /* stands for arrays that a layer does not have */
+    struct mglu_opencl_program *programs;
+    struct mglu_opencl_choice *choices;
+};
+
+struct mglu_opencl_backend {
+    const mglu_host *host;
+    struct mglu_opencl_driver cl;
+    int32_t count; /* of devices; 0: none, and `reason` says why */
+    struct mglu_opencl_device *devices;
+    char reason[256];
+};
+
+struct mglu_opencl_queue {
+    struct mglu_opencl_device *device;
+    cl_command_queue commands;
+    const mglu_opencl_stream *stream; /* the caller's, or NULL */
+    cl_mem bad_routing;               /* an int that kernels set to 1 */
+    atomic_int routed;                /* whether they may have since the last wait */
+};
+
+/* ---- Weights -------------------------------------------------------------------------------------------------- */
+
+/* Some rows of a matrix. A device may be unable to hold all in one buffer. */
+struct mglu_opencl_part {
+    int64_t first_row, rows;
+    cl_mem weight, value, masks;
+};
+
+struct mglu_opencl_matrix {
+    struct mglu_opencl_part *parts;
+    int32_t count;
+    mglu_dtype dtype;
+    int64_t rows, columns;
+    int32_t n_masks, matrices;
+    size_t row_stride; /* bytes */
+};
+
+struct mglu_opencl_weights {
+    struct mglu_opencl_device *device;
+    mglu_packed_weights shape; /* pointers tell presence only */
+    struct mglu_opencl_matrix projection, router, down;
+    cl_mem gate_bias, value_bias, down_bias; /* the device's `nothing` when absent */
+    uint64_t bytes;
+};
+
+/* ---- Layers --------------------------------------------------------------------------------------------------- */
+
+/* A compiled form of mglu_rows: the macros of kernels/prelude.cl. */
+struct mglu_opencl_variant {
+    mglu_dtype weight;
+    int32_t matrices, masks, is_glu, routed;
+    int32_t rows, tokens, slices, lines;
+    int32_t mask_form, half_form;
+};
+
+/* Kernel objects, whose arguments are set by one thread at a time. */
+enum { MGLU_OPENCL_KERNEL_SETS = 4 };
+
+/*
+ * One launch of a forward: a matrix, and kernels for one token at a time and for several. Both give a token the same
+ * bits; a layer for single tokens has the first only, and a small one for batches the second only.
+ */
+struct mglu_opencl_step {
+    const struct mglu_opencl_matrix *matrix; /* NULL: the layer has no such step */
+    int first, last;                         /* of the two: those that there are */
+    struct mglu_opencl_variant variants[2];
+    cl_kernel kernels[MGLU_OPENCL_KERNEL_SETS][2];
+};
+
+struct mglu_opencl_layer {
+    struct mglu_opencl_device *device;
+    const struct mglu_opencl_weights *weights;
+    mglu_layer_desc desc;
+    int32_t terms;
+    int64_t chunk_tokens;                          /* that the workspace has room for */
+    mglu_index logits_at, ids_at, p_at, z_at, end; /* in the workspace, in words of 4 bytes */
+    struct mglu_opencl_step router, projection, down;
+    cl_kernel route[MGLU_OPENCL_KERNEL_SETS];
+    atomic_flag taken[MGLU_OPENCL_KERNEL_SETS];
+};
+
+/* ---- Functions ------------------------------------------------------------------------------------------------ */
+
+static inline void *mglu_opencl_allocate(const mglu_host *host, size_t size)
+{
+    return host->allocator.allocate(host->allocator.user, size, _Alignof(max_align_t));
+}
+
+static inline void mglu_opencl_release(const mglu_host *host, void *memory, size_t size)
+{
+    if (memory)
+        host->allocator.release(host->allocator.user, memory, size, _Alignof(max_align_t));
+}
+
+/* device.c */
+mglu_status mglu_opencl_open(const mglu_host *host, void **backend);
+/* The same with a driver that is open already; NULL: there is none, and `reason` says why. */
+mglu_status mglu_opencl_open_with(const mglu_host *host, const struct mglu_opencl_driver *driver, const char *reason,
+                                  void **backend);
+void mglu_opencl_close(void *backend);
+int32_t mglu_opencl_device_count(void *backend);
+mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
+
+/* session.c */
+/*
+ * Makes the device ready for use, in the context `wanted` unless it is NULL and a context of its own will do. Once
+ * there is a context, another one is refused.
+ */
+mglu_status mglu_opencl_device_start(struct mglu_opencl_device *device, cl_context wanted);
+void mglu_opencl_device_stop(struct mglu_opencl_device *device);
+/* MGLU_ERROR_DEVICE_LOST once a call has found the device gone. */
+mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device);
+/* The failure that a code other than CL_SUCCESS stands for. `what` was being done. */
+mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what);
+
+/* queue.c */
+mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+mglu_status mglu_opencl_queue_wait(void *backend, void *queue);
+void mglu_opencl_queue_destroy(void *backend, void *queue);
+
+/* memory.c */
+/* A buffer filled from host memory, unless `from` is NULL. */
+mglu_status mglu_opencl_buffer(struct mglu_opencl_device *device, size_t size, const void *from, cl_mem *buffer);
+void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer);
+mglu_status mglu_opencl_memory_allocate(void *backend, int32_t ordinal, size_t size, void **memory);
+void mglu_opencl_memory_release(void *backend, int32_t ordinal, void *memory, size_t size);
+mglu_status mglu_opencl_memory_write(void *backend, void *queue, void *memory, size_t offset, const void *source,
+                                     size_t size);
+mglu_status mglu_opencl_memory_read(void *backend, void *queue, const void *memory, size_t offset, void *target,
+                                    size_t size);
+
+/* weights.c */
+mglu_status mglu_opencl_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed,
+                                       void **weights);
+void mglu_opencl_weights_destroy(void *backend, void *weights);
+uint64_t mglu_opencl_weights_bytes(void *backend, const void *weights);
+
+/* program.c */
+/* The program of a variant, from the context's list, the cache or the compiler. Belongs to the device. */
+mglu_status mglu_opencl_program_get(struct mglu_opencl_device *device, const struct mglu_opencl_variant *variant,
+                                    cl_program *program);
+void mglu_opencl_programs_free(struct mglu_opencl_device *device);
+
+/* tuner.c */
+/*
+ * Completes the variant for a matrix: what is fixed by the device, and the fastest of what is not. Its `tokens` is 1,
+ * or 0 for as many as suit.
+ */
+void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                        struct mglu_opencl_variant *variant);
+void mglu_opencl_choices_free(struct mglu_opencl_device *device);
+
+/* layer.c */
+mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
+mglu_status mglu_opencl_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                     void **layer);
+void mglu_opencl_layer_destroy(void *backend, void *layer);
+size_t mglu_opencl_layer_workspace_size(void *backend, const void *layer);
+mglu_accuracy mglu_opencl_layer_accuracy(void *backend, const void *layer);
+
+/* forward.c */
+mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
+
+#endif

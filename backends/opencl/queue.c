@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/opencl/opencl.h"
+
+static struct mglu_opencl_device *device_of(void *backend, int32_t ordinal)
+{
+    return &((struct mglu_opencl_backend *)backend)->devices[ordinal];
+}
+
+/* The context of a caller's queue, once it is found to be one that forwards can go to. */
+static mglu_status check_stream(struct mglu_opencl_device *device, const mglu_opencl_stream *stream,
+                                cl_context *context)
+{
+    const struct mglu_opencl_driver *cl = &device->backend->cl;
+    const mglu_host *host = device->backend->host;
+    cl_command_queue_properties properties = 0;
+    cl_device_id id = NULL;
+    cl_int code;
+
+    if (stream->struct_size != sizeof *stream)
+        return host->fail(MGLU_ERROR_VERSION_MISMATCH, "opencl: struct_size of mglu_opencl_stream is %u, must be %zu",
+                          (unsigned)stream->struct_size, sizeof *stream);
+    code = cl->clGetCommandQueueInfo(stream->queue, CL_QUEUE_CONTEXT, sizeof(cl_context), context, NULL);
+    if (code == CL_SUCCESS)
+        code = cl->clGetCommandQueueInfo(stream->queue, CL_QUEUE_DEVICE, sizeof id, &id, NULL);
+    if (code == CL_SUCCESS)
+        code = cl->clGetCommandQueueInfo(stream->queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+    if (code != CL_SUCCESS)
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is no cl_command_queue");
+    if (id != device->id)
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is on another device than %s",
+                          device->name);
+    if (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE)
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is out of order");
+    return MGLU_OK;
+}
+
+static mglu_status fill_queue(struct mglu_opencl_queue *queue)
+{
+    struct mglu_opencl_device *device = queue->device;
+    const struct mglu_opencl_driver *cl = &device->backend->cl;
+    static const int clear = 0;
+    cl_int code;
+
+    if (queue->stream) {
+        code = cl->clRetainCommandQueue(queue->stream->queue);
+        queue->commands = queue->stream->queue;
+    } else {
+        queue->commands = cl->clCreateCommandQueue(device->context, device->id, 0, &code);
+    }
+    if (code != CL_SUCCESS) {
+        queue->commands = NULL;
+        return mglu_opencl_fail(device, code, "making a queue");
+    }
+    return mglu_opencl_buffer(device, sizeof clear, &clear, &queue->bad_routing);
+}
+
+static void free_queue(struct mglu_opencl_queue *queue)
+{
+    mglu_opencl_buffer_release(queue->device, queue->bad_routing);
+    if (queue->commands)
+        queue->device->backend->cl.clReleaseCommandQueue(queue->commands);
+    mglu_opencl_release(queue->device->backend->host, queue, sizeof *queue);
+}
+
+mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
+{
+    struct mglu_opencl_device *device = device_of(backend, ordinal);
+    const mglu_opencl_stream *stream = desc->native_stream;
+    struct mglu_opencl_queue *made;
+    cl_context wanted = NULL;
+    mglu_status status = stream ? check_stream(device, stream, &wanted) : MGLU_OK;
+
+    if (status == MGLU_OK)
+        status = mglu_opencl_device_start(device, wanted);
+    if (status != MGLU_OK)
+        return status;
+    made = mglu_opencl_allocate(device->backend->host, sizeof *made);
+    if (!made)
+        return device->backend->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_opencl_queue){.device = device, .stream = stream};
+    atomic_init(&made->routed, 0);
+    status = fill_queue(made);
+    if (status != MGLU_OK)
+        free_queue(made);
+    else
+        *queue = made;
+    return status;
+}
+
+/* Reads and clears the flag that kernels raise. */
+static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
+{
+    const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
+    static const int clear = 0;
+    int raised = 0;
+    cl_int code =
+        cl->clEnqueueReadBuffer(queue->commands, queue->bad_routing, CL_TRUE, 0, sizeof raised, &raised, 0, NULL, NULL);
+
+    if (code == CL_SUCCESS && raised)
+        code = cl->clEnqueueWriteBuffer(queue->commands, queue->bad_routing, CL_TRUE, 0, sizeof clear, &clear, 0, NULL,
+                                        NULL);
+    if (code != CL_SUCCESS)
+        return mglu_opencl_fail(queue->device, code, "reading the routing flag");
+    if (raised)
+        return queue->device->backend->host->fail(MGLU_ERROR_BAD_ROUTING,
+                                                  "a routing id was out of range; its token's output is NaN");
+    return MGLU_OK;
+}
+
+mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
+{
+    struct mglu_opencl_queue *self = queue;
+    mglu_status status = mglu_opencl_device_check(self->device);
+    cl_int code;
+
+    if (status != MGLU_OK)
+        return status;
+    code = self->device->backend->cl.clFinish(self->commands);
+    if (code != CL_SUCCESS)
+        return mglu_opencl_fail(self->device, code, "waiting for the queue");
+    return atomic_exchange(&self->routed, 0) ? take_bad_routing(self) : MGLU_OK;
+}
+
+void mglu_opencl_queue_destroy(void *backend, void *queue)
+{
+    struct mglu_opencl_queue *self = queue;
+
+    (void)self->device->backend->cl.clFinish(self->commands); /* nobody is left to tell of a failure */
+    free_queue(self);
+}

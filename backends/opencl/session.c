@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/opencl/opencl.h"
+
+/* The one cl_context in which all of a device's objects live, and what is made in it first. */
+
+mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device)
+{
+    if (atomic_load_explicit(&device->lost, memory_order_relaxed))
+        return device->backend->host->fail(MGLU_ERROR_DEVICE_LOST, "opencl: %s was lost", device->name);
+    return MGLU_OK;
+}
+
+mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what)
+{
+    mglu_status status = mglu_opencl_status(code);
+    char text[64];
+
+    mglu_opencl_code_text(code, text, sizeof text);
+    if (status == MGLU_ERROR_DEVICE_LOST)
+        atomic_store(&device->lost, 1);
+    return device->backend->host->fail(status, "opencl: %s: %s: %s", device->name, what, text);
+}
+
+static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wanted)
+{
+    const struct mglu_opencl_driver *cl = &device->backend->cl;
+    const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0};
+    static const int zeros[16];
+    cl_int code = CL_SUCCESS;
+
+    if (wanted)
+        code = cl->clRetainContext(wanted);
+    device->context = wanted ? wanted : cl->clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
+    if (code != CL_SUCCESS) {
+        device->context = NULL;
+        return mglu_opencl_fail(device, code, "making a context");
+    }
+    device->queue = cl->clCreateCommandQueue(device->context, device->id, 0, &code);
+    if (code != CL_SUCCESS) {
+        device->queue = NULL;
+        return mglu_opencl_fail(device, code, "making a queue");
+    }
+    return mglu_opencl_buffer(device, sizeof zeros, zeros, &device->nothing);
+}
+
+static void drop_objects(struct mglu_opencl_device *device)
+{
+    const struct mglu_opencl_driver *cl = &device->backend->cl;
+
+    mglu_opencl_buffer_release(device, device->nothing);
+    if (device->queue)
+        cl->clReleaseCommandQueue(device->queue);
+    if (device->context)
+        cl->clReleaseContext(device->context);
+    device->nothing = NULL;
+    device->queue = NULL;
+    device->context = NULL;
+}
+
+mglu_status mglu_opencl_device_start(struct mglu_opencl_device *device, cl_context wanted)
+{
+    mglu_status status = mglu_opencl_device_check(device);
+
+    if (status != MGLU_OK)
+        return status;
+    pthread_mutex_lock(&device->lock);
+    if (!device->context) {
+        status = make_objects(device, wanted);
+        if (status != MGLU_OK)
+            drop_objects(device);
+    } else if (wanted && wanted != device->context) {
+        status = device->backend->host->fail(MGLU_ERROR_INVALID_ARGUMENT,
+                                             "opencl: %s: the queue is of another cl_context than what was made on "
+                                             "this device before",
+                                             device->name);
+    }
+    pthread_mutex_unlock(&device->lock);
+    return status;
+}
+
+void mglu_opencl_device_stop(struct mglu_opencl_device *device)
+{
+    mglu_opencl_choices_free(device);
+    mglu_opencl_programs_free(device);
+    drop_objects(device);
+}

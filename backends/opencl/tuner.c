@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/opencl/cache.h"
+#include "backends/opencl/opencl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * Which variant a matrix gets. The number of slices decides the bits of y and follows from the type of the device
+ * alone; what is tried here are ways to the same bits. So a layer computes the same whatever was measured.
+ */
+
+/* Smaller matrices are done before a difference could be told. */
+#define LEAST_WEIGHTS ((int64_t)4 << 20)
+/* What one trial reads at most. */
+#define TRIAL_BYTES ((size_t)32 << 20)
+
+enum { TRIAL_RUNS = 5, MOST_VALUES = 4 };
+
+/* What was found for matrices of one kind and size. */
+struct mglu_opencl_choice {
+    struct mglu_opencl_choice *next;
+    char key[MGLU_OPENCL_KEY_SIZE];
+    struct mglu_opencl_variant variant;
+};
+
+/* ---- What is fixed -------------------------------------------------------------------------------------------- */
+
+/*
+ * A processor with vectors sums a row in the lanes of one item; the more sums, the fewer rows and tokens fit into its
+ * registers. Elsewhere 32 items share a row.
+ */
+static void set_defaults(const struct mglu_opencl_device *device, struct mglu_opencl_variant *variant)
+{
+    const int32_t sums = variant->matrices + variant->masks;
+    const int has_vectors = (device->type & CL_DEVICE_TYPE_CPU) != 0;
+    const int32_t several = variant->routed ? 1 : has_vectors ? (sums <= 5 ? 2 : 1) : (sums <= 5 ? 4 : 2);
+
+    variant->slices = has_vectors ? 1 : 32;
+    variant->lines = has_vectors ? 1 : 4;
+    variant->rows = has_vectors ? (sums <= 2 ? 4 : sums <= 5 ? 2 : 1) : (sums <= 5 ? 2 : 1);
+    variant->tokens = variant->tokens == 1 ? 1 : several;
+    variant->mask_form = has_vectors ? 2 : 0;
+    variant->half_form = 0;
+    while (variant->lines > 1 && (size_t)(variant->slices * variant->lines) > device->most_items)
+        variant->lines /= 2;
+    if ((size_t)variant->slices > device->most_items)
+        variant->slices = 1;
+}
+
+/* ---- Trials --------------------------------------------------------------------------------------------------- */
+
+/* A matrix on trial: the kernel of a variant runs over some of its rows. */
+struct trial {
+    struct mglu_opencl_device *device;
+    const struct mglu_opencl_matrix *matrix;
+    cl_mem x, y;
+    struct mglu_rows_job job;
+};
+
+static double seconds(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static cl_int set_arguments(const struct trial *trial, cl_kernel kernel)
+{
+    const struct mglu_opencl_part *part = &trial->matrix->parts[0];
+    const cl_mem nothing = trial->device->nothing;
+    const cl_mem buffers[] = {part->weight, part->value, part->masks, trial->x, trial->y,
+                              nothing,      nothing,     nothing,     nothing};
+    const cl_uint count = sizeof buffers / sizeof buffers[0];
+    cl_int code = CL_SUCCESS;
+
+    for (cl_uint i = 0; i < count && code == CL_SUCCESS; i++)
+        code = trial->device->backend->cl.clSetKernelArg(kernel, i, sizeof buffers[i], &buffers[i]);
+    if (code == CL_SUCCESS)
+        code = trial->device->backend->cl.clSetKernelArg(kernel, count, sizeof trial->job, &trial->job);
+    return code;
+}
+
+/* The shortest of some runs; the first, which may compile, does not count. Negative: it does not run. */
+static double time_runs(const struct trial *trial, const struct mglu_opencl_variant *variant, cl_kernel kernel)
+{
+    const struct mglu_opencl_driver *cl = &trial->device->backend->cl;
+    const size_t lines = (size_t)(variant->rows * variant->lines);
+    const size_t group = (size_t)(variant->slices * variant->lines);
+    const size_t items = ((size_t)trial->job.rows + lines - 1) / lines * group;
+    double best = -1;
+
+    for (int i = 0; i <= TRIAL_RUNS; i++) {
+        const double start = seconds();
+        cl_int code = cl->clEnqueueNDRangeKernel(trial->device->queue, kernel, 1, NULL, &items, &group, 0, NULL, NULL);
+        if (code == CL_SUCCESS)
+            code = cl->clFinish(trial->device->queue);
+        if (code != CL_SUCCESS)
+            return -1;
+        const double taken = seconds() - start;
+        if (i > 0 && (best < 0 || taken < best))
+            best = taken;
+    }
+    return best;
+}
+
+static double time_variant(const struct trial *trial, const struct mglu_opencl_variant *variant)
+{
+    const struct mglu_opencl_driver *cl = &trial->device->backend->cl;
+    double taken = -1;
+    cl_program program;
+    cl_kernel kernel;
+    cl_int code;
+
+    if (mglu_opencl_program_get(trial->device, variant, &program) != MGLU_OK)
+        return -1;
+    kernel = cl->clCreateKernel(program, "mglu_rows", &code);
+    if (code != CL_SUCCESS)
+        return -1;
+    if (set_arguments(trial, kernel) == CL_SUCCESS)
+        taken = time_runs(trial, variant, kernel);
+    cl->clReleaseKernel(kernel);
+    return taken;
+}
+
+/* ---- The search ----------------------------------------------------------------------------------------------- */
+
+/* One property of a variant and what it may be. */
+struct axis {
+    int32_t *value;
+    int32_t count, values[MOST_VALUES];
+};
+
+static void search(const struct trial *trial, struct mglu_opencl_variant *variant)
+{
+    struct mglu_opencl_variant tried = *variant;
+    const int has_vectors = variant->slices == 1;
+    const struct axis axes[] = {
+        {&tried.half_form, variant->weight == MGLU_DTYPE_F16 && !has_vectors ? 2 : 0, {0, 1}},
+        {&tried.mask_form, variant->masks ? (has_vectors ? 2 : 3) : 0, {0, has_vectors ? 2 : 3, 1}},
+        {&tried.lines, has_vectors ? 0 : 3, {2, 4, 8}},
+    };
+    double best = time_variant(trial, variant);
+
+    for (size_t i = 0; i < sizeof axes / sizeof axes[0]; i++) {
+        for (int32_t k = 0; k < axes[i].count; k++) {
+            const int32_t before = *axes[i].value;
+            *axes[i].value = axes[i].values[k];
+            if (before == axes[i].values[k] || (size_t)(tried.slices * tried.lines) > trial->device->most_items)
+                continue;
+            const double taken = time_variant(trial, &tried);
+            if (taken > 0 && (best < 0 || taken < best)) {
+                best = taken;
+                *variant = tried;
+            }
+        }
+        tried = *variant;
+    }
+}
+
+static void tune(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                 struct mglu_opencl_variant *variant)
+{
+    const int64_t most = (int64_t)(TRIAL_BYTES / matrix->row_stride);
+    const int64_t rows = matrix->parts[0].rows < most ? matrix->parts[0].rows : most;
+    struct trial trial = {.device = device,
+                          .matrix = matrix,
+                          .job = {.x_dtype = MGLU_DTYPE_F32,
+                                  .y_dtype = MGLU_DTYPE_F32,
+                                  .weight_stride = matrix->row_stride,
+                                  .bias_stride = (mglu_index)matrix->rows,
+                                  .columns = (mglu_u32)matrix->columns,
+                                  .rows = (mglu_u32)rows,
+                                  .tokens = 1,
+                                  .n_masks = (mglu_u32)matrix->n_masks,
+                                  .beta = 1}};
+
+    if (mglu_opencl_buffer(device, (size_t)matrix->columns * sizeof(float), NULL, &trial.x) == MGLU_OK &&
+        mglu_opencl_buffer(device, (size_t)rows * sizeof(float), NULL, &trial.y) == MGLU_OK)
+        search(&trial, variant);
+    mglu_opencl_buffer_release(device, trial.x);
+    mglu_opencl_buffer_release(device, trial.y);
+}
+
+/* ---- What was found ------------------------------------------------------------------------------------------- */
+
+/* A choice holds for all matrices of a kind between two powers of two in size, on one device and driver. */
+static void write_key(const struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                      const struct mglu_opencl_variant *variant, char key[MGLU_OPENCL_KEY_SIZE])
+{
+    char text[160];
+    int size = 0;
+
+    while (matrix->rows * matrix->columns >> size > 1)
+        size++;
+    snprintf(text, sizeof text, "choice 1: weight %d matrices %d masks %d glu %d routed %d slices %d size %d",
+             (int)variant->weight, variant->matrices, variant->masks, variant->is_glu, variant->routed, variant->slices,
+             size);
+    mglu_opencl_cache_key((const char *const[]){text, device->name, device->driver, NULL}, key);
+}
+
+static int find_choice(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
+{
+    const struct mglu_opencl_choice *choice;
+
+    pthread_mutex_lock(&device->lock);
+    choice = device->choices;
+    while (choice && strcmp(choice->key, key) != 0)
+        choice = choice->next;
+    if (choice)
+        *variant = choice->variant;
+    pthread_mutex_unlock(&device->lock);
+    return choice != NULL;
+}
+
+static void keep_choice(struct mglu_opencl_device *device, const char *key, const struct mglu_opencl_variant *variant)
+{
+    struct mglu_opencl_choice *made = mglu_opencl_allocate(device->backend->host, sizeof *made);
+
+    if (!made)
+        return; /* it will be found again */
+    *made = (struct mglu_opencl_choice){.variant = *variant};
+    memcpy(made->key, key, sizeof made->key);
+    pthread_mutex_lock(&device->lock);
+    made->next = device->choices;
+    device->choices = made;
+    pthread_mutex_unlock(&device->lock);
+}
+
+void mglu_opencl_choices_free(struct mglu_opencl_device *device)
+{
+    while (device->choices) {
+        struct mglu_opencl_choice *first = device->choices;
+        device->choices = first->next;
+        mglu_opencl_release(device->backend->host, first, sizeof *first);
+    }
+}
+
+/* From another process; what does not look like a variant of ours is not taken. */
+static int load_choice(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
+{
+    size_t size = 0;
+    struct mglu_opencl_variant *stored = mglu_opencl_cache_load(device->backend->host, key, &size);
+    const int fits = stored && size == sizeof *stored && stored->slices == variant->slices &&
+                     stored->weight == variant->weight && stored->masks == variant->masks;
+
+    if (fits)
+        *variant = *stored;
+    mglu_opencl_release(device->backend->host, stored, size);
+    return fits;
+}
+
+/* Takes from `best` what may differ, whatever number of tokens it was found for. */
+static void apply(const struct mglu_opencl_variant *best, struct mglu_opencl_variant *variant)
+{
+    variant->mask_form = best->mask_form;
+    variant->half_form = best->half_form;
+    variant->lines = best->lines;
+}
+
+void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                        struct mglu_opencl_variant *variant)
+{
+    const mglu_host *host = device->backend->host;
+    struct mglu_opencl_variant best = *variant;
+    char key[MGLU_OPENCL_KEY_SIZE];
+
+    set_defaults(device, variant);
+    if (matrix->rows * matrix->columns < LEAST_WEIGHTS)
+        return;
+    best.tokens = 1;
+    set_defaults(device, &best);
+    write_key(device, matrix, &best, key);
+    if (!find_choice(device, key, &best)) {
+        if (!load_choice(device, key, &best)) {
+            tune(device, matrix, &best);
+            mglu_opencl_cache_store(host, key, &best, sizeof best);
+        }
+        keep_choice(device, key, &best);
+        host->log(host, MGLU_LOG_INFO, "opencl: %s: %d masks: mask form %d, half form %d, %d lines", device->name,
+                  best.masks, best.mask_form, best.half_form, best.lines);
+    }
+    apply(&best, variant);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_OPENCL_H
+#define MGLU_OPENCL_H
+
+#include <mglu/device.h>
+#include <mglu/layer.h>
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+MGLU_BEGIN_DECLS
+
+/**
+ * @file
+ * What the OpenCL backend ("opencl") shares with a program that uses OpenCL itself. Needs the Khronos headers, not the
+ * loader: mglu opens libOpenCL.so.1 at run time.
+ *
+ * Memory: `data` of mglu_input and mglu_output and the `workspace` are cl_mem handles; mglu_memory_data() is one too.
+ * Inputs must be readable and y and the workspace writable by kernels.
+ *
+ * Context: all that is made on a device lives in one cl_context. A queue of the caller's brings the caller's context
+ * along, so make it first: once weights, memory or a queue were made without it, the device has a context of the
+ * library's own, and a queue of another context gives MGLU_ERROR_INVALID_ARGUMENT.
+ */
+
+/**
+ * A queue of the caller's: the `native_stream` of mglu_queue_desc points at one. mglu keeps the address until the
+ * mglu_queue is destroyed, and reads `wait_count`, `wait_list` and `event` at each mglu_forward(), so that they may
+ * change from call to call.
+ */
+typedef struct mglu_opencl_stream {
+    uint32_t struct_size;      /**< sizeof(mglu_opencl_stream) */
+    cl_uint wait_count;        /**< events that a forward waits for before it starts */
+    cl_command_queue queue;    /**< in order, on the device that the mglu_queue is made for; retained */
+    const cl_event *wait_list; /**< NULL exactly when wait_count is 0 */
+    cl_event *event;           /**< out, not NULL: the forward's last command; the caller releases it */
+} mglu_opencl_stream;
+
+/** Makes an mglu_queue on a queue of the caller's. `stream` must outlive it. */
+static inline mglu_status mglu_opencl_share_queue(mglu_device *device, const mglu_opencl_stream *stream,
+                                                  mglu_queue **queue)
+{
+    const mglu_queue_desc desc = {sizeof desc, (void *)stream};
+    return mglu_queue_create(device, &desc, queue);
+}
+
+/** Rows in a buffer of the caller's. */
+static inline mglu_input mglu_opencl_input(cl_mem buffer, size_t byte_offset, int64_t row_stride)
+{
+    const mglu_input input = {(const void *)buffer, byte_offset, row_stride};
+    return input;
+}
+
+static inline mglu_output mglu_opencl_output(cl_mem buffer, size_t byte_offset, int64_t row_stride)
+{
+    const mglu_output output = {(void *)buffer, byte_offset, row_stride};
+    return output;
+}
+
+/** The buffer of mglu_memory. */
+static inline cl_mem mglu_opencl_memory_buffer(const mglu_memory *memory)
+{
+    return (cl_mem)mglu_memory_data(memory);
+}
+
+MGLU_END_DECLS
+
+#endif
