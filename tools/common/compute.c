@@ -73,13 +73,30 @@ void compute_describe(const struct compute *compute, char *text, size_t size)
     report_clean(text);
 }
 
+/* Memory for x and y where the device does not see the host's. */
+static bool make_staging(struct ffn *ffn, mglu_device *device, int64_t max_batch)
+{
+    mglu_device_info info = {.struct_size = sizeof info};
+
+    if (mglu_device_get_info(device, &info) != MGLU_OK)
+        return false;
+    return info.host_memory || (mglu_memory_create(device, (size_t)max_batch * ffn->x_row, &ffn->x) == MGLU_OK &&
+                                mglu_memory_create(device, (size_t)max_batch * ffn->y_row, &ffn->y) == MGLU_OK);
+}
+
 bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *desc,
                 const char *name)
 {
-    *ffn = (struct ffn){0};
+    const int64_t columns = weights->output_size ? weights->output_size : weights->intermediate_size;
+
+    *ffn = (struct ffn){
+        .x_row = (size_t)weights->hidden_size * mglu_dtype_size(desc->x_dtype),
+        .y_row = (size_t)columns * mglu_dtype_size(desc->y_dtype),
+    };
     if (mglu_weights_create(device, weights, &ffn->weights) == MGLU_OK &&
         mglu_layer_create(ffn->weights, desc, &ffn->layer) == MGLU_OK &&
-        mglu_memory_create(device, mglu_layer_workspace_size(ffn->layer), &ffn->workspace) == MGLU_OK)
+        mglu_memory_create(device, mglu_layer_workspace_size(ffn->layer), &ffn->workspace) == MGLU_OK &&
+        make_staging(ffn, device, desc->max_batch))
         return true;
     report_library(name);
     ffn_destroy(ffn);
@@ -88,22 +105,44 @@ bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *w
 
 void ffn_destroy(struct ffn *ffn)
 {
+    mglu_memory_destroy(&ffn->x);
+    mglu_memory_destroy(&ffn->y);
     mglu_memory_destroy(&ffn->workspace);
     mglu_layer_destroy(&ffn->layer);
     mglu_weights_destroy(&ffn->weights);
 }
 
-bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual)
+static bool forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual)
 {
-    mglu_forward_args args = {
+    const mglu_forward_args args = {
         .struct_size = sizeof args,
         .batch = batch,
         .x = {.data = x},
         .y = {.data = y},
         .residual = {.data = residual},
+        .workspace = mglu_memory_data(ffn->workspace),
+        .workspace_size = mglu_memory_size(ffn->workspace),
     };
-    args.workspace = mglu_memory_data(ffn->workspace);
-    args.workspace_size = mglu_memory_size(ffn->workspace);
-    return (mglu_forward(ffn->layer, queue, &args) == MGLU_OK && mglu_queue_wait(queue) == MGLU_OK) ||
+
+    return mglu_forward(ffn->layer, queue, &args) == MGLU_OK && mglu_queue_wait(queue) == MGLU_OK;
+}
+
+/* The residual goes there in y's place, and y takes it. */
+static bool forward_staged(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y,
+                           const void *residual)
+{
+    const size_t x_bytes = (size_t)batch * ffn->x_row, y_bytes = (size_t)batch * ffn->y_row;
+    void *staged_y = mglu_memory_data(ffn->y);
+
+    return mglu_memory_write(ffn->x, queue, 0, x, x_bytes) == MGLU_OK &&
+           (!residual || mglu_memory_write(ffn->y, queue, 0, residual, y_bytes) == MGLU_OK) &&
+           forward(ffn, queue, batch, mglu_memory_data(ffn->x), staged_y, residual ? staged_y : NULL) &&
+           mglu_memory_read(ffn->y, queue, 0, y, y_bytes) == MGLU_OK;
+}
+
+bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual)
+{
+    return (ffn->x || ffn->y ? forward_staged(ffn, queue, batch, x, y, residual)
+                             : forward(ffn, queue, batch, x, y, residual)) ||
            report_library("forward");
 }

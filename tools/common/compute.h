@@ -26,6 +26,8 @@ struct ffn {
     mglu_weights *weights;
     mglu_layer *layer;
     mglu_memory *workspace;
+    size_t x_row, y_row; /**< bytes */
+    mglu_memory *x, *y;  /**< rows on their way to and from a device with memory of its own; else NULL */
 };
 
 /** A context with so many threads; 0: as many as MGLU_NUM_THREADS says, else as this process may use. */
@@ -47,7 +49,7 @@ bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *w
                 const char *name);
 void ffn_destroy(struct ffn *ffn);
 
-/** y = layer(x) + residual, without gaps between rows, and waits for it. `residual` may be NULL or y. */
+/** y = layer(x) + residual in host memory, without gaps between rows; waits for it. `residual` may be NULL or y. */
 bool ffn_forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y, const void *residual);
 
 #endif
