@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_driver.h"
+
+#include "backends/builtin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct fake fake;
+
+/* Objects without content: any address that is not NULL. Devices and platforms are told apart by it. */
+static char platforms[FAKE_PLATFORMS], devices[FAKE_PLATFORMS], thing;
+
+void fake_reset(void)
+{
+    fake = (struct fake){.platforms = 1,
+                         .devices = {1},
+                         .type = CL_DEVICE_TYPE_GPU,
+                         .version = "OpenCL 1.2 fake",
+                         .has_compiler = CL_TRUE,
+                         .most_bytes = 1 << 20,
+                         .failing = FAKE_FUNCTIONS};
+    memset(fake.binary, 0x5a, sizeof fake.binary);
+}
+
+/* Counts a call; the code that it is to return. */
+static cl_int call(enum fake_function function)
+{
+    fake.calls[function]++;
+    return fake.failing == function && fake.calls[function] >= fake.failing_call ? fake.code : CL_SUCCESS;
+}
+
+/* The same for functions that return an object and give their code through a pointer. */
+static int makes(enum fake_function function, cl_int *code)
+{
+    const cl_int result = call(function);
+
+    if (code)
+        *code = result;
+    fake.live += result == CL_SUCCESS;
+    return result == CL_SUCCESS;
+}
+
+static cl_int releases(enum fake_function function)
+{
+    fake.live--;
+    return call(function);
+}
+
+static cl_int CL_API_CALL get_platforms(cl_uint room, cl_platform_id *ids, cl_uint *count)
+{
+    const cl_int code = call(FAKE_clGetPlatformIDs);
+
+    for (cl_uint i = 0; i < room && i < fake.platforms; i++)
+        ids[i] = (cl_platform_id)(void *)&platforms[i];
+    *count = fake.platforms;
+    return code;
+}
+
+static cl_int CL_API_CALL get_platform_info(cl_platform_id id, cl_platform_info what, size_t size, void *value,
+                                            size_t *needed)
+{
+    return call(FAKE_clGetPlatformInfo);
+}
+
+static cl_int CL_API_CALL get_devices(cl_platform_id id, cl_device_type type, cl_uint room, cl_device_id *ids,
+                                      cl_uint *count)
+{
+    const size_t platform = (size_t)((char *)(void *)id - platforms);
+    const cl_int code = call(FAKE_clGetDeviceIDs);
+
+    if (code == CL_SUCCESS && fake.devices[platform] == 0)
+        return CL_DEVICE_NOT_FOUND;
+    *count = fake.devices[platform];
+    ids[0] = (cl_device_id)(void *)&devices[platform];
+    return code;
+}
+
+static cl_int give(void *value, size_t size, const void *from, size_t count)
+{
+    if (size < count)
+        return CL_INVALID_VALUE;
+    memcpy(value, from, count);
+    return CL_SUCCESS;
+}
+
+static cl_int CL_API_CALL get_device_info(cl_device_id id, cl_device_info what, size_t size, void *value,
+                                          size_t *needed)
+{
+    const cl_int code = call(FAKE_clGetDeviceInfo);
+    const cl_ulong memory = 1 << 30;
+    const size_t items = 256;
+    const cl_bool yes = CL_TRUE;
+
+    if (code != CL_SUCCESS)
+        return code;
+    switch (what) {
+    case CL_DEVICE_NAME:
+        return give(value, size, "Fake 3000", 10);
+    case CL_DEVICE_VERSION:
+        return give(value, size, fake.version, strlen(fake.version) + 1);
+    case CL_DEVICE_TYPE:
+        return give(value, size, &fake.type, sizeof fake.type);
+    case CL_DEVICE_GLOBAL_MEM_SIZE:
+        return give(value, size, &memory, sizeof memory);
+    case CL_DEVICE_MAX_MEM_ALLOC_SIZE:
+        return give(value, size, &fake.most_bytes, sizeof fake.most_bytes);
+    case CL_DEVICE_MAX_WORK_GROUP_SIZE:
+        return give(value, size, &items, sizeof items);
+    case CL_DEVICE_COMPILER_AVAILABLE:
+        return give(value, size, &fake.has_compiler, sizeof fake.has_compiler);
+    case CL_DEVICE_AVAILABLE:
+    case CL_DEVICE_ENDIAN_LITTLE:
+        return give(value, size, &yes, sizeof yes);
+    default:
+        return CL_INVALID_VALUE;
+    }
+}
+
+static cl_context CL_API_CALL create_context(const cl_context_properties *properties, cl_uint count,
+                                             const cl_device_id *ids,
+                                             void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *),
+                                             void *user, cl_int *code)
+{
+    return makes(FAKE_clCreateContext, code) ? (cl_context)(void *)&thing : NULL;
+}
+
+static cl_int CL_API_CALL retain_context(cl_context context)
+{
+    fake.live++;
+    return call(FAKE_clRetainContext);
+}
+
+static cl_int CL_API_CALL release_context(cl_context context)
+{
+    return releases(FAKE_clReleaseContext);
+}
+
+static cl_command_queue CL_API_CALL create_queue(cl_context context, cl_device_id id,
+                                                 cl_command_queue_properties properties, cl_int *code)
+{
+    return makes(FAKE_clCreateCommandQueue, code) ? (cl_command_queue)(void *)&thing : NULL;
+}
+
+static cl_int CL_API_CALL retain_queue(cl_command_queue queue)
+{
+    fake.live++;
+    return call(FAKE_clRetainCommandQueue);
+}
+
+static cl_int CL_API_CALL release_queue(cl_command_queue queue)
+{
+    return releases(FAKE_clReleaseCommandQueue);
+}
+
+static cl_int CL_API_CALL get_queue_info(cl_command_queue queue, cl_command_queue_info what, size_t size, void *value,
+                                         size_t *needed)
+{
+    return call(FAKE_clGetCommandQueueInfo);
+}
+
+static cl_mem CL_API_CALL create_buffer(cl_context context, cl_mem_flags flags, size_t size, void *from, cl_int *code)
+{
+    void *memory;
+
+    if (!makes(FAKE_clCreateBuffer, code))
+        return NULL;
+    if (size > fake.most_made)
+        fake.most_made = size;
+    memory = calloc(1, size);
+    if (memory && flags & CL_MEM_COPY_HOST_PTR)
+        memcpy(memory, from, size);
+    return memory;
+}
+
+static cl_int CL_API_CALL release_buffer(cl_mem buffer)
+{
+    free(buffer);
+    return releases(FAKE_clReleaseMemObject);
+}
+
+static cl_program CL_API_CALL create_program(cl_context context, cl_uint count, const char **texts,
+                                             const size_t *lengths, cl_int *code)
+{
+    return makes(FAKE_clCreateProgramWithSource, code) ? (cl_program)(void *)&thing : NULL;
+}
+
+static cl_program CL_API_CALL create_from_binary(cl_context context, cl_uint count, const cl_device_id *ids,
+                                                 const size_t *sizes, const unsigned char **binaries, cl_int *loaded,
+                                                 cl_int *code)
+{
+    const int is_ours = sizes[0] == sizeof fake.binary && !memcmp(binaries[0], fake.binary, sizes[0]);
+
+    *loaded = is_ours ? CL_SUCCESS : CL_INVALID_BINARY;
+    return makes(FAKE_clCreateProgramWithBinary, code) ? (cl_program)(void *)&thing : NULL;
+}
+
+static cl_int CL_API_CALL build_program(cl_program program, cl_uint count, const cl_device_id *ids, const char *options,
+                                        void(CL_CALLBACK *notify)(cl_program, void *), void *user)
+{
+    return call(FAKE_clBuildProgram);
+}
+
+static cl_int CL_API_CALL get_program_info(cl_program program, cl_program_info what, size_t size, void *value,
+                                           size_t *needed)
+{
+    const cl_int code = call(FAKE_clGetProgramInfo);
+    const size_t bytes = sizeof fake.binary;
+
+    if (what == CL_PROGRAM_BINARY_SIZES)
+        memcpy(value, &bytes, sizeof bytes);
+    else
+        memcpy(*(unsigned char **)value, fake.binary, bytes);
+    return code;
+}
+
+static cl_int CL_API_CALL get_build_info(cl_program program, cl_device_id id, cl_program_build_info what, size_t size,
+                                         void *value, size_t *needed)
+{
+    const size_t length = fake.log ? strlen(fake.log) + 1 : 0;
+
+    if (needed)
+        *needed = length;
+    if (value)
+        memcpy(value, fake.log, length);
+    return call(FAKE_clGetProgramBuildInfo);
+}
+
+static cl_int CL_API_CALL release_program(cl_program program)
+{
+    return releases(FAKE_clReleaseProgram);
+}
+
+static cl_kernel CL_API_CALL create_kernel(cl_program program, const char *name, cl_int *code)
+{
+    return makes(FAKE_clCreateKernel, code) ? (cl_kernel)(void *)&thing : NULL;
+}
+
+static cl_int CL_API_CALL release_kernel(cl_kernel kernel)
+{
+    return releases(FAKE_clReleaseKernel);
+}
+
+static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t size, const void *value)
+{
+    return call(FAKE_clSetKernelArg);
+}
+
+static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kernel, cl_uint dimensions,
+                                         const size_t *offset, const size_t *items, const size_t *group, cl_uint waits,
+                                         const cl_event *wait_list, cl_event *event)
+{
+    return call(FAKE_clEnqueueNDRangeKernel);
+}
+
+static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
+                                       size_t size, void *target, cl_uint waits, const cl_event *wait_list,
+                                       cl_event *event)
+{
+    const cl_int code = call(FAKE_clEnqueueReadBuffer);
+
+    if (code == CL_SUCCESS)
+        memcpy(target, (char *)(void *)buffer + offset, size);
+    if (size == sizeof fake.raised && fake.raised)
+        memcpy(target, &fake.raised, size);
+    return code;
+}
+
+static cl_int CL_API_CALL enqueue_write(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
+                                        size_t size, const void *from, cl_uint waits, const cl_event *wait_list,
+                                        cl_event *event)
+{
+    const cl_int code = call(FAKE_clEnqueueWriteBuffer);
+
+    if (code == CL_SUCCESS)
+        memcpy((char *)(void *)buffer + offset, from, size);
+    return code;
+}
+
+static cl_int CL_API_CALL flush(cl_command_queue queue)
+{
+    return call(FAKE_clFlush);
+}
+
+static cl_int CL_API_CALL finish(cl_command_queue queue)
+{
+    return call(FAKE_clFinish);
+}
+
+const struct mglu_opencl_driver fake_driver = {
+    .clGetPlatformIDs = get_platforms,
+    .clGetPlatformInfo = get_platform_info,
+    .clGetDeviceIDs = get_devices,
+    .clGetDeviceInfo = get_device_info,
+    .clCreateContext = create_context,
+    .clRetainContext = retain_context,
+    .clReleaseContext = release_context,
+    .clCreateCommandQueue = create_queue,
+    .clRetainCommandQueue = retain_queue,
+    .clReleaseCommandQueue = release_queue,
+    .clGetCommandQueueInfo = get_queue_info,
+    .clCreateBuffer = create_buffer,
+    .clReleaseMemObject = release_buffer,
+    .clCreateProgramWithSource = create_program,
+    .clCreateProgramWithBinary = create_from_binary,
+    .clBuildProgram = build_program,
+    .clGetProgramInfo = get_program_info,
+    .clGetProgramBuildInfo = get_build_info,
+    .clReleaseProgram = release_program,
+    .clCreateKernel = create_kernel,
+    .clReleaseKernel = release_kernel,
+    .clSetKernelArg = set_argument,
+    .clEnqueueNDRangeKernel = enqueue_kernel,
+    .clEnqueueReadBuffer = enqueue_read,
+    .clEnqueueWriteBuffer = enqueue_write,
+    .clFlush = flush,
+    .clFinish = finish,
+};
+
+static mglu_status open_fake(const mglu_host *host, void **backend)
+{
+    return mglu_opencl_open_with(host, &fake_driver, NULL, backend);
+}
+
+const mglu_backend_fns *fake_backend(void)
+{
+    static mglu_backend_fns fns;
+
+    fns = mglu_fns_opencl;
+    fns.name = "fake";
+    fns.open = open_fake;
+    return &fns;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TESTS_FAKE_DRIVER_H
+#define MGLU_TESTS_FAKE_DRIVER_H
+
+#include "backends/opencl/opencl.h"
+
+/**
+ * @file
+ * An OpenCL driver that computes nothing, counts every call, and fails where it is told to. Its buffers are real.
+ */
+
+/** One number for each function of the driver. */
+enum fake_function {
+#define FAKE_NUMBER(name) FAKE_##name,
+    MGLU_OPENCL_FUNCTIONS(FAKE_NUMBER)
+#undef FAKE_NUMBER
+        FAKE_FUNCTIONS
+};
+
+enum { FAKE_PLATFORMS = 3 };
+
+/** What the driver is like. fake_reset() makes it healthy: one platform with one GPU. */
+struct fake {
+    cl_uint platforms;
+    cl_uint devices[FAKE_PLATFORMS];
+    cl_device_type type;
+    const char *version;
+    cl_bool has_compiler;
+    cl_ulong most_bytes;
+    const char *log;            /**< of a build that fails */
+    enum fake_function failing; /**< FAKE_FUNCTIONS: none */
+    int failing_call;           /**< 1: its first call fails, and all after it */
+    cl_int code;                /**< with this */
+    int calls[FAKE_FUNCTIONS];
+    int live;         /**< objects that were made and not released */
+    size_t most_made; /**< bytes of the largest buffer */
+    int raised;       /**< what a read of one int gives */
+    unsigned char binary[64];
+};
+
+extern struct fake fake;
+extern const struct mglu_opencl_driver fake_driver;
+
+void fake_reset(void);
+
+/** A backend "fake" on this driver, for mglu_context_add_backend(). */
+const mglu_backend_fns *fake_backend(void);
+
+#endif
