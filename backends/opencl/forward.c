@@ -67,10 +67,12 @@ static cl_int launch_part(struct run *run, const struct mglu_opencl_step *step, 
     const size_t passes = ((size_t)run->tokens + (size_t)variant->tokens - 1) / (size_t)variant->tokens;
     const size_t group = (size_t)(variant->slices * variant->lines);
     const struct argument arguments[] = {
-        {sizeof(cl_mem), &part->weight}, {sizeof(cl_mem), &part->value},   {sizeof(cl_mem), &part->masks},
-        {sizeof(cl_mem), &o->x},         {sizeof(cl_mem), &o->y},          {sizeof(cl_mem), &o->residual},
-        {sizeof(cl_mem), &o->gate_bias}, {sizeof(cl_mem), &o->value_bias}, {sizeof(cl_mem), &o->workspace},
-        {sizeof o->job, &o->job},
+        {sizeof(cl_mem), &part->weight}, {sizeof(cl_mem), &part->scales},
+        {sizeof(cl_mem), &part->value},  {sizeof(cl_mem), &part->value_scales},
+        {sizeof(cl_mem), &part->masks},  {sizeof(cl_mem), &o->x},
+        {sizeof(cl_mem), &o->y},         {sizeof(cl_mem), &o->residual},
+        {sizeof(cl_mem), &o->gate_bias}, {sizeof(cl_mem), &o->value_bias},
+        {sizeof(cl_mem), &o->workspace}, {sizeof o->job, &o->job},
     };
 
     o->job.first_row = (mglu_u32)part->first_row;

@@ -29,9 +29,6 @@ mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_laye
     const struct mglu_opencl_device *device = &self->devices[ordinal];
     const uint64_t whole = largest_whole(plan->shape);
 
-    if (plan->shape->dtype > MGLU_DTYPE_BF16)
-        return self->host->fail(MGLU_ERROR_UNSUPPORTED, "opencl: no kernels for %s weights yet",
-                                mglu_dtype_name(plan->shape->dtype));
     if (whole > device->most_bytes)
         return self->host->fail(MGLU_ERROR_UNSUPPORTED,
                                 "opencl: biases of %llu bytes; one buffer of %s has at most %llu",

@@ -61,7 +61,7 @@ struct mglu_opencl_queue {
 /* Some rows of a matrix. A device may be unable to hold all in one buffer. */
 struct mglu_opencl_part {
     int64_t first_row, rows;
-    cl_mem weight, value, masks;
+    cl_mem weight, scales, value, value_scales, masks; /* the device's `nothing` when absent */
 };
 
 struct mglu_opencl_matrix {

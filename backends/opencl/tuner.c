@@ -71,8 +71,9 @@ static cl_int set_arguments(const struct trial *trial, cl_kernel kernel)
 {
     const struct mglu_opencl_part *part = &trial->matrix->parts[0];
     const cl_mem nothing = trial->device->nothing;
-    const cl_mem buffers[] = {part->weight, part->value, part->masks, trial->x, trial->y,
-                              nothing,      nothing,     nothing,     nothing};
+    const cl_mem buffers[] = {part->weight, part->scales, part->value, part->value_scales,
+                              part->masks,  trial->x,     trial->y,    nothing,
+                              nothing,      nothing,      nothing};
     const cl_uint count = sizeof buffers / sizeof buffers[0];
     cl_int code = CL_SUCCESS;
 

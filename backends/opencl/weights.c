@@ -11,8 +11,8 @@ enum { ROWS_TOGETHER = 64 };
 
 /* Where a matrix is in host memory, and what its rows take there. */
 struct source {
-    const unsigned char *weight, *value, *masks;
-    size_t weight_stride, mask_stride;
+    const void *weight, *scales, *value, *value_scales, *masks;
+    size_t weight_stride, scale_stride, mask_stride; /* bytes */
 };
 
 static struct mglu_opencl_device *device_of(void *backend, int32_t ordinal)
@@ -23,13 +23,16 @@ static struct mglu_opencl_device *device_of(void *backend, int32_t ordinal)
 static struct source source_of(const mglu_packed_matrix *weight, const mglu_packed_matrix *value, const uint32_t *masks,
                                const struct mglu_opencl_matrix *matrix)
 {
-    size_t groups = (size_t)mglu_format_groups((mglu_index)matrix->columns);
+    const size_t groups = (size_t)mglu_format_groups((mglu_index)matrix->columns);
 
     return (struct source){
         .weight = weight->data,
+        .scales = weight->scales,
         .value = value ? value->data : NULL,
-        .masks = (const unsigned char *)masks,
-        .weight_stride = matrix->row_stride,
+        .value_scales = value ? value->scales : NULL,
+        .masks = masks,
+        .weight_stride = weight->row_stride,
+        .scale_stride = weight->scale_row_stride,
         .mask_stride = groups * (size_t)matrix->n_masks * sizeof(uint32_t),
     };
 }
@@ -49,15 +52,22 @@ static mglu_status upload(struct mglu_opencl_weights *weights, const void *array
 static mglu_status upload_part(struct mglu_opencl_weights *weights, const struct source *source,
                                struct mglu_opencl_part *part)
 {
-    const size_t first = (size_t)part->first_row, rows = (size_t)part->rows;
-    mglu_status status =
-        upload(weights, source->weight, first * source->weight_stride, rows * source->weight_stride, &part->weight);
+    const struct {
+        const void *array;
+        size_t stride;
+        cl_mem *buffer;
+    } arrays[] = {
+        {source->weight, source->weight_stride, &part->weight},
+        {source->scales, source->scale_stride, &part->scales},
+        {source->value, source->weight_stride, &part->value},
+        {source->value_scales, source->scale_stride, &part->value_scales},
+        {source->masks, source->mask_stride, &part->masks},
+    };
+    mglu_status status = MGLU_OK;
 
-    if (status == MGLU_OK)
-        status =
-            upload(weights, source->value, first * source->weight_stride, rows * source->weight_stride, &part->value);
-    if (status == MGLU_OK)
-        status = upload(weights, source->masks, first * source->mask_stride, rows * source->mask_stride, &part->masks);
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && status == MGLU_OK; i++)
+        status = upload(weights, arrays[i].array, (size_t)part->first_row * arrays[i].stride,
+                        (size_t)part->rows * arrays[i].stride, arrays[i].buffer);
     return status;
 }
 
@@ -157,7 +167,9 @@ static void free_matrix(struct mglu_opencl_weights *weights, struct mglu_opencl_
 
     for (int32_t i = 0; i < matrix->count; i++) {
         release(weights, matrix->parts[i].weight);
+        release(weights, matrix->parts[i].scales);
         release(weights, matrix->parts[i].value);
+        release(weights, matrix->parts[i].value_scales);
         release(weights, matrix->parts[i].masks);
     }
     mglu_opencl_release(weights->device->backend->host, matrix->parts, (size_t)allocated * sizeof *matrix->parts);

@@ -23,15 +23,34 @@ MGLU_INLINE float8 widen_bf16(ushort8 halves)
     return as_float8(convert_uint8(halves) << 16);
 }
 
-/* Unit `unit` of a row of weights, whose stride is a multiple of 64 bytes. */
-MGLU_INLINE float8 load_weights(__global const uchar *row, uint unit)
+/* A row of weights. Its stride is a multiple of 64 bytes; the scales, one for each group, are for quantised ones. */
+struct row {
+    __global const uchar *weights;
+    __global const ushort *scales;
+};
+
+#define GROUP_UNITS (MGLU_GROUP_COLUMNS / UNIT_COLUMNS)
+
+/* Unit `unit` of a row. A quantised weight is scale times quant, exactly. */
+MGLU_INLINE float8 load_weights(const struct row *row, uint unit)
 {
 #if WEIGHT == F32
-    return ((__global const float8 *)row)[unit];
+    return ((__global const float8 *)row->weights)[unit];
 #elif WEIGHT == F16
-    return widen_halves(((__global const ushort8 *)row)[unit]);
+    return widen_halves(((__global const ushort8 *)row->weights)[unit]);
+#elif WEIGHT == BF16
+    return widen_bf16(((__global const ushort8 *)row->weights)[unit]);
 #else
-    return widen_bf16(((__global const ushort8 *)row)[unit]);
+    const uint group = unit / GROUP_UNITS, part = unit % GROUP_UNITS;
+    const float scale = vload_half(group, (__global const half *)row->scales);
+#if WEIGHT == Q8_0
+    const float8 quants = convert_float8(((__global const char8 *)row->weights)[unit]);
+#else
+    /* The first two units of a group are the low nibbles of its 16 bytes, the others the high ones. */
+    const uchar8 bytes = ((__global const uchar8 *)row->weights)[2 * group + part % 2];
+    const float8 quants = convert_float8(bytes >> (uchar8)(part / 2 * 4) & (uchar8)15) - 8.0f;
+#endif
+    return scale * quants;
 #endif
 }
 

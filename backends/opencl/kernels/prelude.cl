@@ -31,6 +31,8 @@ typedef ulong uint64_t;
 #define F32  0
 #define F16  1
 #define BF16 2
+#define Q8_0 3
+#define Q4_0 4
 
 #define SILU      0
 #define GELU_ERF  1

@@ -35,8 +35,8 @@ MGLU_INLINE float fold(float8 v)
 
 /* Where an item's rows and tokens lie. */
 struct place {
-    __global const uchar *weights[ROWS];
-    __global const uchar *values[ROWS];
+    struct row weights[ROWS];
+    struct row values[ROWS];
     __global const uint *masks[ROWS];
     size_t x[TOKENS];        /* elements */
     __global const int *ids; /* of the one token when routed */
@@ -87,14 +87,13 @@ MGLU_INLINE void add_step(lanes_t sums[TOKENS][SUMS], const struct place *place,
                           const float8 x[STEP_UNITS][TOKENS], uint n_masks)
 {
 #if MASKS > 0
-    const uint group_units = MGLU_GROUP_COLUMNS / UNIT_COLUMNS, group = step * STEP_UNITS / group_units;
     uint words[MASKS];
-    load_words(words, place->masks[r] + (size_t)group * n_masks, place->ids);
+    load_words(words, place->masks[r] + (size_t)(step * STEP_UNITS / GROUP_UNITS) * n_masks, place->ids);
 #endif
 #pragma unroll
     for (int u = 0; u < STEP_UNITS; u++) {
         const uint unit = step * STEP_UNITS + u;
-        const float8 w = load_weights(place->weights[r], unit);
+        const float8 w = load_weights(&place->weights[r], unit);
         float8 products[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
@@ -102,13 +101,13 @@ MGLU_INLINE void add_step(lanes_t sums[TOKENS][SUMS], const struct place *place,
             sums[t][0] += LANES(products[t]);
         }
 #if MATRICES == 2
-        const float8 v = load_weights(place->values[r], unit);
+        const float8 v = load_weights(&place->values[r], unit);
 #pragma unroll
         for (int t = 0; t < TOKENS; t++)
             sums[t][1] += LANES(v * x[u][t]);
 #endif
 #if MASKS > 0
-        add_masked(sums, products, words, unit % group_units);
+        add_masked(sums, products, words, unit % GROUP_UNITS);
 #endif
     }
 }
@@ -221,9 +220,10 @@ MGLU_INLINE void add_slices(float sums[SUMS], __local float (*shared)[SLICES > 1
 }
 
 __kernel __attribute__((reqd_work_group_size(SLICES *LINES, 1, 1))) void
-mglu_rows(__global const uchar *weights, __global const uchar *values, __global const uint *masks,
-          __global const void *x, __global void *y, __global const void *residual, __global const float *gate_bias,
-          __global const float *value_bias, __global const int *workspace, const struct mglu_rows_job job)
+mglu_rows(__global const uchar *weights, __global const ushort *scales, __global const uchar *values,
+          __global const ushort *value_scales, __global const uint *masks, __global const void *x, __global void *y,
+          __global const void *residual, __global const float *gate_bias, __global const float *value_bias,
+          __global const int *workspace, const struct mglu_rows_job job)
 {
 #if SLICES > 1
     __local float shared[LINES][SUMS][SLICES / 2];
@@ -240,8 +240,10 @@ mglu_rows(__global const uchar *weights, __global const uchar *values, __global 
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const size_t row = min(first_row + r, job.rows - 1);
-        place.weights[r] = weights + row * job.weight_stride;
-        place.values[r] = values + row * job.weight_stride;
+        place.weights[r].weights = weights + row * job.weight_stride;
+        place.weights[r].scales = scales + row * groups;
+        place.values[r].weights = values + row * job.weight_stride;
+        place.values[r].scales = value_scales + row * groups;
         place.masks[r] = masks + row * groups * job.n_masks;
     }
 #pragma unroll
