@@ -2,6 +2,64 @@
 #include "backends/builtin.h"
 #include "backends/opencl/opencl.h"
 
+#include <fenv.h>
+
+/*
+ * Drivers compile and compute on the caller's thread, too, and must see neither its rounding mode nor its unmasked
+ * exceptions. Each slot that reaches a driver runs in the default environment and leaves the caller's as it was.
+ */
+#define IN_DEFAULT_ENVIRONMENT(call)                                                                                   \
+    fenv_t callers;                                                                                                    \
+    mglu_status status;                                                                                                \
+                                                                                                                       \
+    fegetenv(&callers);                                                                                                \
+    fesetenv(FE_DFL_ENV);                                                                                              \
+    status = (call);                                                                                                   \
+    fesetenv(&callers);                                                                                                \
+    return status
+
+static mglu_status weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_weights_create(backend, ordinal, packed, weights));
+}
+
+static mglu_status queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_create(backend, ordinal, desc, queue));
+}
+
+static mglu_status queue_wait(void *backend, void *queue)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_wait(backend, queue));
+}
+
+static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                void **layer)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_layer_create(backend, ordinal, plan, weights, layer));
+}
+
+static mglu_status forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_forward(backend, layer, queue, args));
+}
+
+static mglu_status memory_allocate(void *backend, int32_t ordinal, size_t size, void **memory)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_memory_allocate(backend, ordinal, size, memory));
+}
+
+static mglu_status memory_write(void *backend, void *queue, void *memory, size_t offset, const void *source,
+                                size_t size)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_memory_write(backend, queue, memory, offset, source, size));
+}
+
+static mglu_status memory_read(void *backend, void *queue, const void *memory, size_t offset, void *target, size_t size)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_memory_read(backend, queue, memory, offset, target, size));
+}
+
 const mglu_backend_fns mglu_fns_opencl = {
     .abi = MGLU_BACKEND_ABI,
     .struct_size = sizeof(mglu_backend_fns),
@@ -11,19 +69,19 @@ const mglu_backend_fns mglu_fns_opencl = {
     .device_count = mglu_opencl_device_count,
     .device_info = mglu_opencl_device_info,
     .supports = mglu_opencl_supports,
-    .weights_create = mglu_opencl_weights_create,
+    .weights_create = weights_create,
     .weights_destroy = mglu_opencl_weights_destroy,
     .weights_bytes = mglu_opencl_weights_bytes,
-    .queue_create = mglu_opencl_queue_create,
-    .queue_wait = mglu_opencl_queue_wait,
+    .queue_create = queue_create,
+    .queue_wait = queue_wait,
     .queue_destroy = mglu_opencl_queue_destroy,
-    .layer_create = mglu_opencl_layer_create,
+    .layer_create = layer_create,
     .layer_destroy = mglu_opencl_layer_destroy,
     .layer_workspace_size = mglu_opencl_layer_workspace_size,
     .layer_accuracy = mglu_opencl_layer_accuracy,
-    .forward = mglu_opencl_forward,
-    .memory_allocate = mglu_opencl_memory_allocate,
+    .forward = forward,
+    .memory_allocate = memory_allocate,
     .memory_release = mglu_opencl_memory_release,
-    .memory_write = mglu_opencl_memory_write,
-    .memory_read = mglu_opencl_memory_read,
+    .memory_write = memory_write,
+    .memory_read = memory_read,
 };

@@ -46,7 +46,7 @@ static void set_defaults(const struct mglu_opencl_device *device, struct mglu_op
     while (variant->lines > 1 && (size_t)(variant->slices * variant->lines) > device->most_items)
         variant->lines /= 2;
     if ((size_t)variant->slices > device->most_items)
-        variant->slices = 1;
+        variant->slices = variant->lines = 1;
 }
 
 /* ---- Trials --------------------------------------------------------------------------------------------------- */
@@ -139,7 +139,7 @@ static void search(const struct trial *trial, struct mglu_opencl_variant *varian
     struct mglu_opencl_variant tried = *variant;
     const int has_vectors = variant->slices == 1;
     const struct axis axes[] = {
-        {&tried.half_form, variant->weight == MGLU_DTYPE_F16 && !has_vectors ? 2 : 0, {0, 1}},
+        {&tried.half_form, variant->weight == MGLU_DTYPE_F16 && !has_vectors ? 1 : 0, {1}},
         {&tried.mask_form, variant->masks ? (has_vectors ? 2 : 3) : 0, {0, has_vectors ? 2 : 3, 1}},
         {&tried.lines, has_vectors ? 0 : 3, {2, 4, 8}},
     };

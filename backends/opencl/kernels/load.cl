@@ -58,8 +58,9 @@ MGLU_INLINE float load_element(__global const void *from, size_t index, uint dty
 {
     if (dtype == F32)
         return ((__global const float *)from)[index];
-    const ushort bits = ((__global const ushort *)from)[index];
-    return dtype == F16 ? mglu_f16_to_f32(bits) : mglu_bf16_to_f32(bits);
+    if (dtype == F16)
+        return vload_half(index, (__global const half *)from);
+    return mglu_bf16_to_f32(((__global const ushort *)from)[index]);
 }
 
 /*
