@@ -72,6 +72,10 @@ class ReferenceTest(ModelTest, ProgramTest):
     backends = ("ref",)
 
 
+class OpenClTest(ModelTest, ProgramTest):
+    backends = ("opencl",)
+
+
 class CpuTest(ModelTest, ProgramTest):
     backends = ("cpu",)
 
