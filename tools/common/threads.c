@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,8 +73,15 @@ static int path_quota(const char *mount, const char *group, bool v2)
     }
 }
 
+static int mount_quota(const char *root, const char *mount, const char *group, bool v2)
+{
+    char folder[PATH_MAX];
+    const int length = snprintf(folder, sizeof folder, "%s%s", root, mount);
+    return length < 0 || (size_t)length >= sizeof folder ? INT_MAX : path_quota(folder, group, v2);
+}
+
 /** The quota that one line of /proc/self/cgroup, "id:controllers:path", leads to. */
-static int line_quota(char *line)
+static int line_quota(const char *root, char *line)
 {
     line[strcspn(line, "\n")] = '\0';
     char *controllers = strchr(line, ':');
@@ -83,26 +91,27 @@ static int line_quota(char *line)
     *group++ = '\0';
     controllers++;
     if (!*controllers)
-        return path_quota("/sys/fs/cgroup", group, true);
+        return mount_quota(root, "/sys/fs/cgroup", group, true);
     if (strcmp(controllers, "cpu") != 0 && !strstr(controllers, "cpu,") && !strstr(controllers, ",cpu"))
         return INT_MAX;
     int smallest = INT_MAX;
     for (size_t i = 0; i < sizeof v1_mounts / sizeof v1_mounts[0]; i++) {
-        const int quota = path_quota(v1_mounts[i], group, false);
+        const int quota = mount_quota(root, v1_mounts[i], group, false);
         smallest = quota < smallest ? quota : smallest;
     }
     return smallest;
 }
 
-static int group_quota(void)
+int threads_quota(const char *root)
 {
-    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[PATH_MAX];
+    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+    FILE *file = fopen(line, "re");
     if (!file)
         return INT_MAX;
-    char line[PATH_MAX];
     int smallest = INT_MAX;
     while (fgets(line, sizeof line, file)) {
-        const int quota = line_quota(line);
+        const int quota = line_quota(root, line);
         smallest = quota < smallest ? quota : smallest;
     }
     fclose(file);
@@ -112,7 +121,21 @@ static int group_quota(void)
 int threads_usable(void)
 {
     const int cpus = affinity_count();
-    const int quota = group_quota();
+    const int quota = threads_quota("");
     const int usable = quota < cpus ? quota : cpus;
     return usable > 1 ? usable : 1;
+}
+
+void threads_spin_little(char **argv)
+{
+    static const char *const settings[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"};
+    char program[PATH_MAX];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        if (getenv(settings[i]))
+            return;
+    if (length <= 0 || setenv("OMP_WAIT_POLICY", "passive", 1) != 0 || setenv("GOMP_SPINCOUNT", "1000", 1) != 0)
+        return;
+    program[length] = '\0';
+    execv(program, argv);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
 #include "tools/common/report.h"
+#include "tools/common/threads.h"
 
 #include <mglu/mglu.h>
 
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
         .help_filter = help_filter,
     };
     struct choice choice = {0};
+    threads_spin_little(argv);
     /* A closed pipe is a failed write like any other. */
     signal(SIGPIPE, SIG_IGN);
     report_check_stdout();
