@@ -171,7 +171,9 @@ MGLU_INLINE void sum_tile(const struct mglu_cpu_tiles *job, const float *panel, 
 /* Tiles have three sizes. As few as possible, and none so small that its sums wait for each other. */
 enum { SMALL_TILE = TILE_TOKENS / 3 ? TILE_TOKENS / 3 : 1, MIDDLE_TILE = TILE_TOKENS - SMALL_TILE };
 
-MGLU_INLINE void sum_tokens(const struct mglu_cpu_tiles *job, const float *panel, int64_t first_group, int32_t groups)
+/* One for all types of weights: less code, and the compiler keeps all sums in registers. */
+static __attribute__((noinline)) void sum_tokens(const struct mglu_cpu_tiles *job, const float *panel,
+                                                 int64_t first_group, int32_t groups)
 {
     for (int32_t place = 0, left = job->count; left > 0; left = job->count - place) {
         int two_of_the_middle = left > TILE_TOKENS && left <= TILE_TOKENS + SMALL_TILE;
