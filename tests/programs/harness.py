@@ -45,6 +45,8 @@ def variants(backends):
     """(name, backend, environment) of each way to compute; a level's is None where the machine lacks it."""
     if "ref" in backends:
         yield "ref", "ref", {}
+    if "opencl" in backends:
+        yield "opencl", "opencl", {}
     for level in LEVELS if "cpu" in backends else []:
         # One thread: on a busy machine more of them mostly wait for each other, and no result depends on it.
         env = {"MGLU_MAX_ISA": level, "MGLU_NUM_THREADS": "1"}
