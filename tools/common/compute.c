@@ -46,18 +46,6 @@ bool compute_open(struct compute *compute, const char *backend, int threads)
     return false;
 }
 
-bool compute_open_host(struct compute *compute, const char *backend)
-{
-    if (!compute_open(compute, backend, 0))
-        return false;
-    if (compute->info.host_memory)
-        return true;
-    report_failure("%s: %s: devices with memory of their own are not supported by this command yet",
-                   compute->info.backend, compute->info.name);
-    compute_close(compute);
-    return false;
-}
-
 void compute_close(struct compute *compute)
 {
     mglu_queue_destroy(&compute->queue);

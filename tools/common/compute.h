@@ -36,9 +36,6 @@ bool compute_context(mglu_context **context, int threads);
 /** Picks the device of a backend; NULL leaves the choice to MGLU_BACKEND, else to the library. */
 bool compute_open(struct compute *compute, const char *backend, int threads);
 
-/** The same with the default threads, for programs that can only use devices with host memory. */
-bool compute_open_host(struct compute *compute, const char *backend);
-
 void compute_close(struct compute *compute);
 
 /** Writes "cpu: its name (isa=avx2 threads=2)", one line whatever a driver says. */

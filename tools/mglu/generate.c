@@ -113,7 +113,7 @@ static bool generate(const struct options *options)
     struct compute compute;
     struct decoder decoder;
     if (!config_load(options->dir, &config) || !check_length(options, &config) ||
-        !compute_open_host(&compute, options->backend))
+        !compute_open(&compute, options->backend, 0))
         return false;
     const int64_t capacity = (int64_t)strlen(options->prompt) + options->count;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity);

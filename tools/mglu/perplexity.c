@@ -128,7 +128,7 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     int64_t window = 0;
     struct result result = {.predicted = (int64_t)size - 1};
     if (!config_load(options->dir, &config) || !choose_window(options, &config, size, &window) ||
-        !compute_open_host(&compute, options->backend))
+        !compute_open(&compute, options->backend, 0))
         return false;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, window);
     if (done) {

@@ -75,7 +75,7 @@ static bool compute(struct job *job)
     job->x_rows = copy_x(inputs);
     job->y = inputs->y;
     job->y.data = job->result;
-    return job->result && job->x_rows && compute_open_host(&job->compute, request->backend) &&
+    return job->result && job->x_rows && compute_open(&job->compute, request->backend, 0) &&
            ffn_create(&job->ffn, job->compute.device, &inputs->weights, &inputs->desc, request->prefix) &&
            ffn_forward(&job->ffn, job->compute.queue, inputs->rows, job->x_rows, job->result, NULL);
 }
