@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_PARAMS_H
+#define MGLU_CUDA_PARAMS_H
+
+/*
+ * What the host and the kernels agree on: which kernels there are, their names, arguments and launch geometry.
+ * Plain C. Matrices lie as in tile_layout.h.
+ */
+
+#include "backends/cuda/kernels/tile_layout.h"
+
+#include <stddef.h>
+
+/* ---- Variants ------------------------------------------------------------------------------------------------- */
+
+/* How products are summed. A block of threads works on one strip; its warps share the strip's blocks among them. */
+enum mglu_cuda_engine {
+    MGLU_CUDA_SIMT,  /* f32 adds, one token at a time; accuracy class A */
+    MGLU_CUDA_MMA8,  /* tensor cores, 8 tokens at a time; class B; weights and x both f16, or both bf16; no routing */
+    MGLU_CUDA_MMA16, /* the same, 16 tokens */
+    MGLU_CUDA_ENGINES
+};
+
+/* What a kernel sums for each row. A masked form takes any number of terms up to its own. */
+enum mglu_cuda_form {
+    MGLU_CUDA_SUM, /* the row itself: the down-projection. SIMT only */
+    MGLU_CUDA_GLU, /* the rows of two matrices */
+    MGLU_CUDA_MASKS_1,
+    MGLU_CUDA_MASKS_2,
+    MGLU_CUDA_MASKS_4,
+    MGLU_CUDA_MASKS_8,
+    MGLU_CUDA_MASKS_16,
+    MGLU_CUDA_FORMS
+};
+
+/* One compiled kernel. */
+struct mglu_cuda_variant {
+    enum mglu_cuda_engine engine;
+    mglu_dtype weights;
+    int x_is_weights; /* x has the dtype of the weights, f16 or bf16. Else x is of any dtype and is widened to f32 */
+    enum mglu_cuda_form form;
+};
+
+/* The smallest masked form for 1..16 terms: n_m, or top_k with routing. */
+static inline enum mglu_cuda_form mglu_cuda_form_of_terms(int32_t terms)
+{
+    return terms <= 1   ? MGLU_CUDA_MASKS_1
+           : terms <= 2 ? MGLU_CUDA_MASKS_2
+           : terms <= 4 ? MGLU_CUDA_MASKS_4
+           : terms <= 8 ? MGLU_CUDA_MASKS_8
+                        : MGLU_CUDA_MASKS_16;
+}
+
+static inline int mglu_cuda_is_half(mglu_dtype dtype)
+{
+    return dtype == MGLU_DTYPE_F16 || dtype == MGLU_DTYPE_BF16;
+}
+
+/* Whether such a kernel is compiled. */
+static inline int mglu_cuda_variant_exists(struct mglu_cuda_variant variant)
+{
+    if (variant.engine != MGLU_CUDA_SIMT)
+        return mglu_cuda_is_half(variant.weights) && variant.x_is_weights && variant.form != MGLU_CUDA_SUM;
+    if (variant.x_is_weights)
+        return mglu_cuda_is_half(variant.weights) && variant.form != MGLU_CUDA_SUM;
+    return 1;
+}
+
+/*
+ * Names. A variant's symbol is mglu_<engine>_<weights>_<x>_<form>, as mglu_simt_f16_xf32_sum or
+ * mglu_mma8_bf16_xbf16_m4, in the module (fatbin) <simt|mma>_<weights>. The module `routing` has mglu_route.
+ */
+static inline const char *mglu_cuda_engine_name(enum mglu_cuda_engine engine)
+{
+    static const char *const names[] = {"simt", "mma8", "mma16"};
+    return names[engine];
+}
+
+static inline const char *mglu_cuda_form_name(enum mglu_cuda_form form)
+{
+    static const char *const names[] = {"sum", "glu", "m1", "m2", "m4", "m8", "m16"};
+    return names[form];
+}
+
+enum mglu_cuda_module {
+    MGLU_CUDA_MODULE_SIMT_F32, /* + dtype: modules of the SIMT kernels are in the order of mglu_dtype */
+    MGLU_CUDA_MODULE_SIMT_F16,
+    MGLU_CUDA_MODULE_SIMT_BF16,
+    MGLU_CUDA_MODULE_SIMT_Q8_0,
+    MGLU_CUDA_MODULE_SIMT_Q4_0,
+    MGLU_CUDA_MODULE_MMA_F16,
+    MGLU_CUDA_MODULE_MMA_BF16,
+    MGLU_CUDA_MODULE_ROUTING,
+    MGLU_CUDA_MODULES
+};
+
+static inline enum mglu_cuda_module mglu_cuda_module_of(struct mglu_cuda_variant variant)
+{
+    if (variant.engine == MGLU_CUDA_SIMT)
+        return (enum mglu_cuda_module)(MGLU_CUDA_MODULE_SIMT_F32 + (int)variant.weights);
+    return variant.weights == MGLU_DTYPE_F16 ? MGLU_CUDA_MODULE_MMA_F16 : MGLU_CUDA_MODULE_MMA_BF16;
+}
+
+#define MGLU_CUDA_ROUTE_SYMBOL "mglu_route"
+
+/* ---- Arguments ------------------------------------------------------------------------------------------------ */
+
+/*
+ * The one argument of every projection kernel, passed by value. Addresses are device addresses with every byte offset
+ * already added; strides are elements. The down-projection is a second launch with x = z (f32), weights = W_o,
+ * gate_bias = its bias and form SUM.
+ */
+struct mglu_cuda_projection {
+    uint64_t x, y;
+    uint64_t residual;               /* 0: none. May be y */
+    uint64_t weights;                /* 64-byte aligned */
+    uint64_t gate_bias, value_bias;  /* f32 [n_masks or 1][rows]; 0: none */
+    uint64_t mask_ids, mask_weights; /* int32 and f32 [batch][terms], as mglu_route leaves them; 0: all masks, p = 1 */
+    int64_t x_stride, y_stride, residual_stride;
+    int64_t batch;
+    uint32_t rows, columns;
+    uint32_t block_bytes; /* mglu_tile_block_bytes() */
+    int32_t terms;        /* that are summed: n_m or top_k; 1 for GLU and SUM */
+    int32_t x_dtype, y_dtype;
+    int32_t activation; /* of no account for SUM */
+    float silu_beta;    /* 1 unless set, as the layer's plan has it */
+};
+
+/* The argument of mglu_route: one token a block of threads. Writes mask_ids and mask_weights. */
+struct mglu_cuda_routing {
+    uint64_t x;
+    uint64_t router;                   /* f32 [n_masks][router_stride]; of no account when ids are given */
+    uint64_t given_ids, given_weights; /* the caller's, 4-byte aligned; 0: the router chooses */
+    uint64_t mask_ids, mask_weights;   /* out: int32 and f32 [batch][top_k] */
+    uint64_t bad_routing;              /* out: a 32-bit word that becomes 1 when an id is out of range; never cleared */
+    int64_t x_stride, ids_stride, weights_stride, router_stride;
+    int64_t batch;
+    uint32_t columns;
+    int32_t n_masks, top_k;
+    int32_t x_dtype;
+};
+
+/* ---- Launch geometry ------------------------------------------------------------------------------------------ */
+
+/*
+ * A CUDA grid has at most 65535 blocks in y; kernels go on by gridDim.y, so that any batch is one launch. Every kernel
+ * waits for the launch before it (griddepcontrol) before it reads or writes anything but weights: launches of one
+ * forward may overlap where the device can (programmatic dependent launch), and the first one with what came before.
+ */
+struct mglu_cuda_launch {
+    uint32_t grid_x, grid_y, block_x;
+    uint32_t shared_bytes; /* dynamic; at most 48 KiB, so that no kernel needs to opt in */
+};
+
+enum { MGLU_CUDA_MAX_GRID_Y = 65535, MGLU_CUDA_ROUTE_THREADS = 128, MGLU_CUDA_MAX_WARPS = 16 };
+
+/* Sums that a kernel keeps for each row and token: the row's, and each mask's. */
+static inline uint32_t mglu_cuda_sums(enum mglu_cuda_form form)
+{
+    static const uint32_t sums[] = {1, 2, 2, 3, 5, 9, 17};
+    return sums[form];
+}
+
+/* Tokens that a block of threads works on at a time. */
+static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
+{
+    return engine == MGLU_CUDA_MMA16 ? 16 : engine == MGLU_CUDA_MMA8 ? 8 : 1;
+}
+
+/*
+ * Warps that share a strip: 4, 8 or 16 for SIMT, 4 for the others. A function of the shape and the variant only, never
+ * of the batch, because it decides the order of the sums: chains are kept shorter than columns / 32, for accuracy.
+ */
+static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t columns)
+{
+    if (variant.engine != MGLU_CUDA_SIMT)
+        return 4;
+    return columns < 8192 ? 4 : columns < 32768 ? 8 : 16;
+}
+
+static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cuda_variant variant, uint32_t warps,
+                                                                  uint32_t rows, int64_t batch)
+{
+    uint32_t tokens = mglu_cuda_tokens(variant.engine), columns = tokens == 1 ? 1 : 8;
+    int64_t groups = (batch + tokens - 1) / tokens;
+    struct mglu_cuda_launch launch;
+
+    launch.grid_x = mglu_tile_strips(rows);
+    launch.grid_y = (uint32_t)(groups < MGLU_CUDA_MAX_GRID_Y ? groups : MGLU_CUDA_MAX_GRID_Y);
+    launch.block_x = warps * 32;
+    launch.shared_bytes = warps * mglu_cuda_sums(variant.form) * MGLU_TILE_ROWS * columns * (uint32_t)sizeof(float);
+    return launch;
+}
+
+static inline struct mglu_cuda_launch mglu_cuda_route_launch(int64_t batch)
+{
+    struct mglu_cuda_launch launch;
+
+    launch.grid_x = (uint32_t)batch;
+    launch.grid_y = 1;
+    launch.block_x = MGLU_CUDA_ROUTE_THREADS;
+    launch.shared_bytes = 0;
+    return launch;
+}
+
+#endif
