@@ -199,7 +199,7 @@ static inline struct mglu_cuda_launch mglu_cuda_route_launch(int64_t batch)
     launch.grid_x = (uint32_t)batch;
     launch.grid_y = 1;
     launch.block_x = MGLU_CUDA_ROUTE_THREADS;
-    launch.shared_bytes = 0;
+    launch.shared_bytes = MGLU_MAX_MASKS * MGLU_CUDA_ROUTE_THREADS / 32 * (uint32_t)sizeof(float);
     return launch;
 }
 

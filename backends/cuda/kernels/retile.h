@@ -9,6 +9,7 @@
 /* A matrix in the packed format, and what it becomes in device memory. */
 struct mglu_cuda_matrix {
     mglu_packed_matrix plane[2]; /* [1] for plain layers only, else absent */
+    const void *scales[2];       /* quantised: f16 [rows][groups], of each plane. Else NULL */
     const uint32_t *masks;       /* [rows][groups][n_masks]; NULL where n_masks is 0 */
     mglu_dtype dtype;
     uint32_t n_masks;
