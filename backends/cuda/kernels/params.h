@@ -152,7 +152,8 @@ struct mglu_cuda_launch {
     uint32_t shared_bytes; /* dynamic; at most 48 KiB, so that no kernel needs to opt in */
 };
 
-enum { MGLU_CUDA_MAX_GRID_Y = 65535, MGLU_CUDA_ROUTE_THREADS = 128, MGLU_CUDA_MAX_WARPS = 16 };
+#define MGLU_CUDA_MAX_GRID_Y ((int64_t)65535)
+enum { MGLU_CUDA_ROUTE_THREADS = 128, MGLU_CUDA_MAX_WARPS = 16 };
 
 /* Sums that a kernel keeps for each row and token: the row's, and each mask's. */
 static inline uint32_t mglu_cuda_sums(enum mglu_cuda_form form)

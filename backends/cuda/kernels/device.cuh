@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_DEVICE_CUH
+#define MGLU_CUDA_DEVICE_CUH
+
+/*
+ * Every instruction that C++ has no words for. Kernels use nothing of the device but what is declared here, indices,
+ * barriers and shuffles, so that the tests can run them on a host: there <mglu_cuda_shim.h> has a twin of each
+ * function.
+ */
+
+#include <stdint.h>
+
+#if !defined(__CUDACC__)
+#include <mglu_cuda_shim.h>
+#else
+
+#define MGLU_DEVICE    static __device__ __forceinline__
+#define MGLU_METHOD    __device__ __forceinline__ /* member functions */
+#define MGLU_KERNEL    extern "C" __global__
+#define MGLU_PARAMETER const __grid_constant__
+
+/* Dynamic shared memory of the launch. */
+MGLU_DEVICE float *shared_floats()
+{
+    extern __shared__ float mglu_shared[];
+    return mglu_shared;
+}
+
+/* A pointer that the compiler knows to lead to device memory. */
+template <class T> MGLU_DEVICE T *global(uint64_t address)
+{
+    return (T *)__cvta_global_to_generic((size_t)address);
+}
+
+/* Weights and masks are read once per token group: past the first cache, and the second fetches ahead. */
+MGLU_DEVICE uint4 load_stream16(const void *address)
+{
+    uint4 v;
+    asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(address));
+    return v;
+}
+
+MGLU_DEVICE uint32_t load_stream4(const void *address)
+{
+    uint32_t v;
+    asm("ld.global.nc.L1::no_allocate.L2::256B.u32 %0, [%1];" : "=r"(v) : "l"(address));
+    return v;
+}
+
+MGLU_DEVICE void prefetch(const void *address)
+{
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(address));
+}
+
+MGLU_DEVICE float f16_to_f32(uint16_t half)
+{
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(half));
+    return f;
+}
+
+MGLU_DEVICE float bf16_to_f32(uint16_t bf16)
+{
+    return __uint_as_float((uint32_t)bf16 << 16);
+}
+
+MGLU_DEVICE uint16_t f32_to_f16(float f)
+{
+    uint16_t half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(f));
+    return half;
+}
+
+MGLU_DEVICE uint16_t f32_to_bf16(float f)
+{
+    uint16_t bf16;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bf16) : "f"(f));
+    return bf16;
+}
+
+/* a * b + sum in f32, rounded once. The product of two halves is exact, so both ways give the same bits. */
+MGLU_DEVICE float fma_f16(uint16_t a, uint16_t b, float sum)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    asm("fma.rn.f32.f16 %0, %1, %2, %0;" : "+f"(sum) : "h"(a), "h"(b));
+    return sum;
+#else
+    return fmaf(f16_to_f32(a), f16_to_f32(b), sum);
+#endif
+}
+
+MGLU_DEVICE float fma_bf16(uint16_t a, uint16_t b, float sum)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    asm("fma.rn.f32.bf16 %0, %1, %2, %0;" : "+f"(sum) : "h"(a), "h"(b));
+    return sum;
+#else
+    return fmaf(bf16_to_f32(a), bf16_to_f32(b), sum);
+#endif
+}
+
+/* sums += A B for a 16x16 tile A and an 16x8 tile B, both spread over the warp. */
+MGLU_DEVICE void mma_f16(float (&sums)[4], uint4 a, uint2 b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+
+MGLU_DEVICE void mma_bf16(float (&sums)[4], uint4 a, uint2 b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+
+/* Returns once the launch before this one has ended and its writes can be seen. */
+MGLU_DEVICE void wait_for_previous_launch()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+
+/* Lets the next launch begin, up to its own wait. */
+MGLU_DEVICE void let_next_launch_begin()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+#endif
+#endif

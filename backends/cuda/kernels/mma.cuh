@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_MMA_CUH
+#define MGLU_CUDA_MMA_CUH
+
+/*
+ * Eight or sixteen tokens at a time on tensor cores. A lane's weights are the A fragments of four steps as they lie in
+ * memory, its columns of x the B fragments. For each mask the products are summed once more with the signs of the
+ * gate's weights turned: value - gate, from which both follow. Each token's sums depend on no other token.
+ */
+
+#include "backends/cuda/kernels/finish.cuh"
+#include "backends/cuda/kernels/strip.cuh"
+
+template <mglu_dtype DTYPE> MGLU_DEVICE void multiply(float (&sums)[4], uint4 a, uint2 b)
+{
+    if constexpr (DTYPE == MGLU_DTYPE_F16)
+        mma_f16(sums, a, b);
+    else
+        mma_bf16(sums, a, b);
+}
+
+/* The pair with the signs of those weights turned whose bits are set. `pair` counts within the lane. */
+MGLU_DEVICE uint32_t turn_signs(uint32_t weights, uint32_t word, int pair)
+{
+    return weights ^ (word << pair & 0x80008000u);
+}
+
+MGLU_DEVICE uint4 turn_signs(uint4 weights, uint32_t word, int step)
+{
+    return {turn_signs(weights.x, word, 4 * step), turn_signs(weights.y, word, 4 * step + 1),
+            turn_signs(weights.z, word, 4 * step + 2), turn_signs(weights.w, word, 4 * step + 3)};
+}
+
+/* TILES times 8 tokens. */
+template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
+    static constexpr int MASKS = form_traits<FORM>::MASKS, MATRICES = form_traits<FORM>::MATRICES;
+    static constexpr int SUMS = form_traits<FORM>::SUMS;
+    static constexpr int TILE_TOKENS = 8, STEPS = 4;
+    static constexpr sum_kind KIND = FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_SIGNED;
+    static constexpr int WORDS = mask_planes<MASKS>::SLOTS;
+
+    const mglu_cuda_projection &p;
+    float sums[TILES][SUMS][4];
+
+    /* A lane brings the columns of the tile's token number lane / 4, or zeros behind the last token. */
+    MGLU_METHOD void load_tokens(int64_t first_token, uint32_t block, lane_halves (&x)[TILES])
+    {
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile++) {
+            int64_t token = first_token + tile * TILE_TOKENS + lane_index() / 4;
+            if (token < p.batch)
+                x[tile].load(row_of_token(p, token), block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS);
+            else
+                x[tile].clear();
+        }
+    }
+
+    MGLU_METHOD void add_step(uint4 weights, const uint32_t (&words)[WORDS], const lane_halves (&x)[TILES], int matrix,
+                              int step)
+    {
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile++)
+            multiply<DTYPE>(sums[tile][matrix], weights, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
+#pragma unroll
+        for (int i = 0; i < MASKS; i++) {
+            const uint4 turned = turn_signs(weights, words[i], step);
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++)
+                multiply<DTYPE>(sums[tile][1 + i], turned, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
+        }
+    }
+
+    MGLU_METHOD void add_blocks(int64_t first_token)
+    {
+        const uint32_t blocks = mglu_tile_blocks(p.columns), plane_bytes = mglu_tile_plane_bytes(DTYPE);
+        const mask_planes<MASKS> planes(p, first_token, MATRICES * plane_bytes);
+
+        for (uint32_t block = warp_index(); block < blocks; block += warp_count()) {
+            const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
+            lane_halves x[TILES];
+            uint4 weights[MATRICES][STEPS];
+            uint32_t words[WORDS];
+
+            load_tokens(first_token, block, x);
+#pragma unroll
+            for (int i = 0; i < MATRICES * STEPS; i++)
+                weights[i / STEPS][i % STEPS] = load_stream16((const uint4 *)at + i * MGLU_TILE_LANES + lane_index());
+            planes.load(at, words);
+#pragma unroll
+            for (int i = 0; i < MATRICES * STEPS; i++)
+                add_step(weights[i / STEPS][i % STEPS], words, x, i / STEPS, i % STEPS);
+        }
+    }
+
+    /* C fragments: registers 0 and 1 are row lane / 4 and two tokens, 2 and 3 the row eight below. */
+    MGLU_METHOD void leave_part(float *shared, int tile)
+    {
+        const uint32_t row = lane_index() / 4, token = lane_index() % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < SUMS; i++) {
+            float *part = shared + ((warp_index() * SUMS + i) * TILE_TOKENS + token) * MGLU_TILE_ROWS + row;
+            part[0] = sums[tile][i][0];
+            part[MGLU_TILE_ROWS] = sums[tile][i][1];
+            part[8] = sums[tile][i][2];
+            part[MGLU_TILE_ROWS + 8] = sums[tile][i][3];
+        }
+    }
+
+    MGLU_METHOD void clear()
+    {
+#pragma unroll
+        for (int i = 0; i < TILES * SUMS * 4; i++)
+            sums[i / 4 / SUMS][i / 4 % SUMS][i % 4] = 0;
+    }
+
+    MGLU_METHOD void run()
+    {
+        const int64_t group_tokens = TILES * TILE_TOKENS;
+
+        begin(p);
+        for (int64_t first = blockIdx.y * group_tokens; first < p.batch; first += gridDim.y * group_tokens) {
+            clear();
+            add_blocks(first);
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+                if (first + tile * TILE_TOKENS >= p.batch)
+                    break;
+                leave_part(shared_floats(), tile);
+                finisher<KIND, SUMS, TILE_TOKENS>{p, shared_floats(), first + tile * TILE_TOKENS}.finish();
+            }
+        }
+    }
+};
+
+/* Four warps share a strip. */
+#define MGLU_MMA_KERNEL(symbol, dtype, tiles, form)                                                                    \
+    MGLU_KERNEL void __launch_bounds__(128, 1) symbol(MGLU_PARAMETER mglu_cuda_projection p)                           \
+    {                                                                                                                  \
+        mma_strip<dtype, tiles, form>{p, {}}.run();                                                                    \
+    }
+
+#define MGLU_MMA_KERNELS(name, dtype, tiles)                                                                           \
+    MGLU_MMA_KERNEL(name##_glu, dtype, tiles, MGLU_CUDA_GLU)                                                           \
+    MGLU_MMA_KERNEL(name##_m1, dtype, tiles, MGLU_CUDA_MASKS_1)                                                        \
+    MGLU_MMA_KERNEL(name##_m2, dtype, tiles, MGLU_CUDA_MASKS_2)                                                        \
+    MGLU_MMA_KERNEL(name##_m4, dtype, tiles, MGLU_CUDA_MASKS_4)                                                        \
+    MGLU_MMA_KERNEL(name##_m8, dtype, tiles, MGLU_CUDA_MASKS_8)                                                        \
+    MGLU_MMA_KERNEL(name##_m16, dtype, tiles, MGLU_CUDA_MASKS_16)
+
+#endif

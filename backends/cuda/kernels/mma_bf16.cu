@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cuda/kernels/mma.cuh"
+
+MGLU_MMA_KERNELS(mglu_mma8_bf16_xbf16, MGLU_DTYPE_BF16, 1)
+MGLU_MMA_KERNELS(mglu_mma16_bf16_xbf16, MGLU_DTYPE_BF16, 2)

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_SIMT_CUH
+#define MGLU_CUDA_SIMT_CUH
+
+/*
+ * One token at a time with multiply-adds in f32. The warps of a block of threads take the blocks of a strip in turn;
+ * lane 4 g + t sums rows g and g + 8 over its columns. A mask bit decides whether a product is added to its gate.
+ */
+
+#include "backends/cuda/kernels/finish.cuh"
+#include "backends/cuda/kernels/strip.cuh"
+#include "backends/cuda/kernels/weights.cuh"
+
+/* Multiplying weights with x: as f32, or as halves where both are of one dtype. */
+template <mglu_dtype DTYPE, bool X_IS_WEIGHTS> struct products {
+    typedef lane_floats lane_x;
+    typedef float factor;
+
+    MGLU_METHOD static factor of(const lane_weights<DTYPE> &weights, int element)
+    {
+        return weights.at(element);
+    }
+    MGLU_METHOD static float add(factor weight, const lane_x &x, int column, float sum)
+    {
+        return fmaf(weight, x.at(column), sum);
+    }
+};
+
+template <mglu_dtype DTYPE> struct half_products {
+    typedef lane_halves lane_x;
+    typedef uint16_t factor;
+
+    MGLU_METHOD static factor of(const lane_weights<DTYPE> &weights, int element)
+    {
+        return (uint16_t)weights.bits(element);
+    }
+    MGLU_METHOD static float add(factor weight, const lane_x &x, int column, float sum)
+    {
+        return DTYPE == MGLU_DTYPE_F16 ? fma_f16(weight, x.at(column), sum) : fma_bf16(weight, x.at(column), sum);
+    }
+};
+
+template <> struct products<MGLU_DTYPE_F16, true> : half_products<MGLU_DTYPE_F16> {
+};
+template <> struct products<MGLU_DTYPE_BF16, true> : half_products<MGLU_DTYPE_BF16> {
+};
+
+template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_strip {
+    typedef products<DTYPE, X_IS_WEIGHTS> product;
+    typedef typename product::lane_x lane_x;
+    static constexpr int MASKS = form_traits<FORM>::MASKS, MATRICES = form_traits<FORM>::MATRICES;
+    static constexpr int SUMS = form_traits<FORM>::SUMS;
+    static constexpr sum_kind KIND = FORM == MGLU_CUDA_SUM ? SUMS_ROW : FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_GATES;
+
+    const mglu_cuda_projection &p;
+    float sums[SUMS][2]; /* of rows g and g + 8 */
+
+    /*
+     * Eight weights at a time, first the low then the high halves of eight pairs: their bits of a mask word are one
+     * byte, which becomes eight predicates at little cost. So the loop over masks is the inner one of the two, and the
+     * weights stay in registers.
+     */
+    MGLU_METHOD void add_eight(const lane_weights<DTYPE> &weights, const lane_x &x, const uint32_t *words, int matrix,
+                               int first_pair, int half)
+    {
+        typename product::factor factors[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            factors[j] = product::of(weights, 2 * (first_pair + j) + half);
+            sums[matrix][j % 2] = product::add(factors[j], x, column_of(first_pair + j, half), sums[matrix][j % 2]);
+        }
+#pragma unroll
+        for (int i = 0; i < MASKS; i++) {
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                float &gate = sums[1 + i][j % 2];
+                if (words[i] >> mglu_tile_mask_bit((uint32_t)(2 * (first_pair + j) + half)) & 1)
+                    gate = product::add(factors[j], x, column_of(first_pair + j, half), gate);
+            }
+        }
+    }
+
+    /* Which of the lane's columns an element of a pair belongs to. */
+    MGLU_METHOD static int column_of(int pair, int half)
+    {
+        return pair / 4 * 4 + pair / 2 % 2 * 2 + half;
+    }
+
+    MGLU_METHOD void add_matrix(const lane_weights<DTYPE> &weights, const lane_x &x, const uint32_t *words, int matrix)
+    {
+#pragma unroll
+        for (int first_pair = 0; first_pair < 16; first_pair += 8) {
+            add_eight(weights, x, words, matrix, first_pair, 0);
+            add_eight(weights, x, words, matrix, first_pair, 1);
+        }
+    }
+
+    MGLU_METHOD void add_blocks(int64_t token)
+    {
+        const uint32_t blocks = mglu_tile_blocks(p.columns), plane_bytes = mglu_tile_plane_bytes(DTYPE);
+        const token_row row = row_of_token(p, token);
+        const mask_planes<MASKS> planes(p, token, MATRICES * plane_bytes);
+
+        for (uint32_t block = warp_index(); block < blocks; block += warp_count()) {
+            const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
+            lane_weights<DTYPE> weights[MATRICES];
+            uint32_t words[mask_planes<MASKS>::SLOTS];
+            lane_x x;
+
+            x.load(row, block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS);
+#pragma unroll
+            for (int i = 0; i < MATRICES; i++)
+                weights[i].load(at + i * plane_bytes, lane_index());
+            planes.load(at, words);
+#pragma unroll
+            for (int i = 0; i < MATRICES; i++)
+                add_matrix(weights[i], x, words, i);
+        }
+    }
+
+    /* Adds up what the four lanes of a row have, and leaves it for finish(). */
+    MGLU_METHOD void leave_part(float *shared)
+    {
+        float *part = shared + warp_index() * SUMS * MGLU_TILE_ROWS;
+#pragma unroll
+        for (int i = 0; i < SUMS; i++) {
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float sum = sums[i][half];
+                sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+                sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+                if (lane_index() % 4 == 0)
+                    part[i * MGLU_TILE_ROWS + half * 8 + lane_index() / 4] = sum;
+            }
+        }
+    }
+
+    MGLU_METHOD void run()
+    {
+        begin(p);
+        for (int64_t token = blockIdx.y; token < p.batch; token += gridDim.y) {
+#pragma unroll
+            for (int i = 0; i < SUMS; i++)
+                sums[i][0] = sums[i][1] = 0;
+            add_blocks(token);
+            leave_part(shared_floats());
+            finisher<KIND, SUMS, 1>{p, shared_floats(), token}.finish();
+        }
+    }
+};
+
+/* Most threads that share a strip; so a thread may have 128 registers. */
+#define MGLU_SIMT_KERNEL(symbol, dtype, x_is_weights, form)                                                            \
+    MGLU_KERNEL void __launch_bounds__(MGLU_CUDA_MAX_WARPS * 32, 1) symbol(MGLU_PARAMETER mglu_cuda_projection p)      \
+    {                                                                                                                  \
+        simt_strip<dtype, x_is_weights, form>{p, {}}.run();                                                            \
+    }
+
+/* The masked kernels and the plain one for a dtype of weights and a kind of x. */
+#define MGLU_SIMT_KERNELS(name, dtype, x_is_weights)                                                                   \
+    MGLU_SIMT_KERNEL(name##_glu, dtype, x_is_weights, MGLU_CUDA_GLU)                                                   \
+    MGLU_SIMT_KERNEL(name##_m1, dtype, x_is_weights, MGLU_CUDA_MASKS_1)                                                \
+    MGLU_SIMT_KERNEL(name##_m2, dtype, x_is_weights, MGLU_CUDA_MASKS_2)                                                \
+    MGLU_SIMT_KERNEL(name##_m4, dtype, x_is_weights, MGLU_CUDA_MASKS_4)                                                \
+    MGLU_SIMT_KERNEL(name##_m8, dtype, x_is_weights, MGLU_CUDA_MASKS_8)                                                \
+    MGLU_SIMT_KERNEL(name##_m16, dtype, x_is_weights, MGLU_CUDA_MASKS_16)
+
+#endif
