@@ -25,8 +25,8 @@ typedef struct mglu_allocator {
 } mglu_allocator;
 
 /**
- * Device memory, for backends whose devices have their own. `stream` is the native stream that the memory is for, or
- * NULL. The CPU backends never call it.
+ * Device memory, for backends whose devices have their own, aligned to at least 64 bytes. `stream` is the native stream
+ * that the memory is for, or NULL. The CPU backends never call it.
  */
 typedef struct mglu_device_allocator {
     void *user;

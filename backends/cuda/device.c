@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cuda/host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the tuner sets; see dispatch.h. */
+#define FORCED_VARIABLE "MGLU_CUDA_VARIANT"
+
+static size_t backend_size(int32_t count)
+{
+    return sizeof(struct mglu_cuda_backend) + (size_t)count * sizeof(struct mglu_cuda_device);
+}
+
+/* A backend with room for `count` devices, at least one. */
+static mglu_status make_backend(const mglu_host *host, const struct mglu_cuda_driver *driver, int32_t count,
+                                struct mglu_cuda_backend **backend)
+{
+    int32_t slots = count > 0 ? count : 1;
+    struct mglu_cuda_backend *made = mglu_cuda_allocate(host, backend_size(slots));
+
+    if (!made)
+        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    memset(made, 0, backend_size(slots));
+    made->host = host;
+    made->driver = *driver;
+    made->process = getpid();
+    made->count = slots;
+    for (int32_t i = 0; i < slots; i++) {
+        made->devices[i].backend = made;
+        made->devices[i].ordinal = i;
+        atomic_init(&made->devices[i].lost, 0);
+        pthread_mutex_init(&made->devices[i].lock, NULL);
+    }
+    *backend = made;
+    return MGLU_OK;
+}
+
+/* Writes the reason of a device that can't be asked. */
+static void explain(struct mglu_cuda_device *device, CUresult result, const char *call)
+{
+    char text[96];
+
+    mglu_cuda_result_text(&device->backend->driver, result, text, sizeof text);
+    snprintf(device->reason, sizeof device->reason, "%s: %s", call, text);
+}
+
+static CUresult read_architecture(const struct mglu_cuda_driver *driver, CUdevice handle, int32_t *architecture)
+{
+    int major = 0, minor = 0;
+    CUresult result = driver->device_get_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle);
+
+    if (result == CUDA_SUCCESS)
+        result = driver->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle);
+    *architecture = 10 * major + minor;
+    return result;
+}
+
+static void read_device(struct mglu_cuda_device *device, int driver_version)
+{
+    const struct mglu_cuda_driver *driver = &device->backend->driver;
+    CUresult result = driver->device_get(&device->handle, device->ordinal);
+    size_t bytes = 0;
+
+    if (result == CUDA_SUCCESS)
+        result = driver->device_get_name(device->name, (int)sizeof device->name, device->handle);
+    if (result == CUDA_SUCCESS)
+        result = driver->device_total_mem(&bytes, device->handle);
+    if (result == CUDA_SUCCESS)
+        result = read_architecture(driver, device->handle, &device->architecture);
+    if (result != CUDA_SUCCESS) {
+        explain(device, result, "reading the device");
+        return;
+    }
+    device->memory_bytes = bytes;
+    snprintf(device->details, sizeof device->details, "arch=sm_%d driver=%d.%d", (int)device->architecture,
+             driver_version / 1000, driver_version % 1000 / 10);
+    if (!mglu_cuda_is_built_for(device->architecture))
+        snprintf(device->reason, sizeof device->reason, "no kernel for sm_%d; this build has %s",
+                 (int)device->architecture, mglu_cuda_built_architectures());
+}
+
+/* Kernels of one major version of the toolkit load in drivers of that version or newer, whatever the minor. */
+static int is_too_old(int driver_version)
+{
+    return driver_version / 1000 < CUDA_VERSION / 1000;
+}
+
+/* Counts the devices; where there are none, or none can be used, `reason` says why. */
+static int32_t count_devices(const struct mglu_cuda_driver *driver, int *driver_version, char *reason, size_t size)
+{
+    char text[96];
+    const char *call = "cuInit";
+    CUresult result = driver->init(0);
+    int count = 0;
+
+    if (result == CUDA_SUCCESS) {
+        call = "cuDriverGetVersion";
+        result = driver->driver_get_version(driver_version);
+    }
+    if (result == CUDA_SUCCESS) {
+        call = "cuDeviceGetCount";
+        result = driver->device_get_count(&count);
+    }
+    mglu_cuda_result_text(driver, result, text, sizeof text);
+    if (result == CUDA_ERROR_NOT_INITIALIZED)
+        snprintf(reason, size, "%s: %s: the driver does not work in a child of the process that opened it", call, text);
+    else if (result != CUDA_SUCCESS)
+        snprintf(reason, size, "%s: %s", call, text);
+    else if (is_too_old(*driver_version))
+        snprintf(reason, size, "the driver is for CUDA %d.%d, this build needs %d.0 or newer", *driver_version / 1000,
+                 *driver_version % 1000 / 10, CUDA_VERSION / 1000);
+    else if (count == 0)
+        snprintf(reason, size, "the driver lists no device");
+    return reason[0] ? 0 : count;
+}
+
+mglu_status mglu_cuda_open(const mglu_host *host, void **backend)
+{
+    struct mglu_cuda_driver driver = {0};
+    struct mglu_cuda_backend *made = NULL;
+    struct mglu_cuda_forced forced;
+    char reason[320] = "";
+    int32_t count = 0;
+    int driver_version = 0;
+    mglu_status status;
+
+    if (!mglu_cuda_read_forced(getenv(FORCED_VARIABLE), &forced))
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT,
+                          FORCED_VARIABLE ": unknown kernel '%s'; known: simt, mma8, mma16, each with :4, :8 or :16",
+                          getenv(FORCED_VARIABLE));
+    if (mglu_cuda_driver_open(host, &driver) == MGLU_OK)
+        count = count_devices(&driver, &driver_version, reason, sizeof reason);
+    else
+        snprintf(reason, sizeof reason, "%s", mglu_last_error());
+    status = make_backend(host, &driver, count, &made);
+    if (status != MGLU_OK)
+        return status;
+    made->forced = forced;
+    for (int32_t i = 0; i < count; i++)
+        read_device(&made->devices[i], driver_version);
+    if (count == 0)
+        snprintf(made->devices[0].reason, sizeof made->devices[0].reason, "%s", reason);
+    *backend = made;
+    return MGLU_OK;
+}
+
+void mglu_cuda_close(void *backend)
+{
+    struct mglu_cuda_backend *self = backend;
+
+    for (int32_t i = 0; i < self->count; i++) {
+        mglu_cuda_release_context(&self->devices[i]);
+        pthread_mutex_destroy(&self->devices[i].lock);
+    }
+    mglu_cuda_release(self->host, self, backend_size(self->count));
+}
+
+int32_t mglu_cuda_device_count(void *backend)
+{
+    return ((const struct mglu_cuda_backend *)backend)->count;
+}
+
+mglu_status mglu_cuda_device_info(void *backend, int32_t ordinal, mglu_backend_device *info)
+{
+    const struct mglu_cuda_device *device = &((const struct mglu_cuda_backend *)backend)->devices[ordinal];
+
+    info->rank = MGLU_RANK_NATIVE_GPU;
+    info->type = MGLU_DEVICE_GPU;
+    info->host_memory = 0;
+    info->name = device->name;
+    info->reason = device->reason;
+    info->details = device->details;
+    info->memory_bytes = device->memory_bytes;
+    return MGLU_OK;
+}
+
+/* The word that kernels set when a routing id is out of range: host memory, so that reading it costs no copy. */
+static mglu_status make_flag(struct mglu_cuda_queue *queue)
+{
+    const struct mglu_cuda_driver *driver = &queue->device->backend->driver;
+    void *flag = NULL;
+    mglu_status status = mglu_cuda_check(
+        queue->device, driver->mem_host_alloc(&flag, sizeof *queue->bad_routing, CU_MEMHOSTALLOC_DEVICEMAP),
+        "cuMemHostAlloc");
+
+    if (status != MGLU_OK)
+        return status;
+    queue->bad_routing = flag;
+    *queue->bad_routing = 0;
+    status = mglu_cuda_check(queue->device, driver->mem_host_get_device_pointer(&queue->bad_routing_address, flag, 0),
+                             "cuMemHostGetDevicePointer");
+    if (status != MGLU_OK)
+        driver->mem_free_host(flag);
+    return status;
+}
+
+static mglu_status make_queue(struct mglu_cuda_queue *queue, void *native_stream)
+{
+    const struct mglu_cuda_driver *driver = &queue->device->backend->driver;
+    mglu_status status = make_flag(queue);
+
+    queue->stream = native_stream;
+    queue->owns_stream = !native_stream;
+    if (status != MGLU_OK || native_stream)
+        return status;
+    status =
+        mglu_cuda_check(queue->device, driver->stream_create(&queue->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    if (status != MGLU_OK)
+        driver->mem_free_host(queue->bad_routing);
+    return status;
+}
+
+mglu_status mglu_cuda_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
+{
+    struct mglu_cuda_backend *self = backend;
+    struct mglu_cuda_queue *made = mglu_cuda_allocate(self->host, sizeof *made);
+    mglu_status status;
+
+    if (!made)
+        return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_cuda_queue){.device = &self->devices[ordinal]};
+    status = mglu_cuda_retain_and_enter(made->device);
+    if (status == MGLU_OK)
+        status = mglu_cuda_leave(made->device, make_queue(made, desc->native_stream));
+    if (status != MGLU_OK) {
+        mglu_cuda_release(self->host, made, sizeof *made);
+        return status;
+    }
+    *queue = made;
+    return MGLU_OK;
+}
+
+mglu_status mglu_cuda_queue_wait(void *backend, void *queue)
+{
+    const struct mglu_cuda_backend *self = backend;
+    struct mglu_cuda_queue *waiting = queue;
+    mglu_status status = mglu_cuda_enter(waiting->device);
+
+    if (status != MGLU_OK)
+        return status;
+    status = mglu_cuda_check(waiting->device, self->driver.stream_synchronize(waiting->stream), "cuStreamSynchronize");
+    status = mglu_cuda_leave(waiting->device, status);
+    if (status != MGLU_OK || !*waiting->bad_routing)
+        return status;
+    *waiting->bad_routing = 0;
+    return self->host->fail(MGLU_ERROR_BAD_ROUTING, "a routing id was out of range; its token's output is NaN");
+}
+
+void mglu_cuda_queue_destroy(void *backend, void *queue)
+{
+    const struct mglu_cuda_backend *self = backend;
+    struct mglu_cuda_queue *old = queue;
+
+    if (mglu_cuda_enter_to_free(old->device)) {
+        self->driver.stream_synchronize(old->stream);
+        if (old->owns_stream)
+            self->driver.stream_destroy(old->stream);
+        self->driver.mem_free_host(old->bad_routing);
+        mglu_cuda_leave_context(old->device);
+    }
+    mglu_cuda_release(self->host, old, sizeof *old);
+}

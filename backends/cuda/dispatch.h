@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_DISPATCH_H
+#define MGLU_CUDA_DISPATCH_H
+
+/* Which kernel computes which batch of a layer: dispatch_table.h where it has a row for the device, else its default.
+ */
+
+#include "backends/cuda/kernels/params.h"
+
+#include <mglu/layer.h>
+
+/* What MGLU_CUDA_VARIANT asks for, as "simt", "mma8:4" or "": the tuner's way of timing one kernel. */
+struct mglu_cuda_forced {
+    int is_forced;
+    enum mglu_cuda_engine engine;
+    uint32_t warps; /* 0: as many as without force */
+};
+
+/* The smallest batch that an engine gets; the engines for larger batches come later. INT64_MAX: none. */
+struct mglu_cuda_choice {
+    int64_t from_batch[MGLU_CUDA_ENGINES];
+    uint32_t simt_warps; /* at least so many warps share a strip */
+};
+
+/* Reads a text as above; 0 when it is none. */
+int mglu_cuda_read_forced(const char *text, struct mglu_cuda_forced *forced);
+
+/* What the choice is made from. */
+struct mglu_cuda_question {
+    int32_t architecture;
+    mglu_dtype weights, x;
+    enum mglu_cuda_form form;
+    int has_routing;
+    int is_reproducible; /* one kernel for every batch */
+    int has_infinite;    /* among the weights of the projection */
+};
+
+struct mglu_cuda_choice mglu_cuda_choose(const struct mglu_cuda_question *question,
+                                         const struct mglu_cuda_forced *forced);
+
+enum mglu_cuda_engine mglu_cuda_engine_for(const struct mglu_cuda_choice *choice, int64_t batch);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_HOST_H
+#define MGLU_CUDA_HOST_H
+
+/* The CUDA backend: host code over the driver API. The kernels are in kernels/, compiled ahead of time. */
+
+#include "backends/cuda/dispatch.h"
+#include "backends/cuda/driver.h"
+#include "backends/cuda/kernels/params.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+struct mglu_cuda_backend;
+
+struct mglu_cuda_device {
+    struct mglu_cuda_backend *backend;
+    int32_t ordinal;
+    CUdevice handle;
+    int32_t architecture; /* 90 for sm_90 */
+    uint64_t memory_bytes;
+    char name[128];
+    char reason[320]; /* why it is unavailable, or empty */
+    char details[96];
+    atomic_int lost; /* the CUresult that ended the context, or 0 */
+    pthread_mutex_t lock;
+    CUcontext context;                   /* the primary one, from the first use on; guarded by the lock */
+    CUmodule modules[MGLU_CUDA_MODULES]; /* guarded by the lock */
+};
+
+struct mglu_cuda_backend {
+    const mglu_host *host;
+    struct mglu_cuda_driver driver;
+    pid_t process; /* that opened the backend: the driver does not work in its children */
+    struct mglu_cuda_forced forced;
+    int32_t count;
+    struct mglu_cuda_device devices[]; /* at least one, which is unavailable where there are none */
+};
+
+struct mglu_cuda_queue {
+    struct mglu_cuda_device *device;
+    CUstream stream;
+    int owns_stream;
+    int32_t *bad_routing; /* pinned host memory that kernels write to */
+    CUdeviceptr bad_routing_address;
+};
+
+/* A matrix in device memory, arranged as kernels/tile_layout.h says. */
+struct mglu_cuda_tiles {
+    CUdeviceptr address;
+    uint32_t rows, columns;
+    uint32_t block_bytes;
+    int has_infinite; /* known of masked f16 and bf16 only */
+};
+
+struct mglu_cuda_weights {
+    struct mglu_cuda_device *device;
+    mglu_packed_weights shape; /* sizes and presence; its arrays are gone */
+    CUdeviceptr memory;
+    size_t size;
+    struct mglu_cuda_tiles projection; /* with the masks; plain: both matrices */
+    struct mglu_cuda_tiles down;
+    CUdeviceptr gate_bias, value_bias, down_bias, router; /* f32; 0: absent */
+    int64_t router_stride;                                /* elements */
+};
+
+/* A kernel that is ready to be launched. */
+struct mglu_cuda_kernel {
+    CUfunction function;
+    struct mglu_cuda_variant variant;
+    uint32_t warps;
+};
+
+struct mglu_cuda_layer {
+    struct mglu_cuda_device *device;
+    const struct mglu_cuda_weights *weights;
+    mglu_layer_desc desc;
+    int32_t terms;        /* that are summed for a token: n_m, or top_k, or 1 when plain */
+    int64_t chunk_tokens; /* of one round of launches: so the workspace is bounded */
+    int64_t z_stride;     /* elements */
+    struct mglu_cuda_choice choice;
+    struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* function NULL: not used by this layer */
+    struct mglu_cuda_kernel down;
+    CUfunction route;
+    size_t ids_offset, p_offset, z_offset, workspace_size;
+};
+
+/* device.c */
+mglu_status mglu_cuda_open(const mglu_host *host, void **backend);
+void mglu_cuda_close(void *backend);
+int32_t mglu_cuda_device_count(void *backend);
+mglu_status mglu_cuda_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
+mglu_status mglu_cuda_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+mglu_status mglu_cuda_queue_wait(void *backend, void *queue);
+void mglu_cuda_queue_destroy(void *backend, void *queue);
+
+/* context.c */
+/*
+ * Every call of the driver lies between enter and leave, which put the device's primary context on the calling
+ * thread's stack and take it off again, so that the caller's own current context is as it was. `retain` makes the
+ * context where there is none yet. Enter fails in a forked child and once the context is dead; without success there
+ * is nothing to leave. Leave returns `status`.
+ */
+mglu_status mglu_cuda_retain_and_enter(struct mglu_cuda_device *device);
+mglu_status mglu_cuda_enter(struct mglu_cuda_device *device);
+mglu_status mglu_cuda_leave(struct mglu_cuda_device *device, mglu_status status);
+/* For destructors: 0 where the driver must not be called. */
+int mglu_cuda_enter_to_free(struct mglu_cuda_device *device);
+void mglu_cuda_leave_context(struct mglu_cuda_device *device);
+/* MGLU_OK for CUDA_SUCCESS; else the call and the driver's words as text. A lost device is remembered. */
+mglu_status mglu_cuda_check(struct mglu_cuda_device *device, CUresult result, const char *call);
+/* Gives the context back at close. */
+void mglu_cuda_release_context(struct mglu_cuda_device *device);
+
+/* module.c */
+/* Whether a device of this architecture can run any of the kernels of this build. */
+int mglu_cuda_is_built_for(int32_t architecture);
+const char *mglu_cuda_built_architectures(void);
+/* Finds a kernel of `threads` threads and loads it now rather than at its first launch. */
+mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_cuda_module module, const char *symbol,
+                                    uint32_t threads, CUfunction *function);
+
+/* memory.c */
+mglu_status mglu_cuda_memory_take(struct mglu_cuda_device *device, size_t size, CUdeviceptr *memory);
+void mglu_cuda_memory_give(struct mglu_cuda_device *device, CUdeviceptr memory, size_t size);
+mglu_status mglu_cuda_memory_allocate(void *backend, int32_t ordinal, size_t size, void **memory);
+void mglu_cuda_memory_release(void *backend, int32_t ordinal, void *memory, size_t size);
+mglu_status mglu_cuda_memory_write(void *backend, void *queue, void *memory, size_t offset, const void *source,
+                                   size_t size);
+mglu_status mglu_cuda_memory_read(void *backend, void *queue, const void *memory, size_t offset, void *target,
+                                  size_t size);
+void *mglu_cuda_allocate(const mglu_host *host, size_t size);
+void mglu_cuda_release(const mglu_host *host, void *memory, size_t size);
+
+/* weights.c */
+mglu_status mglu_cuda_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
+void mglu_cuda_weights_destroy(void *backend, void *weights);
+uint64_t mglu_cuda_weights_bytes(void *backend, const void *weights);
+
+/* layer.c */
+mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
+mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                   void **layer);
+void mglu_cuda_layer_destroy(void *backend, void *layer);
+size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer);
+mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer);
+
+/* forward.c */
+mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cuda/host.h"
+
+#include <stdio.h>
+
+/* What a layer is: its kernels, ready to be launched, and what lies where in its workspace. */
+
+/* Tokens of one round of launches where they need a workspace. */
+enum { CHUNK_TOKENS = 256, WORKSPACE_ALIGNMENT = 256, VECTOR_FLOATS = 4 };
+
+mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
+{
+    const mglu_host *host = ((const struct mglu_cuda_backend *)backend)->host;
+
+    if (plan->shape->dtype > MGLU_DTYPE_BF16)
+        return host->fail(MGLU_ERROR_UNSUPPORTED, "cuda: %s weights are not uploaded yet",
+                          mglu_dtype_name(plan->shape->dtype));
+    return MGLU_OK;
+}
+
+static size_t reserve(size_t *size, size_t bytes)
+{
+    size_t offset = *size;
+
+    *size += (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
+    return offset;
+}
+
+static void lay_out_workspace(struct mglu_cuda_layer *layer)
+{
+    const mglu_packed_weights *shape = &layer->weights->shape;
+    int has_workspace = layer->desc.top_k > 0 || shape->output_size > 0;
+    int64_t chunk = has_workspace && layer->desc.max_batch > CHUNK_TOKENS ? CHUNK_TOKENS : layer->desc.max_batch;
+    size_t tokens = (size_t)chunk, routed = tokens * (size_t)layer->desc.top_k;
+
+    layer->chunk_tokens = chunk;
+    layer->z_stride = (shape->intermediate_size + VECTOR_FLOATS - 1) / VECTOR_FLOATS * VECTOR_FLOATS;
+    layer->ids_offset = reserve(&layer->workspace_size, routed * sizeof(int32_t));
+    layer->p_offset = reserve(&layer->workspace_size, routed * sizeof(float));
+    if (shape->output_size > 0)
+        layer->z_offset = reserve(&layer->workspace_size, tokens * (size_t)layer->z_stride * sizeof(float));
+}
+
+static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda_variant variant, uint32_t columns,
+                               uint32_t least_warps, struct mglu_cuda_kernel *kernel)
+{
+    uint32_t warps = mglu_cuda_warps(variant, columns);
+    char symbol[64];
+
+    if (variant.engine == MGLU_CUDA_SIMT && warps < least_warps)
+        warps = least_warps;
+    snprintf(symbol, sizeof symbol, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine),
+             mglu_dtype_name(variant.weights), mglu_dtype_name(variant.x_is_weights ? variant.weights : MGLU_DTYPE_F32),
+             mglu_cuda_form_name(variant.form));
+    kernel->variant = variant;
+    kernel->warps = warps;
+    return mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol, warps * 32, &kernel->function);
+}
+
+static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer, enum mglu_cuda_form form)
+{
+    const struct mglu_cuda_weights *weights = layer->weights;
+
+    return (struct mglu_cuda_question){
+        .architecture = layer->device->architecture,
+        .weights = weights->shape.dtype,
+        .x = layer->desc.x_dtype,
+        .form = form,
+        .has_routing = layer->desc.top_k > 0,
+        .is_reproducible = (layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) != 0,
+        .has_infinite = weights->projection.has_infinite,
+    };
+}
+
+/* Finds the projection's kernel for every engine that some batch of this layer gets. */
+static mglu_status find_projection(struct mglu_cuda_layer *layer)
+{
+    const mglu_packed_weights *shape = &layer->weights->shape;
+    enum mglu_cuda_form form = shape->kind == MGLU_KIND_PLAIN ? MGLU_CUDA_GLU : mglu_cuda_form_of_terms(layer->terms);
+    const struct mglu_cuda_question question = question_of(layer, form);
+    mglu_status status = MGLU_OK;
+
+    layer->choice = mglu_cuda_choose(&question, &layer->device->backend->forced);
+    for (int i = 0; i < MGLU_CUDA_ENGINES && status == MGLU_OK; i++) {
+        struct mglu_cuda_variant variant = {(enum mglu_cuda_engine)i, shape->dtype, 0, form};
+
+        variant.x_is_weights = shape->dtype == layer->desc.x_dtype && mglu_cuda_is_half(shape->dtype);
+        if (layer->choice.from_batch[i] <= layer->desc.max_batch)
+            status = find_kernel(layer->device, variant, layer->weights->projection.columns, layer->choice.simt_warps,
+                                 &layer->project[i]);
+    }
+    return status;
+}
+
+static mglu_status find_down(struct mglu_cuda_layer *layer)
+{
+    const struct mglu_cuda_question question = question_of(layer, MGLU_CUDA_SUM);
+    const struct mglu_cuda_forced nothing_forced = {0};
+    const struct mglu_cuda_choice choice = mglu_cuda_choose(&question, &nothing_forced);
+    struct mglu_cuda_variant variant = {MGLU_CUDA_SIMT, layer->weights->shape.dtype, 0, MGLU_CUDA_SUM};
+
+    return find_kernel(layer->device, variant, layer->weights->down.columns, choice.simt_warps, &layer->down);
+}
+
+/* Between enter and leave. */
+static mglu_status find_kernels(struct mglu_cuda_layer *layer)
+{
+    mglu_status status = find_projection(layer);
+
+    if (status == MGLU_OK && layer->weights->shape.output_size > 0)
+        status = find_down(layer);
+    if (status == MGLU_OK && layer->desc.top_k > 0)
+        status = mglu_cuda_find_function(layer->device, MGLU_CUDA_MODULE_ROUTING, MGLU_CUDA_ROUTE_SYMBOL,
+                                         MGLU_CUDA_ROUTE_THREADS, &layer->route);
+    return status;
+}
+
+static int32_t count_terms(const mglu_packed_weights *shape, const mglu_layer_desc *desc)
+{
+    if (shape->kind == MGLU_KIND_PLAIN)
+        return 1;
+    return desc->top_k ? desc->top_k : shape->n_masks;
+}
+
+mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
+                                   void **layer)
+{
+    struct mglu_cuda_backend *self = backend;
+    struct mglu_cuda_layer *made = mglu_cuda_allocate(self->host, sizeof *made);
+    const struct mglu_cuda_weights *of = weights;
+    mglu_status status;
+
+    if (!made)
+        return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
+    *made = (struct mglu_cuda_layer){
+        .device = &self->devices[ordinal],
+        .weights = of,
+        .desc = plan->desc,
+        .terms = count_terms(&of->shape, &plan->desc),
+    };
+    lay_out_workspace(made);
+    status = mglu_cuda_enter(made->device);
+    if (status == MGLU_OK)
+        status = mglu_cuda_leave(made->device, find_kernels(made));
+    if (status != MGLU_OK) {
+        mglu_cuda_release(self->host, made, sizeof *made);
+        return status;
+    }
+    *layer = made;
+    return MGLU_OK;
+}
+
+void mglu_cuda_layer_destroy(void *backend, void *layer)
+{
+    mglu_cuda_release(((const struct mglu_cuda_backend *)backend)->host, layer, sizeof(struct mglu_cuda_layer));
+}
+
+size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer)
+{
+    return ((const struct mglu_cuda_layer *)layer)->workspace_size;
+}
+
+mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer)
+{
+    const struct mglu_cuda_layer *self = layer;
+
+    for (int i = MGLU_CUDA_SIMT + 1; i < MGLU_CUDA_ENGINES; i++)
+        if (self->project[i].function)
+            return MGLU_ACCURACY_B;
+    return MGLU_ACCURACY_A;
+}

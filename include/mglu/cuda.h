@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CUDA_H
+#define MGLU_CUDA_H
+
+#include <mglu/mglu.h>
+
+MGLU_BEGIN_DECLS
+
+/**
+ * @file
+ * The CUDA backend beside the host's own CUDA code. Needs no header of CUDA's.
+ *
+ * The backend works in the primary context of a device, as cudaMalloc() and PyTorch do, and leaves the calling thread's
+ * current context as it was. Addresses may come from any allocator of that context; memory of mglu_memory is a plain
+ * address there as well. mglu_forward() only launches kernels: it may be captured into a graph, which then holds the
+ * addresses of x, y, the workspace, the weights and the queue. All of these must live, and stay where they are, as long
+ * as the graph is replayed; mglu_queue_wait() on the queue tells of bad routing ids in a replay too.
+ */
+
+/** CUstream and cudaStream_t are both pointers to this. */
+struct CUstream_st;
+
+/**
+ * For mglu_queue_create(): a queue on a stream of the caller's, which must outlive it. NULL is the legacy default
+ * stream; a queue with a stream of its own comes from a NULL desc.
+ */
+static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
+{
+    mglu_queue_desc desc = {sizeof(mglu_queue_desc), (void *)0x1 /* CU_STREAM_LEGACY */};
+
+    if (stream)
+        desc.native_stream = (void *)stream;
+    return desc;
+}
+
+/** A device address (CUdeviceptr, or what cudaMalloc() gave) as the data of an mglu_input, an mglu_output or a
+ * workspace. */
+static inline void *mglu_cuda_data(unsigned long long address)
+{
+    return (void *)(uintptr_t)address;
+}
+
+/** The CUdeviceptr of memory made by mglu_memory_create(). */
+static inline unsigned long long mglu_cuda_address(const mglu_memory *memory)
+{
+    return (unsigned long long)(uintptr_t)mglu_memory_data(memory);
+}
+
+MGLU_END_DECLS
+
+#endif
