@@ -18,11 +18,12 @@
 #define MGLU_METHOD    __device__ __forceinline__ /* member functions */
 #define MGLU_KERNEL    extern "C" __global__
 #define MGLU_PARAMETER const __grid_constant__
+#define MGLU_UNROLL    _Pragma("unroll")
 
 /* Dynamic shared memory of the launch. */
 MGLU_DEVICE float *shared_floats()
 {
-    extern __shared__ float mglu_shared[];
+    extern __shared__ __align__(16) float mglu_shared[];
     return mglu_shared;
 }
 
@@ -32,11 +33,15 @@ template <class T> MGLU_DEVICE T *global(uint64_t address)
     return (T *)__cvta_global_to_generic((size_t)address);
 }
 
-/* Weights and masks are read once per token group: past the first cache, and the second fetches ahead. */
+/*
+ * Weights and masks are read once for each group of tokens: past the first cache, and the second fetches ahead. They are
+ * not .nc loads, though nobody writes there, because those ptxas moves behind barriers, to where their value is needed:
+ * then few of a block's loads are under way at a time.
+ */
 MGLU_DEVICE uint4 load_stream16(const void *address)
 {
     uint4 v;
-    asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
         : "l"(address));
     return v;
@@ -45,7 +50,7 @@ MGLU_DEVICE uint4 load_stream16(const void *address)
 MGLU_DEVICE uint32_t load_stream4(const void *address)
 {
     uint32_t v;
-    asm("ld.global.nc.L1::no_allocate.L2::256B.u32 %0, [%1];" : "=r"(v) : "l"(address));
+    asm("ld.global.L1::no_allocate.L2::256B.u32 %0, [%1];" : "=r"(v) : "l"(address));
     return v;
 }
 
@@ -80,26 +85,22 @@ MGLU_DEVICE uint16_t f32_to_bf16(float f)
     return bf16;
 }
 
-/* a * b + sum in f32, rounded once. The product of two halves is exact, so both ways give the same bits. */
+/* a * b + sum in f32 in one instruction, rounded once. Others widen both first, which gives the same bits. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 1000
+#define MGLU_HAS_MIXED_FMA 1
+
 MGLU_DEVICE float fma_f16(uint16_t a, uint16_t b, float sum)
 {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
     asm("fma.rn.f32.f16 %0, %1, %2, %0;" : "+f"(sum) : "h"(a), "h"(b));
     return sum;
-#else
-    return fmaf(f16_to_f32(a), f16_to_f32(b), sum);
-#endif
 }
 
 MGLU_DEVICE float fma_bf16(uint16_t a, uint16_t b, float sum)
 {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
     asm("fma.rn.f32.bf16 %0, %1, %2, %0;" : "+f"(sum) : "h"(a), "h"(b));
     return sum;
-#else
-    return fmaf(bf16_to_f32(a), bf16_to_f32(b), sum);
-#endif
 }
+#endif
 
 /* sums += A B for a 16x16 tile A and an 16x8 tile B, both spread over the warp. */
 MGLU_DEVICE void mma_f16(float (&sums)[4], uint4 a, uint2 b)

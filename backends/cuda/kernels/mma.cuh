@@ -37,66 +37,91 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     static constexpr int SUMS = form_traits<FORM>::SUMS;
     static constexpr int TILE_TOKENS = 8, STEPS = 4;
     static constexpr sum_kind KIND = FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_SIGNED;
-    static constexpr int WORDS = mask_planes<MASKS>::SLOTS;
+    static constexpr int WORDS = MASKS > 0 ? MASKS : 1;
 
     const mglu_cuda_projection &p;
     float sums[TILES][SUMS][4];
 
-    /* A lane brings the columns of the tile's token number lane / 4, or zeros behind the last token. */
-    MGLU_METHOD void load_tokens(int64_t first_token, uint32_t block, lane_halves (&x)[TILES])
+    /* A lane brings the columns of the tile's token number lane / 4. Behind the last token it is that one again. */
+    MGLU_METHOD token_row lane_row(int64_t first_token, int tile)
     {
-#pragma unroll
-        for (int tile = 0; tile < TILES; tile++) {
-            int64_t token = first_token + tile * TILE_TOKENS + lane_index() / 4;
-            if (token < p.batch)
-                x[tile].load(row_of_token(p, token), block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS);
-            else
-                x[tile].clear();
-        }
+        int64_t token = first_token + tile * TILE_TOKENS + lane_index() / 4;
+
+        return row_of_token(p, token < p.batch ? token : p.batch - 1);
+    }
+
+    /* The lane's words of each mask; 0 where there are fewer terms than the kernel has masks. */
+    MGLU_METHOD void load_words(uint64_t planes, uint32_t (&words)[WORDS])
+    {
+        MGLU_UNROLL
+        for (int i = 0; i < MASKS; i++)
+            words[i] = i < p.terms ? load_stream4((const uint32_t *)planes + i * MGLU_TILE_LANES + lane_index()) : 0;
     }
 
     MGLU_METHOD void add_step(uint4 weights, const uint32_t (&words)[WORDS], const lane_halves (&x)[TILES], int matrix,
                               int step)
     {
-#pragma unroll
+        MGLU_UNROLL
         for (int tile = 0; tile < TILES; tile++)
             multiply<DTYPE>(sums[tile][matrix], weights, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < MASKS; i++) {
             const uint4 turned = turn_signs(weights, words[i], step);
-#pragma unroll
+            MGLU_UNROLL
             for (int tile = 0; tile < TILES; tile++)
                 multiply<DTYPE>(sums[tile][1 + i], turned, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
         }
     }
 
+    template <bool VECTORS> MGLU_METHOD void add_block(const token_row (&rows)[TILES], uint32_t block)
+    {
+        const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
+        const uint32_t first_column = block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS;
+        lane_halves x[TILES];
+        uint4 weights[MATRICES][STEPS];
+        uint32_t words[WORDS];
+
+        MGLU_UNROLL
+        for (int i = 0; i < MATRICES * STEPS; i++)
+            weights[i / STEPS][i % STEPS] = load_stream16((const uint4 *)at + i * MGLU_TILE_LANES + lane_index());
+        load_words(at + MATRICES * mglu_tile_plane_bytes(DTYPE), words);
+        MGLU_UNROLL
+        for (int tile = 0; tile < TILES; tile++) {
+            if (VECTORS)
+                x[tile].load_vectors(rows[tile], first_column);
+            else
+                x[tile].load(rows[tile], first_column);
+        }
+        MGLU_UNROLL
+        for (int i = 0; i < MATRICES * STEPS; i++)
+            add_step(weights[i / STEPS][i % STEPS], words, x, i / STEPS, i % STEPS);
+    }
+
+    /* Blocks that all lanes can read vectors of, then the others. */
     MGLU_METHOD void add_blocks(int64_t first_token)
     {
-        const uint32_t blocks = mglu_tile_blocks(p.columns), plane_bytes = mglu_tile_plane_bytes(DTYPE);
-        const mask_planes<MASKS> planes(p, first_token, MATRICES * plane_bytes);
+        const uint32_t blocks = mglu_tile_blocks(p.columns);
+        token_row rows[TILES];
+        uint32_t whole = blocks, block = warp_index();
 
-        for (uint32_t block = warp_index(); block < blocks; block += warp_count()) {
-            const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
-            lane_halves x[TILES];
-            uint4 weights[MATRICES][STEPS];
-            uint32_t words[WORDS];
-
-            load_tokens(first_token, block, x);
-#pragma unroll
-            for (int i = 0; i < MATRICES * STEPS; i++)
-                weights[i / STEPS][i % STEPS] = load_stream16((const uint4 *)at + i * MGLU_TILE_LANES + lane_index());
-            planes.load(at, words);
-#pragma unroll
-            for (int i = 0; i < MATRICES * STEPS; i++)
-                add_step(weights[i / STEPS][i % STEPS], words, x, i / STEPS, i % STEPS);
+        MGLU_UNROLL
+        for (int tile = 0; tile < TILES; tile++) {
+            rows[tile] = lane_row(first_token, tile);
+            if (vector_blocks(rows[tile]) < whole)
+                whole = vector_blocks(rows[tile]);
         }
+        whole = __reduce_min_sync(0xffffffffu, whole);
+        for (; block < whole; block += warp_count())
+            add_block<true>(rows, block);
+        for (; block < blocks; block += warp_count())
+            add_block<false>(rows, block);
     }
 
     /* C fragments: registers 0 and 1 are row lane / 4 and two tokens, 2 and 3 the row eight below. */
     MGLU_METHOD void leave_part(float *shared, int tile)
     {
         const uint32_t row = lane_index() / 4, token = lane_index() % 4 * 2;
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < SUMS; i++) {
             float *part = shared + ((warp_index() * SUMS + i) * TILE_TOKENS + token) * MGLU_TILE_ROWS + row;
             part[0] = sums[tile][i][0];
@@ -108,7 +133,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
 
     MGLU_METHOD void clear()
     {
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < TILES * SUMS * 4; i++)
             sums[i / 4 / SUMS][i / 4 % SUMS][i % 4] = 0;
     }
@@ -121,7 +146,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
         for (int64_t first = blockIdx.y * group_tokens; first < p.batch; first += gridDim.y * group_tokens) {
             clear();
             add_blocks(first);
-#pragma unroll
+            MGLU_UNROLL
             for (int tile = 0; tile < TILES; tile++) {
                 if (first + tile * TILE_TOKENS >= p.batch)
                     break;

@@ -153,7 +153,11 @@ struct mglu_cuda_launch {
 };
 
 #define MGLU_CUDA_MAX_GRID_Y ((int64_t)65535)
-enum { MGLU_CUDA_ROUTE_THREADS = 128, MGLU_CUDA_MAX_WARPS = 16 };
+enum {
+    MGLU_CUDA_ROUTE_THREADS = 128,
+    MGLU_CUDA_MAX_WARPS = 16,
+    MGLU_CUDA_STAGE_FLOATS = 2 * MGLU_TILE_COLUMNS /* that a warp of the SIMT kernels passes x through */
+};
 
 /* Sums that a kernel keeps for each row and token: the row's, and each mask's. */
 static inline uint32_t mglu_cuda_sums(enum mglu_cuda_form form)
@@ -189,7 +193,9 @@ static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cu
     launch.grid_x = mglu_tile_strips(rows);
     launch.grid_y = (uint32_t)(groups < MGLU_CUDA_MAX_GRID_Y ? groups : MGLU_CUDA_MAX_GRID_Y);
     launch.block_x = warps * 32;
-    launch.shared_bytes = warps * mglu_cuda_sums(variant.form) * MGLU_TILE_ROWS * columns * (uint32_t)sizeof(float);
+    launch.shared_bytes = warps * (uint32_t)sizeof(float) *
+                          (mglu_cuda_sums(variant.form) * MGLU_TILE_ROWS * columns +
+                           (variant.engine == MGLU_CUDA_SIMT ? (uint32_t)MGLU_CUDA_STAGE_FLOATS : 0));
     return launch;
 }
 

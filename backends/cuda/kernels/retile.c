@@ -109,7 +109,8 @@ static void place_row(const struct mglu_cuda_matrix *matrix, int64_t row, unsign
         unsigned char *block = strip + (size_t)(group / 2) * block_bytes(matrix);
         for (uint32_t i = 0; i < planes; i++)
             place_group(matrix, i, row, group, block + i * plane_bytes);
-        place_masks(matrix, row, group, block + planes * plane_bytes);
+        if (matrix->n_masks)
+            place_masks(matrix, row, group, block + planes * plane_bytes);
     }
 }
 

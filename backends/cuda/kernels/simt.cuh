@@ -11,9 +11,9 @@
 #include "backends/cuda/kernels/strip.cuh"
 #include "backends/cuda/kernels/weights.cuh"
 
-/* Multiplying weights with x: as f32, or as halves where both are of one dtype. */
+/* Multiplying weights with x in f32. Where x is known to have the dtype of the weights its loads take no decision. */
 template <mglu_dtype DTYPE, bool X_IS_WEIGHTS> struct products {
-    typedef lane_floats lane_x;
+    typedef lane_floats<X_IS_WEIGHTS ? (int)DTYPE : (int)ANY_DTYPE> lane_x;
     typedef float factor;
 
     MGLU_METHOD static factor of(const lane_weights<DTYPE> &weights, int element)
@@ -26,6 +26,8 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS> struct products {
     }
 };
 
+#if MGLU_HAS_MIXED_FMA
+/* Both as the halves that they are. */
 template <mglu_dtype DTYPE> struct half_products {
     typedef lane_halves lane_x;
     typedef uint16_t factor;
@@ -43,6 +45,34 @@ template <mglu_dtype DTYPE> struct half_products {
 template <> struct products<MGLU_DTYPE_F16, true> : half_products<MGLU_DTYPE_F16> {
 };
 template <> struct products<MGLU_DTYPE_BF16, true> : half_products<MGLU_DTYPE_BF16> {
+};
+#endif
+
+/*
+ * Where in a block the masks are that a token's terms ask for: all in turn, or those that routing chose. A kernel with
+ * more masks than there are terms takes the last one again; finish() does not look at what comes of it.
+ */
+template <int MASKS> struct mask_planes {
+    static constexpr int SLOTS = MASKS > 0 ? MASKS : 1;
+    uint32_t offsets[SLOTS];
+
+    MGLU_METHOD mask_planes(const mglu_cuda_projection &p, int64_t token, uint32_t first_plane)
+    {
+        const int32_t *ids = p.mask_ids ? global<const int32_t>(p.mask_ids) + token * p.terms : nullptr;
+        MGLU_UNROLL
+        for (int i = 0; i < MASKS; i++) {
+            int32_t term = i < p.terms ? i : p.terms - 1;
+            offsets[i] = first_plane + (uint32_t)(ids ? ids[term] : term) * MGLU_TILE_MASK_BYTES;
+        }
+    }
+
+    /* The lane's words of a block. */
+    MGLU_METHOD void load(uint64_t block, uint32_t (&words)[SLOTS]) const
+    {
+        MGLU_UNROLL
+        for (int i = 0; i < MASKS; i++)
+            words[i] = load_stream4((const uint32_t *)(block + offsets[i]) + lane_index());
+    }
 };
 
 template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_strip {
@@ -64,14 +94,14 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
                                int first_pair, int half)
     {
         typename product::factor factors[8];
-#pragma unroll
+        MGLU_UNROLL
         for (int j = 0; j < 8; j++) {
             factors[j] = product::of(weights, 2 * (first_pair + j) + half);
             sums[matrix][j % 2] = product::add(factors[j], x, column_of(first_pair + j, half), sums[matrix][j % 2]);
         }
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < MASKS; i++) {
-#pragma unroll
+            MGLU_UNROLL
             for (int j = 0; j < 8; j++) {
                 float &gate = sums[1 + i][j % 2];
                 if (words[i] >> mglu_tile_mask_bit((uint32_t)(2 * (first_pair + j) + half)) & 1)
@@ -88,7 +118,7 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
 
     MGLU_METHOD void add_matrix(const lane_weights<DTYPE> &weights, const lane_x &x, const uint32_t *words, int matrix)
     {
-#pragma unroll
+        MGLU_UNROLL
         for (int first_pair = 0; first_pair < 16; first_pair += 8) {
             add_eight(weights, x, words, matrix, first_pair, 0);
             add_eight(weights, x, words, matrix, first_pair, 1);
@@ -98,21 +128,22 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
     MGLU_METHOD void add_blocks(int64_t token)
     {
         const uint32_t blocks = mglu_tile_blocks(p.columns), plane_bytes = mglu_tile_plane_bytes(DTYPE);
-        const token_row row = row_of_token(p, token);
         const mask_planes<MASKS> planes(p, token, MATRICES * plane_bytes);
+        token_stage<lane_x> stage(row_of_token(p, token), shared_floats() + warp_count() * SUMS * MGLU_TILE_ROWS);
+        uint64_t at = strip_address(p) + (uint64_t)warp_index() * p.block_bytes;
 
         for (uint32_t block = warp_index(); block < blocks; block += warp_count()) {
-            const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
             lane_weights<DTYPE> weights[MATRICES];
             uint32_t words[mask_planes<MASKS>::SLOTS];
             lane_x x;
 
-            x.load(row, block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS);
-#pragma unroll
+            MGLU_UNROLL
             for (int i = 0; i < MATRICES; i++)
                 weights[i].load(at + i * plane_bytes, lane_index());
             planes.load(at, words);
-#pragma unroll
+            stage.load_next(x);
+            at += (uint64_t)warp_count() * p.block_bytes;
+            MGLU_UNROLL
             for (int i = 0; i < MATRICES; i++)
                 add_matrix(weights[i], x, words, i);
         }
@@ -122,9 +153,9 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
     MGLU_METHOD void leave_part(float *shared)
     {
         float *part = shared + warp_index() * SUMS * MGLU_TILE_ROWS;
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < SUMS; i++) {
-#pragma unroll
+            MGLU_UNROLL
             for (int half = 0; half < 2; half++) {
                 float sum = sums[i][half];
                 sum += __shfl_xor_sync(0xffffffffu, sum, 1);
@@ -139,7 +170,7 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
     {
         begin(p);
         for (int64_t token = blockIdx.y; token < p.batch; token += gridDim.y) {
-#pragma unroll
+            MGLU_UNROLL
             for (int i = 0; i < SUMS; i++)
                 sums[i][0] = sums[i][1] = 0;
             add_blocks(token);

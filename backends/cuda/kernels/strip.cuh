@@ -35,11 +35,6 @@ MGLU_DEVICE uint64_t strip_address(const mglu_cuda_projection &p)
     return p.weights + (uint64_t)blockIdx.x * mglu_tile_blocks(p.columns) * p.block_bytes;
 }
 
-MGLU_DEVICE token_row row_of_token(const mglu_cuda_projection &p, int64_t token)
-{
-    return {element_address(p.x, token * p.x_stride, p.x_dtype), p.columns, p.x_dtype};
-}
-
 /* Asks for the first weights, which no launch writes, then waits for the launch that may write x. */
 MGLU_DEVICE void begin(const mglu_cuda_projection &p)
 {
@@ -51,28 +46,5 @@ MGLU_DEVICE void begin(const mglu_cuda_projection &p)
         prefetch((const char *)strip_address(p) + threadIdx.x * LINE);
     wait_for_previous_launch();
 }
-
-/* Where the words of the masks are that a token's terms ask for: all in turn, or those that routing chose. */
-template <int MASKS> struct mask_planes {
-    static constexpr int SLOTS = MASKS > 0 ? MASKS : 1;
-    uint32_t offsets[SLOTS];
-    int32_t terms;
-
-    MGLU_METHOD mask_planes(const mglu_cuda_projection &p, int64_t token, uint32_t first_plane) : terms(p.terms)
-    {
-        const int32_t *ids = global<const int32_t>(p.mask_ids) + token * terms;
-#pragma unroll
-        for (int i = 0; i < MASKS; i++)
-            offsets[i] = first_plane + (uint32_t)(p.mask_ids && i < terms ? ids[i] : i) * MGLU_TILE_MASK_BYTES;
-    }
-
-    /* The lane's words of a block, 0 where there are fewer terms than the kernel has masks. */
-    MGLU_METHOD void load(uint64_t block, uint32_t (&words)[SLOTS]) const
-    {
-#pragma unroll
-        for (int i = 0; i < MASKS; i++)
-            words[i] = i < terms ? load_stream4((const uint32_t *)(block + offsets[i]) + lane_index()) : 0;
-    }
-};
 
 #endif

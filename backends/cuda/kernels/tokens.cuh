@@ -5,7 +5,7 @@
 /* What a lane needs of a token: the 16 columns of x that its weights of a block belong to. 0 beyond the last column. */
 
 #include "backends/cuda/kernels/elements.cuh"
-#include "backends/cuda/kernels/tile_layout.h"
+#include "backends/cuda/kernels/params.h"
 
 enum { LANE_COLUMNS = 16 };
 
@@ -15,87 +15,127 @@ struct token_row {
     int32_t dtype;
 };
 
-/* Whether columns first..first + 15 lie inside the row and can be read as whole vectors. */
-MGLU_DEVICE bool can_load_vectors(const token_row &row, uint32_t first)
+MGLU_DEVICE token_row row_of_token(const mglu_cuda_projection &p, int64_t token)
 {
-    return row.address % 16 == 0 && first + LANE_COLUMNS <= row.columns;
+    return {element_address(p.x, token * p.x_stride, p.x_dtype), p.columns, p.x_dtype};
 }
+
+MGLU_DEVICE uint16_t half_at(const token_row &row, uint32_t column)
+{
+    return column < row.columns ? global<const uint16_t>(row.address)[column] : 0;
+}
+
+/* Blocks of the row that can be read as whole vectors. */
+MGLU_DEVICE uint32_t vector_blocks(const token_row &row)
+{
+    return row.address % 16 == 0 ? row.columns / MGLU_TILE_COLUMNS : 0;
+}
+
+enum { ANY_DTYPE = -1 };
 
 /* As bits of f16 or bf16, two to a word. */
 struct lane_halves {
+    typedef uint16_t element;
     uint32_t pairs[LANE_COLUMNS / 2];
 
-    MGLU_METHOD void load(const token_row &row, uint32_t first)
-    {
-        if (can_load_vectors(row, first)) {
-            const uint4 *from = global<const uint4>(row.address + (uint64_t)first * 2);
-            for (int i = 0; i < 2; i++) {
-                uint4 v = from[i];
-                for (int j = 0; j < 4; j++)
-                    pairs[4 * i + j] = word_of(v, j);
-            }
-            return;
-        }
-        const uint16_t *from = global<const uint16_t>(row.address);
-        for (uint32_t i = 0; i < LANE_COLUMNS / 2; i++) {
-            uint32_t low = first + 2 * i < row.columns ? from[first + 2 * i] : 0;
-            uint32_t high = first + 2 * i + 1 < row.columns ? from[first + 2 * i + 1] : 0;
-            pairs[i] = low | high << 16;
-        }
-    }
+    static constexpr int32_t DTYPE = MGLU_DTYPE_F16; /* or bf16, which is read alike */
 
-    MGLU_METHOD void clear()
+    MGLU_METHOD static element fetch(uint64_t address, int32_t)
     {
-        for (int i = 0; i < LANE_COLUMNS / 2; i++)
-            pairs[i] = 0;
+        return *global<const uint16_t>(address);
     }
 
     MGLU_METHOD uint16_t at(int column) const
     {
         return half_of(pairs[column / 2], column % 2);
     }
-};
 
-/* As f32, from any dtype. */
-struct lane_floats {
-    float values[LANE_COLUMNS];
+    MGLU_METHOD void take(const uint4 *from)
+    {
+        const uint4 low = from[0], high = from[1];
+        MGLU_UNROLL
+        for (int i = 0; i < LANE_COLUMNS / 2; i++)
+            pairs[i] = word_of(i < 4 ? low : high, i % 4);
+    }
 
+    /* From memory, column by column; or where vector_blocks() allows it, at once. */
     MGLU_METHOD void load(const token_row &row, uint32_t first)
     {
-        if (row.dtype == MGLU_DTYPE_F32)
-            load_f32(row, first);
-        else
-            load_halves(row, first);
+        MGLU_UNROLL
+        for (uint32_t i = 0; i < LANE_COLUMNS / 2; i++)
+            pairs[i] = half_at(row, first + 2 * i) | (uint32_t)half_at(row, first + 2 * i + 1) << 16;
     }
 
-    MGLU_METHOD void load_f32(const token_row &row, uint32_t first)
+    MGLU_METHOD void load_vectors(const token_row &row, uint32_t first)
     {
-        if (can_load_vectors(row, first)) {
-            const uint4 *vectors = global<const uint4>(row.address + (uint64_t)first * 4);
-            for (int i = 0; i < LANE_COLUMNS / 4; i++) {
-                uint4 v = vectors[i];
-                for (int j = 0; j < 4; j++)
-                    values[4 * i + j] = __uint_as_float(word_of(v, j));
-            }
-            return;
-        }
-        const float *from = global<const float>(row.address);
-        for (uint32_t i = 0; i < LANE_COLUMNS; i++)
-            values[i] = first + i < row.columns ? from[first + i] : 0;
+        take(global<const uint4>(row.address + (uint64_t)first * sizeof(element)));
     }
+};
 
-    MGLU_METHOD void load_halves(const token_row &row, uint32_t first)
+/* As f32, from X_DTYPE, or from any dtype. */
+template <int X_DTYPE> struct lane_floats {
+    typedef float element;
+    float values[LANE_COLUMNS];
+
+    static constexpr int32_t DTYPE = X_DTYPE;
+
+    MGLU_METHOD static element fetch(uint64_t address, int32_t dtype)
     {
-        lane_halves halves;
-
-        halves.load(row, first);
-        for (int i = 0; i < LANE_COLUMNS; i++)
-            values[i] = row.dtype == MGLU_DTYPE_F16 ? f16_to_f32(halves.at(i)) : bf16_to_f32(halves.at(i));
+        return load_element(address, dtype);
     }
 
     MGLU_METHOD float at(int column) const
     {
         return values[column];
+    }
+
+    MGLU_METHOD void take(const uint4 *from)
+    {
+        MGLU_UNROLL
+        for (int i = 0; i < LANE_COLUMNS / 4; i++) {
+            const uint4 four = from[i];
+            MGLU_UNROLL
+            for (int j = 0; j < 4; j++)
+                values[4 * i + j] = __uint_as_float(word_of(four, j));
+        }
+    }
+};
+
+/*
+ * Brings the columns of one token to the lanes of a warp by way of shared memory, for one block of the warp's after
+ * another: each lane reads two, whatever dtype and alignment they have. There are two buffers in turn, so that a block
+ * needs one barrier only.
+ */
+template <class LANE_X> struct token_stage {
+    typedef typename LANE_X::element element;
+    element *buffer; /* the warp's own */
+    uint64_t address;
+    uint32_t column, columns;
+    int32_t dtype;
+    bool second;
+
+    MGLU_METHOD token_stage(const token_row &row, float *shared) : columns(row.columns), second(false)
+    {
+        const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+        dtype = LANE_X::DTYPE == ANY_DTYPE ? row.dtype : LANE_X::DTYPE;
+        buffer = (element *)(shared + warp * MGLU_CUDA_STAGE_FLOATS);
+        column = warp * MGLU_TILE_COLUMNS + 2 * lane;
+        address = element_address(row.address, column, dtype);
+    }
+
+    MGLU_METHOD void load_next(LANE_X &x)
+    {
+        const uint32_t lane = threadIdx.x % 32, step = blockDim.x / 32 * MGLU_TILE_COLUMNS;
+        element *to = buffer + (second ? MGLU_TILE_COLUMNS : 0);
+
+        to[2 * lane] = column < columns ? LANE_X::fetch(address, dtype) : 0;
+        to[2 * lane + 1] = column + 1 < columns ? LANE_X::fetch(address + element_bytes(dtype), dtype) : 0;
+        __syncwarp();
+        x.take((const uint4 *)(to + lane % 4 * LANE_COLUMNS));
+        column += step;
+        address = element_address(address, step, dtype);
+        second = !second;
     }
 };
 

@@ -15,7 +15,7 @@ template <int BITS> struct lane_bits {
 
     MGLU_METHOD void load(uint64_t plane, uint32_t lane)
     {
-#pragma unroll
+        MGLU_UNROLL
         for (int i = 0; i < CHUNKS; i++)
             chunks[i] = load_stream16((const uint4 *)plane + i * MGLU_TILE_LANES + lane);
     }
