@@ -3,10 +3,11 @@
 #define MGLU_CUDA_DISPATCH_TABLE_H
 
 /*
- * The kernels that were found fastest, for each architecture and form; bench/tune-cuda writes such rows. A device takes
+ * The fastest kernels for each architecture and form; bench/cuda/tune.py measures and writes such rows. A device takes
  * the rows of the latest architecture that is not later than its own, else the first ones.
  *
- * Every row here is a prediction, made from instruction counts and memory speeds: none was measured yet.
+ * Rows whose comment does not say when they were measured are predictions, made from instruction counts and memory
+ * speeds.
  */
 
 #include "backends/cuda/kernels/params.h"
