@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_driver.h"
+
+#include "../shim/shim.h"
+#include "backends/cuda/kernels/params.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Functions are named as in cuda.h, whose macros give them their versions. */
+#define EXPORT __attribute__((visibility("default")))
+
+enum { MEMORY_ALIGNMENT = 256, MOST_SHARED_BYTES = 48 << 10, MOST_THREADS = 1024, MOST_GRID_Y = 65535, POISON = 0xff };
+
+/* Anything that is handed out and must come back. */
+struct thing {
+    struct thing *next;
+    char *data;
+    size_t size;
+};
+
+struct CUfunc_st {
+    char symbol[64];
+};
+
+/* A kernel with its argument, as a graph keeps it. */
+struct node {
+    struct fake_launch launch;
+    union {
+        struct mglu_cuda_projection projection;
+        struct mglu_cuda_routing routing;
+    } argument;
+};
+
+struct CUgraph_st {
+    struct node nodes[8];
+    int count;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all that follows but the stacks */
+static struct fake_settings settings;
+static int contexts_retained[FAKE_MOST_DEVICES];
+static struct thing *allocations, *host_allocations, *streams, *modules, *functions;
+static char log_calls[FAKE_LOG_CALLS][48];
+static int log_count;
+static struct fake_launch launches[FAKE_LOG_CALLS];
+static int launch_count;
+static pid_t process;    /* that called cuInit */
+static CUgraph captured; /* what is being captured, or NULL */
+static CUstream captured_stream;
+
+static _Thread_local CUcontext stack[16];
+static _Thread_local int depth;
+
+static CUcontext context_of(CUdevice device)
+{
+    return (CUcontext)(uintptr_t)(0x1000 + device);
+}
+
+/* ---- What tests use -------------------------------------------------------------------------------------------- */
+
+EXPORT struct fake_settings *fake_settings(void)
+{
+    return &settings;
+}
+
+EXPORT void fake_log_clear(void)
+{
+    log_count = launch_count = 0;
+}
+
+EXPORT void fake_reset(void)
+{
+    settings = (struct fake_settings){
+        .device_count = 1, .driver_version = CUDA_VERSION, .architecture = 90, .calls_before_failure = -1};
+    fake_log_clear();
+}
+
+/* A fresh process has one working device. MGLU_FAKE_ARCHITECTURE makes it another one, for whole programs. */
+__attribute__((constructor)) static void begin(void)
+{
+    const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE");
+
+    fake_reset();
+    if (architecture)
+        settings.architecture = atoi(architecture);
+}
+
+static int count_things(const struct thing *thing)
+{
+    int count = 0;
+
+    for (; thing; thing = thing->next)
+        count++;
+    return count;
+}
+
+EXPORT struct fake_balance fake_balance(void)
+{
+    struct fake_balance balance = {
+        .allocations = count_things(allocations),
+        .host_allocations = count_things(host_allocations),
+        .streams = count_things(streams),
+        .modules = count_things(modules),
+        .pushed = depth,
+    };
+
+    for (int i = 0; i < FAKE_MOST_DEVICES; i++)
+        balance.contexts += contexts_retained[i];
+    return balance;
+}
+
+EXPORT int fake_log_count(void)
+{
+    return log_count;
+}
+
+EXPORT const char *fake_log_call(int index)
+{
+    return log_calls[index];
+}
+
+EXPORT int fake_launch_count(void)
+{
+    return launch_count;
+}
+
+EXPORT struct fake_launch fake_launch_at(int index)
+{
+    return launches[index];
+}
+
+EXPORT size_t fake_device_bytes(void)
+{
+    size_t bytes = 0;
+
+    for (const struct thing *thing = allocations; thing; thing = thing->next)
+        bytes += thing->size;
+    return bytes;
+}
+
+static const struct thing *holder_of(const struct thing *thing, const char *address, size_t size)
+{
+    for (; thing; thing = thing->next)
+        if (address >= thing->data && size <= thing->size && address - thing->data <= (ptrdiff_t)(thing->size - size))
+            return thing;
+    return NULL;
+}
+
+EXPORT const void *fake_device_memory(CUdeviceptr address, size_t *size)
+{
+    const struct thing *thing = holder_of(allocations, (const char *)(uintptr_t)address, 0);
+
+    *size = thing ? thing->size : 0;
+    return thing ? thing->data : NULL;
+}
+
+/* ---- What every call begins with -------------------------------------------------------------------------------- */
+
+static int needs_context(const char *call)
+{
+    static const char *const without[] = {"cuInit", "cuDriver", "cuDevice", "cuCtx", "cuGetErrorName"};
+
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
+        if (!strncmp(call, without[i], strlen(without[i])))
+            return 0;
+    return 1;
+}
+
+/*
+ * Whether this call is the one that fails, or comes after a failure that stays. The stack of contexts works on even
+ * then; it fails only when it is named.
+ */
+static int fails_now(const char *call)
+{
+    if (settings.calls_before_failure < 0)
+        return 0;
+    if (settings.failing_call ? strcmp(call, settings.failing_call) != 0 : !strncmp(call, "cuCtx", 5))
+        return 0;
+    if (settings.calls_before_failure > 0) {
+        settings.calls_before_failure--;
+        return 0;
+    }
+    settings.failing_call = NULL;
+    if (!settings.failure_stays)
+        settings.calls_before_failure = -1;
+    return 1;
+}
+
+/* As on a device while some stream is captured: whatever waits, allocates or loads is an error. */
+static int spoils_capture(const char *call)
+{
+    return captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
+}
+
+/* Logs a call and tells how it ends before it does anything. */
+static CUresult enter(const char *call)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    pthread_mutex_lock(&lock);
+    if (log_count < FAKE_LOG_CALLS)
+        snprintf(log_calls[log_count++], sizeof log_calls[0], "%s", call);
+    if (process != getpid())
+        result = CUDA_ERROR_NOT_INITIALIZED;
+    else if (needs_context(call) && (depth == 0 || !stack[depth - 1]))
+        result = CUDA_ERROR_INVALID_CONTEXT;
+    else if (spoils_capture(call))
+        result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    else if (fails_now(call))
+        result = settings.failure;
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+/* Takes `size` bytes of memory on a list, poisoned. */
+static void *take(struct thing **list, size_t size)
+{
+    struct thing *thing = malloc(sizeof *thing);
+
+    *thing = (struct thing){
+        .data = aligned_alloc(MEMORY_ALIGNMENT, (size + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT),
+        .size = size};
+    memset(thing->data, POISON, size);
+    pthread_mutex_lock(&lock);
+    thing->next = *list;
+    *list = thing;
+    pthread_mutex_unlock(&lock);
+    return thing->data;
+}
+
+/* Takes a thing back, whatever `result` tells of the call: it may tell of an earlier fault. */
+static CUresult give(struct thing **list, const void *data, CUresult result)
+{
+    CUresult found = CUDA_ERROR_INVALID_VALUE;
+
+    pthread_mutex_lock(&lock);
+    for (; *list; list = &(*list)->next) {
+        struct thing *thing = *list;
+
+        if (thing->data != data)
+            continue;
+        *list = thing->next;
+        free(thing->data);
+        free(thing);
+        found = CUDA_SUCCESS;
+        break;
+    }
+    pthread_mutex_unlock(&lock);
+    return result == CUDA_SUCCESS ? found : result;
+}
+
+/* ---- Devices and contexts ---------------------------------------------------------------------------------------- */
+
+EXPORT CUresult cuInit(unsigned int flags)
+{
+    if (process && process != getpid())
+        return CUDA_ERROR_NOT_INITIALIZED;
+    process = getpid();
+    return enter("cuInit");
+}
+
+EXPORT CUresult cuDriverGetVersion(int *version)
+{
+    *version = settings.driver_version;
+    return enter("cuDriverGetVersion");
+}
+
+EXPORT CUresult cuGetErrorName(CUresult error, const char **name)
+{
+    static const struct {
+        CUresult error;
+        const char *name;
+    } names[] = {
+        {CUDA_SUCCESS, "CUDA_SUCCESS"},
+        {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+        {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
+        {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE"},
+        {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+        {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+        {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"},
+        {CUDA_ERROR_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT"},
+        {CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"},
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (names[i].error == error) {
+            *name = names[i].name;
+            return CUDA_SUCCESS;
+        }
+    }
+    *name = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuDeviceGetCount(int *count)
+{
+    *count = settings.device_count;
+    return enter("cuDeviceGetCount");
+}
+
+EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal)
+{
+    *device = ordinal;
+    return ordinal < settings.device_count ? enter("cuDeviceGet") : CUDA_ERROR_INVALID_DEVICE;
+}
+
+EXPORT CUresult cuDeviceGetName(char *name, int length, CUdevice device)
+{
+    snprintf(name, (size_t)length, "Imaginary GPU");
+    return enter("cuDeviceGetName");
+}
+
+EXPORT CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device)
+{
+    *bytes = (size_t)1 << 34;
+    return enter("cuDeviceTotalMem");
+}
+
+EXPORT CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
+{
+    if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+        *value = settings.architecture / 10;
+    else if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
+        *value = settings.architecture % 10;
+    else
+        return CUDA_ERROR_INVALID_VALUE;
+    return enter("cuDeviceGetAttribute");
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
+{
+    CUresult result = enter("cuDevicePrimaryCtxRetain");
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    contexts_retained[device]++;
+    *context = context_of(device);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device)
+{
+    CUresult result = enter("cuDevicePrimaryCtxRelease");
+
+    if (contexts_retained[device] > 0)
+        contexts_retained[device]--;
+    return result;
+}
+
+EXPORT CUresult cuCtxPushCurrent(CUcontext context)
+{
+    CUresult result = enter("cuCtxPushCurrent");
+
+    if (result == CUDA_SUCCESS)
+        stack[depth++] = context;
+    return result;
+}
+
+EXPORT CUresult cuCtxPopCurrent(CUcontext *context)
+{
+    CUresult result = enter("cuCtxPopCurrent");
+
+    if (depth == 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    *context = stack[--depth];
+    return result;
+}
+
+EXPORT CUresult cuCtxGetCurrent(CUcontext *context)
+{
+    *context = depth ? stack[depth - 1] : NULL;
+    return CUDA_SUCCESS;
+}
+
+/* ---- Kernels ----------------------------------------------------------------------------------------------------- */
+
+EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image)
+{
+    static const unsigned char fatbin[] = {0x50, 0xed, 0x55, 0xba};
+    CUresult result = enter("cuModuleLoadData");
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (memcmp(image, fatbin, sizeof fatbin) != 0)
+        return CUDA_ERROR_INVALID_IMAGE;
+    *module = take(&modules, 1);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuModuleUnload(CUmodule module)
+{
+    return give(&modules, module, enter("cuModuleUnload"));
+}
+
+EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *symbol)
+{
+    CUresult result = enter("cuModuleGetFunction");
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!mglu_shim_has(symbol))
+        return CUDA_ERROR_NOT_FOUND;
+    *function = take(&functions, sizeof **function);
+    snprintf((*function)->symbol, sizeof(*function)->symbol, "%s", symbol);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuFuncLoad(CUfunction function)
+{
+    return enter("cuFuncLoad");
+}
+
+EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
+{
+    *value = MOST_THREADS;
+    return enter("cuFuncGetAttribute");
+}
+
+static int is_possible(const CUlaunchConfig *config)
+{
+    return config->gridDimX > 0 && config->gridDimX < 1u << 31 && config->gridDimY > 0 &&
+           config->gridDimY <= MOST_GRID_Y && config->gridDimZ == 1 && config->blockDimX > 0 &&
+           config->blockDimX <= MOST_THREADS && config->blockDimY == 1 && config->blockDimZ == 1 &&
+           config->sharedMemBytes <= MOST_SHARED_BYTES;
+}
+
+static struct fake_launch describe(const CUlaunchConfig *config, CUfunction function)
+{
+    struct fake_launch launch = {
+        .stream = config->hStream,
+        .grid_x = config->gridDimX,
+        .grid_y = config->gridDimY,
+        .block_x = config->blockDimX,
+        .shared_bytes = config->sharedMemBytes,
+    };
+
+    memcpy(launch.symbol, function->symbol, sizeof launch.symbol);
+    for (unsigned int i = 0; i < config->numAttrs; i++)
+        launch.overlaps |= config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+                           config->attrs[i].value.programmaticStreamSerializationAllowed;
+    return launch;
+}
+
+/* A device may run a kernel at once too. */
+static void run(const struct fake_launch *launch, const void *argument)
+{
+    if (launch_count < FAKE_LOG_CALLS)
+        launches[launch_count++] = *launch;
+    mglu_shim_launch(launch->symbol, launch->grid_x, launch->grid_y, launch->block_x, launch->shared_bytes, argument);
+}
+
+static CUresult capture(const struct fake_launch *launch, const void *argument)
+{
+    struct node *node = &captured->nodes[captured->count];
+
+    if (launch->stream != captured_stream || captured->count == (int)(sizeof captured->nodes / sizeof *node))
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    captured->count++;
+    node->launch = *launch;
+    memcpy(&node->argument, argument,
+           strcmp(launch->symbol, MGLU_CUDA_ROUTE_SYMBOL) ? sizeof node->argument.projection
+                                                          : sizeof node->argument.routing);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **arguments, void **extra)
+{
+    CUresult result = enter("cuLaunchKernelEx");
+    struct fake_launch launch;
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!is_possible(config))
+        return CUDA_ERROR_INVALID_VALUE;
+    launch = describe(config, function);
+    pthread_mutex_lock(&lock);
+    if (captured)
+        result = capture(&launch, arguments[0]);
+    else
+        run(&launch, arguments[0]);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+/* ---- Graphs ------------------------------------------------------------------------------------------------------ */
+
+EXPORT CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)
+{
+    captured = calloc(1, sizeof *captured);
+    captured_stream = stream;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
+{
+    *graph = captured;
+    captured = NULL;
+    return CUDA_SUCCESS;
+}
+
+/* A graph that can be launched is the graph itself. */
+EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags)
+{
+    *executable = (CUgraphExec)(void *)graph;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream)
+{
+    const struct CUgraph_st *graph = (const struct CUgraph_st *)(const void *)executable;
+
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < graph->count; i++)
+        run(&graph->nodes[i].launch, &graph->nodes[i].argument);
+    pthread_mutex_unlock(&lock);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphExecDestroy(CUgraphExec executable)
+{
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuGraphDestroy(CUgraph graph)
+{
+    free(graph);
+    return CUDA_SUCCESS;
+}
+
+/* ---- Memory and streams ------------------------------------------------------------------------------------------ */
+
+EXPORT CUresult cuMemAlloc(CUdeviceptr *address, size_t size)
+{
+    CUresult result = enter("cuMemAlloc");
+
+    if (result == CUDA_SUCCESS && size == 0)
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS)
+        *address = (CUdeviceptr)(uintptr_t)take(&allocations, size);
+    return result;
+}
+
+EXPORT CUresult cuMemFree(CUdeviceptr address)
+{
+    return give(&allocations, (const void *)(uintptr_t)address, enter("cuMemFree"));
+}
+
+EXPORT CUresult cuMemHostAlloc(void **memory, size_t size, unsigned int flags)
+{
+    CUresult result = enter("cuMemHostAlloc");
+
+    if (result == CUDA_SUCCESS)
+        *memory = take(&host_allocations, size);
+    return result;
+}
+
+EXPORT CUresult cuMemFreeHost(void *memory)
+{
+    return give(&host_allocations, memory, enter("cuMemFreeHost"));
+}
+
+EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr *address, void *memory, unsigned int flags)
+{
+    *address = (CUdeviceptr)(uintptr_t)memory;
+    return enter("cuMemHostGetDevicePointer");
+}
+
+static CUresult check_stream(CUstream stream)
+{
+    const struct thing *thing;
+    int is_special = (uintptr_t)stream <= 2;
+
+    pthread_mutex_lock(&lock);
+    thing = holder_of(streams, (const char *)stream, 1);
+    pthread_mutex_unlock(&lock);
+    return is_special || thing ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+static CUresult check_copy(const char *call, CUdeviceptr address, size_t size, CUstream stream)
+{
+    CUresult result = enter(call);
+    const struct thing *thing;
+
+    pthread_mutex_lock(&lock);
+    thing = holder_of(allocations, (const char *)(uintptr_t)address, size);
+    pthread_mutex_unlock(&lock);
+    if (result == CUDA_SUCCESS && !thing)
+        result = CUDA_ERROR_INVALID_VALUE;
+    return result == CUDA_SUCCESS ? check_stream(stream) : result;
+}
+
+EXPORT CUresult cuMemcpyHtoDAsync(CUdeviceptr target, const void *source, size_t size, CUstream stream)
+{
+    CUresult result = check_copy("cuMemcpyHtoDAsync", target, size, stream);
+
+    if (result == CUDA_SUCCESS)
+        memcpy((void *)(uintptr_t)target, source, size);
+    return result;
+}
+
+EXPORT CUresult cuMemcpyDtoHAsync(void *target, CUdeviceptr source, size_t size, CUstream stream)
+{
+    CUresult result = check_copy("cuMemcpyDtoHAsync", source, size, stream);
+
+    if (result == CUDA_SUCCESS)
+        memcpy(target, (const void *)(uintptr_t)source, size);
+    return result;
+}
+
+EXPORT CUresult cuStreamCreate(CUstream *stream, unsigned int flags)
+{
+    CUresult result = enter("cuStreamCreate");
+
+    if (result == CUDA_SUCCESS)
+        *stream = take(&streams, 1);
+    return result;
+}
+
+EXPORT CUresult cuStreamDestroy(CUstream stream)
+{
+    return give(&streams, stream, enter("cuStreamDestroy"));
+}
+
+EXPORT CUresult cuStreamSynchronize(CUstream stream)
+{
+    CUresult result = enter("cuStreamSynchronize");
+
+    return result == CUDA_SUCCESS ? check_stream(stream) : result;
+}
+
+/* ---- Finding the functions --------------------------------------------------------------------------------------- */
+
+EXPORT CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuuint64_t flags,
+                                 CUdriverProcAddressQueryResult *found)
+{
+    void *self = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    int is_hidden = settings.hidden_symbol && !strcmp(settings.hidden_symbol, symbol);
+    char newer[64];
+
+    snprintf(newer, sizeof newer, "%s_v2", symbol);
+    *function = is_hidden ? NULL : dlsym(self, newer);
+    if (!*function && !is_hidden)
+        *function = dlsym(self, symbol);
+    dlclose(self);
+    *found = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+    return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}

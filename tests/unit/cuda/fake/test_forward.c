@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+#include "use.h"
+
+#include <mglu/cuda.h>
+
+#include <pthread.h>
+
+/* What a forward asks of the driver: launches on the queue's stream, and nothing else. */
+
+static int reset(void **state)
+{
+    fake_reset();
+    return 0;
+}
+
+static int no_leak(void **state)
+{
+    assert_nothing_held();
+    return 0;
+}
+
+static void expect_calls(const char *const *calls)
+{
+    int count = 0;
+
+    for (; calls[count]; count++) {
+        assert_true(count < fake_log_count());
+        assert_string_equal(fake_log_call(count), calls[count]);
+    }
+    assert_int_equal(fake_log_count(), count);
+}
+
+static void forward_launches_and_does_nothing_else(void **state)
+{
+    static const char *const calls[] = {"cuCtxPushCurrent", "cuLaunchKernelEx", "cuLaunchKernelEx",
+                                        "cuLaunchKernelEx", "cuCtxPopCurrent",  NULL};
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    for (int i = 0; i < 2; i++) { /* the first forward is as the others */
+        fake_log_clear();
+        assert_ok(rig_forward(&use.rig, use.args));
+        expect_calls(calls);
+        assert_string_equal(fake_launch_at(0).symbol, "mglu_route");
+        assert_string_equal(fake_launch_at(1).symbol, "mglu_simt_f16_xf32_m2");
+        assert_string_equal(fake_launch_at(2).symbol, "mglu_simt_f16_xf32_sum");
+    }
+    use_free(&use);
+}
+
+/* The layer and batch, and the one kernel that they get on sm_90. */
+static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
+{
+    static const struct {
+        struct sample_shape shape;
+        mglu_dtype x;
+        uint32_t flags;
+        int64_t batch;
+        const char *forced, *symbol;
+    } cases[] = {
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 1, 0}, MGLU_DTYPE_F16, 0, 1, "", "mglu_simt_f16_xf16_m1"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "", "mglu_mma8_f16_xf16_m4"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 64, 16, 0, 2, 0}, MGLU_DTYPE_BF16, 0, 2, "", "mglu_mma8_bf16_xbf16_m2"},
+        {{MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 64, 16, 0, 0, 0}, MGLU_DTYPE_F16, 0, 9, "", "mglu_mma16_f16_xf16_glu"},
+        {{MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 64, 16, 0, 0, 0}, MGLU_DTYPE_BF16, 0, 9, "", "mglu_simt_f16_xf32_glu"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, 16, 0, 9, 0}, MGLU_DTYPE_F32, 0, 9, "", "mglu_simt_f32_xf32_m16"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 1, 0},
+         MGLU_DTYPE_F16,
+         MGLU_LAYER_REPRODUCIBLE,
+         1,
+         "",
+         "mglu_mma8_f16_xf16_m1"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "simt:8", "mglu_simt_f16_xf16_m4"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "mma16", "mglu_mma16_f16_xf16_m4"},
+        {{MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, 16, 0, 3, 0}, MGLU_DTYPE_F32, 0, 1, "mma16", "mglu_simt_f32_xf32_m4"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sample sample = sample_make(&cases[i].shape, 3);
+        mglu_layer_desc layer = {.struct_size = sizeof layer, .flags = cases[i].flags, .max_batch = 16};
+        mglu_memory *x, *y;
+        struct rig rig;
+
+        layer.x_dtype = cases[i].x;
+        setenv("MGLU_CUDA_VARIANT", cases[i].forced, 1);
+        rig = rig_make("cuda", NULL, &sample.desc, &layer);
+        assert_ok(mglu_memory_create(rig.device, 16 * 64 * sizeof(float), &x));
+        assert_ok(mglu_memory_create(rig.device, 16 * 16 * sizeof(float), &y));
+        fake_log_clear();
+        assert_ok(rig_forward(&rig, (mglu_forward_args){.batch = cases[i].batch,
+                                                        .x.data = mglu_memory_data(x),
+                                                        .y.data = mglu_memory_data(y)}));
+        assert_int_equal(fake_launch_count(), 1);
+        assert_string_equal(fake_launch_at(0).symbol, cases[i].symbol);
+        assert_int_equal(fake_launch_at(0).block_x, strstr(cases[i].forced, ":8") ? 256 : 128);
+        mglu_memory_destroy(&x);
+        mglu_memory_destroy(&y);
+        rig_free(&rig);
+        sample_free(&sample);
+    }
+    unsetenv("MGLU_CUDA_VARIANT");
+}
+
+/* Turned signs would make NaN of an infinite weight where the contract has a select. */
+static void infinite_weights_keep_off_the_tensor_cores(void **state)
+{
+    const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 4, 0};
+    mglu_layer_desc layer = {.struct_size = sizeof layer, .x_dtype = MGLU_DTYPE_F16, .max_batch = 16};
+    const uint16_t infinite = 0x7c00;
+
+    for (int k = 0; k < 2; k++) {
+        struct sample sample = sample_make(&shape, 3);
+        struct rig rig;
+
+        if (k == 1)
+            memcpy((char *)sample.memory[0] + 77 * sizeof infinite, &infinite, sizeof infinite);
+        sample.desc.flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
+        rig = rig_make("cuda", NULL, &sample.desc, &layer);
+        assert_int_equal(mglu_layer_accuracy(rig.layer), k == 1 ? MGLU_ACCURACY_A : MGLU_ACCURACY_B);
+        rig_free(&rig);
+        sample_free(&sample);
+    }
+}
+
+static void launches_go_to_the_callers_stream(void **state)
+{
+    CUcontext context, current;
+    CUstream stream;
+    struct use use;
+    mglu_queue_desc desc;
+
+    assert_int_equal(cuInit(0), CUDA_SUCCESS);
+    assert_int_equal(cuDevicePrimaryCtxRetain(&context, 0), CUDA_SUCCESS);
+    assert_int_equal(cuCtxPushCurrent(context), CUDA_SUCCESS);
+    assert_int_equal(cuStreamCreate(&stream, 0), CUDA_SUCCESS);
+    desc = mglu_cuda_queue_desc(stream);
+    assert_ok(use_make(&use, NULL, desc.native_stream));
+    assert_int_equal(fake_balance().streams, 1);
+    fake_log_clear();
+    assert_ok(rig_forward(&use.rig, use.args));
+    for (int i = 0; i < 3; i++)
+        assert_ptr_equal(fake_launch_at(i).stream, stream);
+    use_free(&use);
+    assert_int_equal(cuCtxGetCurrent(&current), CUDA_SUCCESS); /* the caller's, as it was */
+    assert_ptr_equal(current, context);
+    assert_int_equal(fake_balance().pushed, 1);
+    assert_int_equal(cuStreamDestroy(stream), CUDA_SUCCESS); /* still the caller's */
+    assert_int_equal(cuCtxPopCurrent(&context), CUDA_SUCCESS);
+    assert_int_equal(cuDevicePrimaryCtxRelease(0), CUDA_SUCCESS);
+}
+
+static void the_legacy_stream_has_a_handle_of_its_own(void **state)
+{
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, mglu_cuda_queue_desc(NULL).native_stream));
+    fake_log_clear();
+    assert_ok(rig_forward(&use.rig, use.args));
+    assert_ptr_equal(fake_launch_at(0).stream, CU_STREAM_LEGACY);
+    use_free(&use);
+}
+
+static void launches_overlap_from_sm_90_on(void **state)
+{
+    static const int architectures[] = {80, 89, 90, 120};
+
+    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
+        struct use use;
+
+        fake_settings()->architecture = architectures[i];
+        if (use_make(&use, NULL, NULL) == MGLU_OK) { /* else it was not built for it */
+            fake_log_clear();
+            assert_ok(rig_forward(&use.rig, use.args));
+            for (int k = 0; k < 3; k++)
+                assert_int_equal(fake_launch_at(k).overlaps, architectures[i] >= 90);
+        } else {
+            assert_error_says("no kernel for");
+        }
+        use_free(&use);
+    }
+}
+
+/* More tokens than the workspace is for: in rounds, each token with the bits that it has alone. */
+static void a_large_batch_is_worked_off_in_chunks(void **state)
+{
+    enum { TOKENS = 300, H = 8, D = 3, OUT = 2 };
+    const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, H, D, OUT, 2, WITH_DOWN};
+    mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = MGLU_MAX_BATCH};
+    struct sample sample = sample_make(&shape, 3);
+    struct rig rig = rig_make("cuda", NULL, &sample.desc, &layer);
+    float together[TOKENS][OUT], alone[OUT], *x;
+    mglu_forward_args args = {.batch = TOKENS};
+    mglu_memory *on_device[2];
+    uint32_t seed = 5;
+
+    x = sample_array(MGLU_DTYPE_F32, TOKENS * H, 1, &seed);
+    assert_ok(mglu_memory_create(rig.device, TOKENS * H * sizeof *x, &on_device[0]));
+    assert_ok(mglu_memory_create(rig.device, sizeof together, &on_device[1]));
+    assert_ok(mglu_memory_write(on_device[0], rig.queue, 0, x, TOKENS * H * sizeof *x));
+    args.x.data = mglu_memory_data(on_device[0]);
+    args.y.data = mglu_memory_data(on_device[1]);
+    fake_log_clear();
+    assert_ok(rig_forward(&rig, args));
+    assert_int_equal(fake_launch_count(), 4);
+    assert_ok(mglu_memory_read(on_device[1], rig.queue, 0, together, sizeof together));
+    args.batch = 1;
+    for (int token = 250; token < TOKENS; token += 7) {
+        args.x.byte_offset = (size_t)token * H * sizeof *x;
+        assert_ok(rig_forward(&rig, args));
+        assert_ok(mglu_memory_read(on_device[1], rig.queue, 0, alone, sizeof alone));
+        assert_memory_equal(alone, together[token], sizeof alone);
+    }
+    mglu_memory_destroy(&on_device[0]);
+    mglu_memory_destroy(&on_device[1]);
+    rig_free(&rig);
+    free(x);
+    sample_free(&sample);
+}
+
+static void *forward_often(void *user)
+{
+    struct use *use = user;
+    float first = 0, expected = 0;
+
+    for (int i = 0; i < 20; i++) {
+        if (use_forward(use, &first) != MGLU_OK || (i > 0 && memcmp(&first, &expected, sizeof first) != 0))
+            return use;
+        expected = first;
+    }
+    return NULL;
+}
+
+static void two_threads_share_a_layer(void **state)
+{
+    struct use use[2];
+    pthread_t threads[2];
+
+    assert_ok(use_make(&use[0], NULL, NULL));
+    use[1] = use[0];
+    assert_ok(mglu_queue_create(use[0].rig.device, NULL, &use[1].rig.queue));
+    assert_ok(
+        mglu_memory_create(use[0].rig.device, mglu_layer_workspace_size(use[0].rig.layer), &use[1].rig.workspace));
+    assert_ok(mglu_memory_create(use[0].rig.device, USE_BATCH * USE_OUT * sizeof(float), &use[1].y));
+    use[1].args.y.data = mglu_memory_data(use[1].y);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, forward_often, &use[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    mglu_queue_destroy(&use[1].rig.queue);
+    mglu_memory_destroy(&use[1].rig.workspace);
+    mglu_memory_destroy(&use[1].y);
+    use_free(&use[0]);
+}
+
+static void a_bad_routing_id_is_told_once_at_wait(void **state)
+{
+    static const int32_t ids[USE_BATCH][USE_TOP_K] = {{0, 1}, {2, USE_MASKS}, {1, 0}};
+    static const float weights[USE_BATCH][USE_TOP_K] = {{1, 2}, {3, 4}, {5, 6}};
+    float y[USE_BATCH][USE_OUT];
+    mglu_memory *routing;
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    assert_ok(mglu_memory_create(use.rig.device, sizeof ids + sizeof weights, &routing));
+    assert_ok(mglu_memory_write(routing, use.rig.queue, 0, ids, sizeof ids));
+    assert_ok(mglu_memory_write(routing, use.rig.queue, sizeof ids, weights, sizeof weights));
+    use.args.routing_ids.data = mglu_memory_data(routing);
+    use.args.routing_weights = (mglu_input){.data = mglu_memory_data(routing), .byte_offset = sizeof ids};
+    assert_ok(rig_forward(&use.rig, use.args));
+    assert_ok(mglu_memory_read(use.y, use.rig.queue, 0, y, sizeof y));
+    for (int token = 0; token < USE_BATCH; token++)
+        for (int column = 0; column < USE_OUT; column++)
+            assert_int_equal(y[token][column] != y[token][column], token == 1);
+    assert_status(mglu_queue_wait(use.rig.queue), MGLU_ERROR_BAD_ROUTING);
+    assert_ok(mglu_queue_wait(use.rig.queue));
+    mglu_memory_destroy(&routing);
+    use_free(&use);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(forward_launches_and_does_nothing_else, reset, no_leak),
+        cmocka_unit_test_setup_teardown(the_kernel_is_the_one_of_the_dispatch_table, reset, no_leak),
+        cmocka_unit_test_setup_teardown(infinite_weights_keep_off_the_tensor_cores, reset, no_leak),
+        cmocka_unit_test_setup_teardown(launches_go_to_the_callers_stream, reset, no_leak),
+        cmocka_unit_test_setup_teardown(the_legacy_stream_has_a_handle_of_its_own, reset, no_leak),
+        cmocka_unit_test_setup_teardown(launches_overlap_from_sm_90_on, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_large_batch_is_worked_off_in_chunks, reset, no_leak),
+        cmocka_unit_test_setup_teardown(two_threads_share_a_layer, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_bad_routing_id_is_told_once_at_wait, reset, no_leak),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
