@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/cuda/kernels.h"
+
+#include "backends/cuda/kernels/retile.h"
+#include "tests/unit/cuda/shim/shim.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Memory of exactly this size, so that the address sanitizer sees what lies beyond. */
+static void *exact_memory(size_t bytes)
+{
+    void *memory = NULL;
+
+    assert_int_equal(posix_memalign(&memory, 64, bytes ? bytes : 1), 0);
+    return memory;
+}
+
+static uint64_t address_of(const void *memory)
+{
+    return (uint64_t)(uintptr_t)memory;
+}
+
+/* An input or output with its offset, as [batch][columns] of made-up numbers. */
+static mglu_input make_rows(struct kernel_run *run, mglu_dtype dtype, int64_t columns, size_t *bytes)
+{
+    const struct kernel_case *test = &run->test;
+    const int64_t stride = columns + test->gap;
+    const size_t count = (size_t)(test->offset + (test->batch - 1) * stride + columns), size = mglu_dtype_size(dtype);
+    void *numbers = sample_array(dtype, count, 1, &run->seed), *rows = exact_memory(count * size);
+
+    memcpy(rows, numbers, count * size);
+    free(numbers);
+    *bytes = count * size;
+    return (mglu_input){rows, (size_t)test->offset * size, stride};
+}
+
+static void make_routing(struct kernel_run *run)
+{
+    const struct kernel_case *test = &run->test;
+    const size_t count = (size_t)(test->batch * test->top_k);
+
+    run->ids = exact_memory(count * sizeof *run->ids);
+    run->p = exact_memory(count * sizeof *run->p);
+    for (size_t i = 0; i < count; i++) {
+        run->p[i] = sample_number(&run->seed);
+        run->ids[i] = (int32_t)(fabsf(sample_number(&run->seed)) * (float)test->shape.n_masks * 0.99f);
+    }
+    if (test->given_routing) {
+        run->args.routing_ids = (mglu_input){run->ids, 0, test->top_k};
+        run->args.routing_weights = (mglu_input){run->p, 0, test->top_k};
+    }
+}
+
+struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
+{
+    struct kernel_run run = {.test = *test, .seed = seed};
+    size_t bytes;
+
+    run.test.batch = test->batch ? test->batch : 1;
+    run.sample = sample_make(&test->shape, seed);
+    run.columns = test->shape.parts & WITH_DOWN ? test->shape.out : test->shape.d;
+    run.layer = (mglu_layer_desc){.struct_size = sizeof run.layer,
+                                  .activation = test->activation,
+                                  .x_dtype = test->x,
+                                  .y_dtype = test->y,
+                                  .top_k = test->top_k,
+                                  .max_batch = run.test.batch};
+    run.args = (mglu_forward_args){.struct_size = sizeof run.args, .batch = run.test.batch};
+    run.args.x = make_rows(&run, test->x, test->shape.h, &bytes);
+    if (test->shape.parts & WITH_RESIDUAL)
+        run.args.residual = make_rows(&run, test->y, run.columns, &bytes);
+    mglu_input y = make_rows(&run, test->y, run.columns, &run.y_bytes);
+    run.args.y = (mglu_output){(void *)(uintptr_t)y.data, y.byte_offset, y.row_stride};
+    memset(run.args.y.data, 0xff, run.y_bytes);
+    if (test->top_k)
+        make_routing(&run);
+    return run;
+}
+
+void kernel_free(struct kernel_run *run)
+{
+    free((void *)(uintptr_t)run->args.x.data);
+    free((void *)(uintptr_t)run->args.residual.data);
+    free(run->args.y.data);
+    free(run->ids);
+    free(run->p);
+    sample_free(&run->sample);
+}
+
+static void *element_at(const void *data, size_t byte_offset, int64_t index, mglu_dtype dtype)
+{
+    return (char *)(uintptr_t)data + byte_offset + (size_t)index * mglu_dtype_size(dtype);
+}
+
+void kernel_set_x(struct kernel_run *run, int64_t token, int64_t column, float value)
+{
+    const mglu_input *x = &run->args.x;
+
+    assert_ok(mglu_convert(&value, MGLU_DTYPE_F32,
+                           element_at(x->data, x->byte_offset, token * x->row_stride + column, run->test.x),
+                           run->test.x, 1));
+}
+
+float kernel_y(const struct kernel_run *run, int64_t token, int64_t column)
+{
+    const mglu_output *y = &run->args.y;
+    float value;
+
+    assert_ok(mglu_convert(element_at(y->data, y->byte_offset, token * y->row_stride + column, run->test.y),
+                           run->test.y, &value, MGLU_DTYPE_F32, 1));
+    return value;
+}
+
+/* ---- What the host side does ---------------------------------------------------------------------------------- */
+
+/* A matrix of the sample in the packed format. */
+static mglu_packed_matrix pack(const mglu_array *array, int64_t rows, int64_t columns)
+{
+    const size_t row_bytes = (size_t)columns * mglu_dtype_size(array->dtype);
+    mglu_packed_matrix packed = {.row_stride = mglu_packed_weight_row_stride(array->dtype, columns)};
+    char *data;
+
+    if (!array->data)
+        return packed;
+    data = exact_memory((size_t)rows * packed.row_stride);
+    memset(data, 0, (size_t)rows * packed.row_stride);
+    for (int64_t row = 0; row < rows; row++)
+        memcpy(data + (size_t)row * packed.row_stride, (const char *)array->data + (size_t)row * row_bytes, row_bytes);
+    packed.data = data;
+    return packed;
+}
+
+static float *as_floats(const mglu_array *array, size_t count)
+{
+    float *floats = array->data ? exact_memory(count * sizeof *floats) : NULL;
+
+    if (floats)
+        assert_ok(mglu_convert(array->data, array->dtype, floats, MGLU_DTYPE_F32, count));
+    return floats;
+}
+
+/* The matrix as the device has it. Its packed form is freed. */
+static void *arrange(struct mglu_cuda_matrix *matrix)
+{
+    void *tiles = exact_memory((size_t)mglu_cuda_matrix_bytes(matrix));
+
+    mglu_cuda_retile(matrix, 0, mglu_tile_strips(matrix->rows), tiles);
+    free((void *)(uintptr_t)matrix->plane[0].data);
+    free((void *)(uintptr_t)matrix->plane[1].data);
+    free((void *)(uintptr_t)matrix->masks);
+    return tiles;
+}
+
+static void *arrange_projection(const struct kernel_run *run, uint32_t *block_bytes)
+{
+    const mglu_weights_desc *desc = &run->sample.desc;
+    const int64_t h = desc->hidden_size, d = desc->intermediate_size;
+    struct mglu_cuda_matrix matrix = {.plane = {pack(&desc->weight, d, h), pack(&desc->value_weight, d, h)},
+                                      .dtype = desc->dtype,
+                                      .n_masks = (uint32_t)desc->n_masks,
+                                      .rows = d,
+                                      .columns = h};
+
+    if (desc->n_masks) {
+        uint32_t *masks = exact_memory(mglu_packed_mask_size(desc->n_masks, d, h));
+        assert_ok(mglu_pack_masks(&desc->masks, desc->n_masks, d, h, masks));
+        matrix.masks = masks;
+    }
+    *block_bytes = mglu_tile_block_bytes(desc->dtype, desc->n_masks ? 1 : 2, matrix.n_masks);
+    return arrange(&matrix);
+}
+
+static void launch(const char *symbol, struct mglu_cuda_launch launch, const void *argument)
+{
+    mglu_shim_launch(symbol, launch.grid_x, launch.grid_y, launch.block_x, launch.shared_bytes, argument);
+}
+
+static void launch_projection(const struct kernel_run *run, struct mglu_cuda_variant variant,
+                              const struct mglu_cuda_projection *projection)
+{
+    uint32_t warps = run->test.warps ? run->test.warps : mglu_cuda_warps(variant, projection->columns);
+    struct mglu_cuda_launch geometry = mglu_cuda_projection_launch(variant, warps, projection->rows, projection->batch);
+    char symbol[64];
+
+    assert_true(mglu_cuda_variant_exists(variant));
+    if (run->test.grid_y && run->test.grid_y < geometry.grid_y)
+        geometry.grid_y = run->test.grid_y;
+    snprintf(symbol, sizeof symbol, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine),
+             mglu_dtype_name(variant.weights), mglu_dtype_name(variant.x_is_weights ? variant.weights : MGLU_DTYPE_F32),
+             mglu_cuda_form_name(variant.form));
+    launch(symbol, geometry, projection);
+}
+
+static void route(struct kernel_run *run, const float *router, int32_t *ids, float *p)
+{
+    const mglu_input *x = &run->args.x;
+    const struct mglu_cuda_routing routing = {.x = address_of(x->data) + x->byte_offset,
+                                              .router = address_of(router),
+                                              .given_ids = address_of(run->args.routing_ids.data),
+                                              .given_weights = address_of(run->args.routing_weights.data),
+                                              .mask_ids = address_of(ids),
+                                              .mask_weights = address_of(p),
+                                              .bad_routing = address_of(&run->bad_routing),
+                                              .x_stride = x->row_stride,
+                                              .ids_stride = run->test.top_k,
+                                              .weights_stride = run->test.top_k,
+                                              .router_stride = run->test.shape.h,
+                                              .batch = run->test.batch,
+                                              .columns = (uint32_t)run->test.shape.h,
+                                              .n_masks = run->test.shape.n_masks,
+                                              .top_k = run->test.top_k,
+                                              .x_dtype = (int32_t)run->test.x};
+
+    launch(MGLU_CUDA_ROUTE_SYMBOL, mglu_cuda_route_launch(run->test.batch), &routing);
+}
+
+/* The up-projection's arguments, but for routing, biases and y. */
+static struct mglu_cuda_projection projection_of(const struct kernel_run *run, const void *tiles, uint32_t block_bytes)
+{
+    const mglu_input *x = &run->args.x;
+
+    return (struct mglu_cuda_projection){.x = address_of(x->data) + x->byte_offset,
+                                         .weights = address_of(tiles),
+                                         .x_stride = x->row_stride,
+                                         .batch = run->test.batch,
+                                         .rows = (uint32_t)run->test.shape.d,
+                                         .columns = (uint32_t)run->test.shape.h,
+                                         .block_bytes = block_bytes,
+                                         .terms = run->test.top_k                ? run->test.top_k
+                                                  : run->sample.desc.n_masks > 0 ? run->sample.desc.n_masks
+                                                                                 : 1,
+                                         .x_dtype = (int32_t)run->test.x,
+                                         .activation = (int32_t)run->test.activation,
+                                         .silu_beta = 1};
+}
+
+static void set_output(const struct kernel_run *run, struct mglu_cuda_projection *projection)
+{
+    const mglu_input *residual = &run->args.residual;
+
+    projection->y = address_of(run->args.y.data) + run->args.y.byte_offset;
+    projection->y_stride = run->args.y.row_stride;
+    projection->y_dtype = (int32_t)run->test.y;
+    projection->residual = residual->data ? address_of(residual->data) + residual->byte_offset : 0;
+    projection->residual_stride = residual->row_stride;
+}
+
+/* y from z, which it frees. */
+static void project_down(const struct kernel_run *run, float *z)
+{
+    const mglu_weights_desc *desc = &run->sample.desc;
+    const int64_t d = desc->intermediate_size, out = desc->output_size;
+    struct mglu_cuda_matrix matrix = {
+        .plane = {pack(&desc->down, out, d)}, .dtype = desc->dtype, .rows = out, .columns = d};
+    void *tiles = arrange(&matrix);
+    float *bias = as_floats(&desc->down_bias, (size_t)out);
+    struct mglu_cuda_projection down = {.x = address_of(z),
+                                        .weights = address_of(tiles),
+                                        .gate_bias = address_of(bias),
+                                        .x_stride = d,
+                                        .batch = run->test.batch,
+                                        .rows = (uint32_t)out,
+                                        .columns = (uint32_t)d,
+                                        .block_bytes = mglu_tile_block_bytes(desc->dtype, 1, 0),
+                                        .terms = 1,
+                                        .x_dtype = MGLU_DTYPE_F32};
+
+    set_output(run, &down);
+    launch_projection(run, (struct mglu_cuda_variant){MGLU_CUDA_SIMT, desc->dtype, 0, MGLU_CUDA_SUM}, &down);
+    free(tiles);
+    free(bias);
+    free(z);
+}
+
+static struct mglu_cuda_variant variant_of(const struct kernel_run *run, int32_t terms)
+{
+    const mglu_weights_desc *desc = &run->sample.desc;
+
+    return (struct mglu_cuda_variant){.engine = run->test.engine,
+                                      .weights = desc->dtype,
+                                      .x_is_weights = mglu_cuda_is_half(desc->dtype) && run->test.x == desc->dtype,
+                                      .form = desc->n_masks ? mglu_cuda_form_of_terms(terms) : MGLU_CUDA_GLU};
+}
+
+void kernel_forward(struct kernel_run *run)
+{
+    const mglu_weights_desc *desc = &run->sample.desc;
+    const size_t d = (size_t)desc->intermediate_size, biases = d * (size_t)(desc->n_masks ? desc->n_masks : 1);
+    const size_t batch = (size_t)run->test.batch, choices = batch * (size_t)run->test.top_k;
+    uint32_t block_bytes;
+    void *tiles = arrange_projection(run, &block_bytes);
+    float *gate_bias = as_floats(&desc->gate_bias, biases), *value_bias = as_floats(&desc->value_bias, biases);
+    float *router = as_floats(&desc->router, (size_t)(desc->n_masks * desc->hidden_size));
+    int32_t *ids = exact_memory(choices * sizeof *ids);
+    float *p = exact_memory(choices * sizeof *p);
+    float *z = run->test.shape.parts & WITH_DOWN ? exact_memory(batch * d * sizeof *z) : NULL;
+    struct mglu_cuda_projection projection = projection_of(run, tiles, block_bytes);
+
+    projection.gate_bias = address_of(gate_bias);
+    projection.value_bias = address_of(value_bias);
+    if (run->test.top_k) {
+        route(run, router, ids, p);
+        projection.mask_ids = address_of(ids);
+        projection.mask_weights = address_of(p);
+    }
+    set_output(run, &projection);
+    if (z) {
+        projection.y = address_of(z);
+        projection.y_stride = (int64_t)d;
+        projection.y_dtype = MGLU_DTYPE_F32;
+        projection.residual = 0;
+    }
+    if (d > 0)
+        launch_projection(run, variant_of(run, projection.terms), &projection);
+    if (z)
+        project_down(run, z);
+    free(tiles);
+    free(gate_bias);
+    free(value_bias);
+    free(router);
+    free(ids);
+    free(p);
+}
+
+/* ---- The judge ------------------------------------------------------------------------------------------------- */
+
+static int is_within(double got, double want, double tolerance)
+{
+    return (isnan(got) && isnan(want)) || got == want || fabs(got - want) <= tolerance;
+}
+
+static void judge_values(const struct kernel_run *run, const double *want, const double *tolerance)
+{
+    const struct kernel_case *test = &run->test;
+
+    for (int64_t token = 0; token < test->batch; token++) {
+        for (int64_t c = 0; c < run->columns; c++) {
+            int64_t at = token * run->columns + c;
+            double got = (double)kernel_y(run, token, c);
+            if (!is_within(got, want[at], tolerance[at]))
+                fail_msg("%s, %s weights, x %s, y %s, h %d, d %d, n_m %d, top_k %d, batch %d, parts %d: "
+                         "y[%d][%d] is %.9g, not %.9g within %.3g",
+                         mglu_cuda_engine_name(test->engine), mglu_dtype_name(test->shape.dtype),
+                         mglu_dtype_name(test->x), mglu_dtype_name(test->y), (int)test->shape.h, (int)test->shape.d,
+                         (int)test->shape.n_masks, (int)test->top_k, (int)test->batch, test->shape.parts, (int)token,
+                         (int)c, got, want[at], tolerance[at]);
+        }
+    }
+}
+
+/* Bytes before the first row and between rows are ones still. */
+static void judge_gaps(const struct kernel_run *run)
+{
+    const size_t size = mglu_dtype_size(run->test.y), row = (size_t)run->args.y.row_stride * size;
+    const size_t used = (size_t)run->columns * size, offset = run->args.y.byte_offset;
+
+    for (size_t i = 0; i < run->y_bytes; i++)
+        if (i < offset || (i - offset) % row >= used)
+            assert_int_equal(((const unsigned char *)run->args.y.data)[i], 0xff);
+}
+
+void kernel_judge(const struct kernel_run *run)
+{
+    const size_t count = (size_t)(run->test.batch * run->columns);
+    const mglu_accuracy accuracy = run->test.engine == MGLU_CUDA_SIMT ? MGLU_ACCURACY_A : MGLU_ACCURACY_B;
+    double *want = exact_memory(count * sizeof *want), *tolerance = exact_memory(count * sizeof *tolerance);
+    struct rig rig = rig_make("ref", NULL, &run->sample.desc, &run->layer);
+
+    assert_ok(mglu_forward_reference(rig.layer, &run->args, accuracy, want, tolerance));
+    judge_values(run, want, tolerance);
+    judge_gaps(run);
+    rig_free(&rig);
+    free(want);
+    free(tolerance);
+}
+
+void kernel_check(const struct kernel_case *test, uint32_t seed)
+{
+    struct kernel_run run = kernel_prepare(test, seed);
+
+    mglu_shim_shuffle(seed);
+    kernel_forward(&run);
+    kernel_judge(&run);
+    assert_int_equal(run.bad_routing, 0);
+    kernel_free(&run);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_TEST_CUDA_KERNELS_H
+#define MGLU_TEST_CUDA_KERNELS_H
+
+#include "tests/unit/sample.h"
+
+#include "backends/cuda/kernels/params.h"
+
+/*
+ * One forward on the kernels alone, run by the shim: what the host side of the backend does, in as few lines as can be.
+ * The reference backend is the judge.
+ */
+
+/* A forward to test. Zeros are a masked layer in f32, one token, no parts, on the SIMT kernels. */
+struct kernel_case {
+    struct sample_shape shape;
+    enum mglu_cuda_engine engine;
+    mglu_dtype x, y;
+    mglu_activation activation;
+    int32_t top_k;
+    int given_routing; /* ids and weights are the caller's */
+    int64_t batch;
+    int64_t gap;            /* elements between rows of x, y and residual */
+    int64_t offset;         /* elements before each of them */
+    uint32_t grid_y, warps; /* 0: as params.h has it */
+};
+
+/* A forward's arrays. y is all ones in bits before. */
+struct kernel_run {
+    struct kernel_case test;
+    struct sample sample;
+    mglu_layer_desc layer;
+    mglu_forward_args args;
+    int64_t columns; /* of y */
+    size_t y_bytes;
+    int32_t *ids; /* what the caller gives and the kernels take */
+    float *p;
+    uint32_t bad_routing;
+    uint32_t seed;
+};
+
+struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed);
+void kernel_forward(struct kernel_run *run);
+/* Compares y with the reference, and what lies between its rows with what was there. */
+void kernel_judge(const struct kernel_run *run);
+void kernel_free(struct kernel_run *run);
+
+/* All of it. */
+void kernel_check(const struct kernel_case *test, uint32_t seed);
+
+/* Sets an element of x. */
+void kernel_set_x(struct kernel_run *run, int64_t token, int64_t column, float value);
+/* An element of y as f32. */
+float kernel_y(const struct kernel_run *run, int64_t token, int64_t column);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Every kernel, compiled for the host. */
+
+#include "shim.h"
+
+#include "backends/cuda/kernels/mma_bf16.cu"
+#include "backends/cuda/kernels/mma_f16.cu"
+#include "backends/cuda/kernels/routing.cu"
+#include "backends/cuda/kernels/simt_bf16.cu"
+#include "backends/cuda/kernels/simt_f16.cu"
+#include "backends/cuda/kernels/simt_f32.cu"
+#include "backends/cuda/kernels/simt_q4_0.cu"
+#include "backends/cuda/kernels/simt_q8_0.cu"
+
+#include <cstring>
+
+namespace
+{
+
+template <class P, void (*KERNEL)(P)> void call(const void *argument)
+{
+    KERNEL(*static_cast<const P *>(argument));
+}
+
+struct entry {
+    const char *symbol;
+    void (*body)(const void *argument);
+};
+
+#define PROJECTION(symbol) {#symbol, call<mglu_cuda_projection, symbol>},
+#define PROJECTIONS(name)                                                                                              \
+    PROJECTION(name##_glu)                                                                                             \
+    PROJECTION(name##_m1)                                                                                              \
+    PROJECTION(name##_m2)                                                                                              \
+    PROJECTION(name##_m4)                                                                                              \
+    PROJECTION(name##_m8)                                                                                              \
+    PROJECTION(name##_m16)
+
+const entry entries[] = {
+    PROJECTION(mglu_simt_f32_xf32_sum) PROJECTION(mglu_simt_f16_xf32_sum) PROJECTION(mglu_simt_bf16_xf32_sum)
+        PROJECTION(mglu_simt_q8_0_xf32_sum) PROJECTION(mglu_simt_q4_0_xf32_sum) PROJECTIONS(mglu_simt_f32_xf32)
+            PROJECTIONS(mglu_simt_f16_xf32) PROJECTIONS(mglu_simt_bf16_xf32) PROJECTIONS(mglu_simt_q8_0_xf32)
+                PROJECTIONS(mglu_simt_q4_0_xf32) PROJECTIONS(mglu_simt_f16_xf16) PROJECTIONS(mglu_simt_bf16_xbf16)
+                    PROJECTIONS(mglu_mma8_f16_xf16) PROJECTIONS(mglu_mma8_bf16_xbf16) PROJECTIONS(mglu_mma16_f16_xf16)
+                        PROJECTIONS(mglu_mma16_bf16_xbf16){"mglu_route", call<mglu_cuda_routing, mglu_route>},
+};
+
+uint32_t seed = 1;
+
+const entry *find(const char *symbol)
+{
+    for (const entry &one : entries)
+        if (!strcmp(one.symbol, symbol))
+            return &one;
+    return nullptr;
+}
+
+} // namespace
+
+int mglu_shim_has(const char *symbol)
+{
+    return find(symbol) != nullptr;
+}
+
+void mglu_shim_launch(const char *symbol, uint32_t grid_x, uint32_t grid_y, uint32_t block_x, uint32_t shared_bytes,
+                      const void *argument)
+{
+    const entry *found = find(symbol);
+
+    if (!found)
+        shim::fault("a launch of a kernel that is not there");
+    shim::launch({grid_x, grid_y, 1}, {block_x, 1, 1}, shared_bytes, seed, found->body, argument);
+}
+
+void mglu_shim_shuffle(uint32_t chosen)
+{
+    seed = chosen;
+}

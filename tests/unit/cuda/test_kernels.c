@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/cuda/kernels.h"
+
+#include <math.h>
+
+/* Every kernel of the CUDA backend on the host, against the reference. */
+
+/* Shapes that fill blocks, strips and warps in all ways, in turn. */
+static const struct {
+    int64_t h, d;
+} shapes[] = {{1, 1}, {64, 16}, {70, 21}, {333, 33}, {31, 5}, {256, 48}, {129, 17}};
+
+static const mglu_dtype stored[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+
+enum { SHAPES = sizeof shapes / sizeof shapes[0], STORED = sizeof stored / sizeof stored[0] };
+
+/* A masked layer, or a plain one where n_m is 0. */
+static struct sample_shape shape_of(mglu_dtype dtype, int32_t n_masks, size_t index)
+{
+    return (struct sample_shape){.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
+                                 .dtype = dtype,
+                                 .h = shapes[index % SHAPES].h,
+                                 .d = shapes[index % SHAPES].d,
+                                 .out = 19,
+                                 .n_masks = n_masks};
+}
+
+static void test_simt_kernels_of_every_dtype_and_mask_count(void **state)
+{
+    uint32_t seed = 1;
+
+    for (size_t i = 0; i < STORED; i++)
+        for (size_t x = 0; x < STORED; x++)
+            for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
+                kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
+                                                   .x = stored[x],
+                                                   .batch = 1 + seed % 3},
+                             seed);
+}
+
+static void check_tensor_cores(enum mglu_cuda_engine engine)
+{
+    uint32_t seed = 100;
+
+    for (size_t i = 1; i < STORED; i++)
+        for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
+            kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
+                                               .engine = engine,
+                                               .x = stored[i],
+                                               .batch = 1 + seed % 17},
+                         seed);
+}
+
+static void test_tensor_core_kernels_of_8_tokens(void **state)
+{
+    check_tensor_cores(MGLU_CUDA_MMA8);
+}
+
+static void test_tensor_core_kernels_of_16_tokens(void **state)
+{
+    check_tensor_cores(MGLU_CUDA_MMA16);
+}
+
+static void test_every_batch(void **state)
+{
+    for (int engine = 0; engine < MGLU_CUDA_ENGINES; engine++)
+        for (int64_t batch = 1; batch <= 17; batch++)
+            kernel_check(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F16, 2, 2),
+                                               .engine = (enum mglu_cuda_engine)engine,
+                                               .x = MGLU_DTYPE_F16,
+                                               .y = MGLU_DTYPE_F16,
+                                               .batch = batch},
+                         (uint32_t)batch);
+}
+
+static void test_more_token_groups_than_the_grid_has(void **state)
+{
+    for (int engine = 0; engine < MGLU_CUDA_ENGINES; engine++)
+        kernel_check(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_BF16, 3, 2),
+                                           .engine = (enum mglu_cuda_engine)engine,
+                                           .x = MGLU_DTYPE_BF16,
+                                           .batch = engine == MGLU_CUDA_SIMT ? 5 : 37,
+                                           .grid_y = 2},
+                     7);
+}
+
+static void test_any_number_of_warps(void **state)
+{
+    for (uint32_t warps = 1; warps <= MGLU_CUDA_MAX_WARPS; warps += 5)
+        kernel_check(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F16, 5, 3), .warps = warps}, warps);
+}
+
+static void test_every_output_type_and_activation(void **state)
+{
+    uint32_t seed = 200;
+
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++)
+        for (size_t y = 0; y < STORED; y++)
+            for (int a = MGLU_ACTIVATION_SILU; a <= MGLU_ACTIVATION_IDENTITY; a++, seed++)
+                kernel_check(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F16, 4, seed),
+                                                   .engine = (enum mglu_cuda_engine)engine,
+                                                   .x = MGLU_DTYPE_F16,
+                                                   .y = stored[y],
+                                                   .activation = (mglu_activation)a,
+                                                   .batch = 2},
+                             seed);
+}
+
+static void test_biases_residual_and_down_projection(void **state)
+{
+    uint32_t seed = 300;
+
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
+        for (int parts = 0; parts <= (WITH_BIASES | WITH_DOWN | WITH_RESIDUAL); parts++, seed++) {
+            struct sample_shape shape = shape_of(MGLU_DTYPE_BF16, (int32_t)(seed % 4), seed);
+            shape.parts = parts & ~WITH_ROUTER;
+            kernel_check(&(struct kernel_case){.shape = shape,
+                                               .engine = (enum mglu_cuda_engine)engine,
+                                               .x = MGLU_DTYPE_BF16,
+                                               .y = stored[seed % STORED],
+                                               .batch = 3,
+                                               .gap = 3,
+                                               .offset = 1},
+                         seed);
+        }
+    }
+}
+
+static void test_routing_by_router_and_by_caller(void **state)
+{
+    uint32_t seed = 400;
+
+    for (int given = 0; given <= 1; given++) {
+        for (int32_t n_masks = 1; n_masks <= MGLU_MAX_MASKS; n_masks += 3) {
+            for (int32_t top_k = 1; top_k <= n_masks; top_k += 2, seed++) {
+                struct sample_shape shape = shape_of(MGLU_DTYPE_F16, n_masks, seed);
+                shape.parts = WITH_BIASES | (given ? 0 : WITH_ROUTER) | (seed % 2 ? WITH_DOWN : 0);
+                kernel_check(
+                    &(struct kernel_case){
+                        .shape = shape, .x = stored[seed % STORED], .top_k = top_k, .given_routing = given, .batch = 3},
+                    seed);
+            }
+        }
+    }
+}
+
+static void test_ids_out_of_range_make_their_token_nan(void **state)
+{
+    static const int32_t wrong[] = {-1, 4, INT32_MAX, INT32_MIN};
+
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct kernel_run run = kernel_prepare(
+            &(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F32, 4, 2), .top_k = 2, .given_routing = 1, .batch = 3},
+            1);
+        run.ids[2 * 1 + (int)i % 2] = wrong[i];
+        kernel_forward(&run);
+        kernel_judge(&run);
+        assert_true(isnan(kernel_y(&run, 1, 0)));
+        assert_int_equal(run.bad_routing, 1);
+        kernel_free(&run);
+    }
+}
+
+/* Finite in all other tokens, and in its own NaN or what the reference has, never another finite number. */
+static void check_special_x(enum mglu_cuda_engine engine, float special, mglu_activation activation)
+{
+    const struct kernel_case test = {.shape = shape_of(MGLU_DTYPE_F16, 3, 2),
+                                     .engine = engine,
+                                     .x = MGLU_DTYPE_F16,
+                                     .activation = activation,
+                                     .batch = 3};
+    struct kernel_run plain = kernel_prepare(&test, 5), run = kernel_prepare(&test, 5);
+    double want[3 * 21];
+    struct rig rig = rig_make("ref", NULL, &run.sample.desc, &run.layer);
+
+    kernel_set_x(&run, 1, 40, special);
+    kernel_forward(&plain);
+    kernel_forward(&run);
+    assert_ok(mglu_forward_reference(rig.layer, &run.args, MGLU_ACCURACY_B, want, NULL));
+    for (int64_t c = 0; c < run.columns; c++) {
+        float got = kernel_y(&run, 1, c);
+        assert_true(kernel_y(&run, 0, c) == kernel_y(&plain, 0, c));
+        assert_true(kernel_y(&run, 2, c) == kernel_y(&plain, 2, c));
+        assert_true(isnan(got) || (double)got == want[run.columns + c]);
+        if (isnan(special))
+            assert_true(isnan(got));
+    }
+    rig_free(&rig);
+    kernel_free(&plain);
+    kernel_free(&run);
+}
+
+static void test_special_values_of_x_stay_in_their_token(void **state)
+{
+    static const float special[] = {INFINITY, -INFINITY, NAN};
+
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++)
+        for (size_t i = 0; i < 3; i++)
+            for (int a = MGLU_ACTIVATION_SILU; a <= MGLU_ACTIVATION_IDENTITY; a++)
+                check_special_x((enum mglu_cuda_engine)engine, special[i], (mglu_activation)a);
+}
+
+static void test_no_hidden_size_leaves_the_biases(void **state)
+{
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
+        struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 0, 20, 0, 2, WITH_BIASES};
+        kernel_check(
+            &(struct kernel_case){.shape = shape, .engine = (enum mglu_cuda_engine)engine, .x = MGLU_DTYPE_F16}, 1);
+    }
+}
+
+static void test_no_intermediate_size_leaves_the_bias_of_the_down_projection(void **state)
+{
+    struct sample_shape shape = {MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 9, 0, 20, 0, WITH_BIASES | WITH_DOWN | WITH_RESIDUAL};
+
+    kernel_check(&(struct kernel_case){.shape = shape, .batch = 2}, 1);
+}
+
+/* The same bits for any order of threads, place in the batch, stride and alignment. */
+static void test_bits_do_not_depend_on_order_or_place(void **state)
+{
+    for (int engine = 0; engine < MGLU_CUDA_ENGINES; engine++) {
+        struct kernel_case test = {
+            .shape = shape_of(MGLU_DTYPE_F16, 3, 3), .engine = (enum mglu_cuda_engine)engine, .x = MGLU_DTYPE_F16};
+        struct kernel_run one = kernel_prepare(&test, 9);
+        test.batch = 12;
+        test.gap = 5;
+        test.offset = 1;
+        struct kernel_run many = kernel_prepare(&test, 9);
+
+        for (int64_t c = 0; c < test.shape.h; c++) {
+            float x;
+            const uint16_t *from = one.args.x.data;
+            assert_ok(mglu_convert(&from[c], MGLU_DTYPE_F16, &x, MGLU_DTYPE_F32, 1));
+            kernel_set_x(&many, 10, c, x);
+        }
+        kernel_forward(&one);
+        kernel_forward(&many);
+        for (int64_t c = 0; c < one.columns; c++)
+            assert_true(kernel_y(&one, 0, c) == kernel_y(&many, 10, c));
+        kernel_free(&one);
+        kernel_free(&many);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_simt_kernels_of_every_dtype_and_mask_count),
+        cmocka_unit_test(test_tensor_core_kernels_of_8_tokens),
+        cmocka_unit_test(test_tensor_core_kernels_of_16_tokens),
+        cmocka_unit_test(test_every_batch),
+        cmocka_unit_test(test_more_token_groups_than_the_grid_has),
+        cmocka_unit_test(test_any_number_of_warps),
+        cmocka_unit_test(test_every_output_type_and_activation),
+        cmocka_unit_test(test_biases_residual_and_down_projection),
+        cmocka_unit_test(test_routing_by_router_and_by_caller),
+        cmocka_unit_test(test_ids_out_of_range_make_their_token_nan),
+        cmocka_unit_test(test_special_values_of_x_stay_in_their_token),
+        cmocka_unit_test(test_no_hidden_size_leaves_the_biases),
+        cmocka_unit_test(test_no_intermediate_size_leaves_the_bias_of_the_down_projection),
+        cmocka_unit_test(test_bits_do_not_depend_on_order_or_place),
+    };
+
+    return cmocka_run_group_tests_name("cuda kernels", tests, NULL, NULL);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The shim itself: what is wrong in a kernel must not pass. */
+
+extern "C" {
+#include "tests/unit/check.h"
+}
+
+#include "backends/cuda/kernels/device.cuh"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace
+{
+
+constexpr uint32_t THREADS = 128;
+
+/* What the kernels below write. */
+float results[THREADS];
+
+void begin()
+{
+    wait_for_previous_launch();
+}
+
+/* A value for each thread, read by another one after a barrier, or without one. */
+void exchange(bool with_barrier)
+{
+    begin();
+    shared_floats()[threadIdx.x] = static_cast<float>(threadIdx.x);
+    if (with_barrier)
+        __syncthreads();
+    results[threadIdx.x] = shared_floats()[THREADS - 1 - threadIdx.x];
+}
+
+void right_kernel(const void *)
+{
+    exchange(true);
+}
+
+void missing_barrier(const void *)
+{
+    exchange(false);
+}
+
+void barrier_that_a_warp_skips(const void *)
+{
+    begin();
+    if (threadIdx.x >= 32)
+        __syncthreads();
+}
+
+void shuffle_that_a_lane_skips(const void *)
+{
+    begin();
+    if (threadIdx.x % 32 != 3)
+        __shfl_xor_sync(0xffffffffu, 1.0f, 1);
+}
+
+void shuffle_beside_a_multiplication(const void *)
+{
+    float sums[4] = {};
+
+    begin();
+    if (threadIdx.x % 2)
+        __shfl_xor_sync(0xffffffffu, 1.0f, 1);
+    else
+        mma_f16(sums, {0, 0, 0, 0}, {0, 0});
+}
+
+void unaligned_load(const void *argument)
+{
+    begin();
+    load_stream16(static_cast<const char *>(argument) + 4);
+}
+
+void no_wait(const void *)
+{
+}
+
+void early_read(const void *argument)
+{
+    (void)global<const float>(reinterpret_cast<uint64_t>(argument));
+    begin();
+}
+
+/* A = the row number in column 0, B = 1 + the column number in row 0. */
+void multiplication(const void *)
+{
+    const uint32_t lane = threadIdx.x % 32, row = lane / 4, column = lane / 4;
+    const uint32_t low = lane % 4 == 0 ? f32_to_f16(static_cast<float>(row)) : 0;
+    const uint32_t high = lane % 4 == 0 ? f32_to_f16(static_cast<float>(row + 8)) : 0;
+    const uint32_t b = lane % 4 == 0 ? f32_to_f16(static_cast<float>(1 + column)) : 0;
+    float sums[4] = {0.5f, 0.5f, 0.5f, 0.5f};
+
+    begin();
+    mma_f16(sums, {low, high, 0, 0}, {b, 0});
+    for (int i = 0; i < 4; i++)
+        results[(row + static_cast<uint32_t>(i) / 2 * 8) * 8 + lane % 4 * 2 + static_cast<uint32_t>(i) % 2] = sums[i];
+}
+
+void run(void (*kernel)(const void *), uint32_t threads, uint32_t seed)
+{
+    alignas(16) static const float memory[8] = {};
+
+    shim::launch({1, 1, 1}, {threads, 1, 1}, THREADS * sizeof(float), seed, kernel, memory);
+}
+
+/* Whether the kernel ends the program. */
+bool dies(void (*kernel)(const void *))
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(0);
+        run(kernel, THREADS, 1);
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_true(waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+bool has_right_results()
+{
+    for (uint32_t i = 0; i < THREADS; i++)
+        if (results[i] != static_cast<float>(THREADS - 1 - i))
+            return false;
+    return true;
+}
+
+void test_threads_meet_at_a_barrier(void **)
+{
+    for (uint32_t seed = 0; seed < 8; seed++) {
+        run(right_kernel, THREADS, seed);
+        assert_true(has_right_results());
+    }
+}
+
+void test_a_missing_barrier_gives_wrong_results_in_any_order(void **)
+{
+    for (uint32_t seed = 0; seed < 8; seed++) {
+        run(missing_barrier, THREADS, seed);
+        assert_false(has_right_results());
+    }
+}
+
+void test_a_multiplication_spreads_its_fragments_as_ptx_does(void **)
+{
+    run(multiplication, 32, 1);
+    for (uint32_t row = 0; row < 16; row++)
+        for (uint32_t column = 0; column < 8; column++)
+            assert_true(results[row * 8 + column] == static_cast<float>(row * (1 + column)) + 0.5f);
+}
+
+void test_what_a_device_leaves_undefined_ends_the_program(void **)
+{
+    assert_false(dies(right_kernel));
+    assert_true(dies(barrier_that_a_warp_skips));
+    assert_true(dies(shuffle_that_a_lane_skips));
+    assert_true(dies(shuffle_beside_a_multiplication));
+    assert_true(dies(unaligned_load));
+    assert_true(dies(no_wait));
+    assert_true(dies(early_read));
+}
+
+} // namespace
+
+int main()
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads_meet_at_a_barrier),
+        cmocka_unit_test(test_a_missing_barrier_gives_wrong_results_in_any_order),
+        cmocka_unit_test(test_a_multiplication_spreads_its_fragments_as_ptx_does),
+        cmocka_unit_test(test_what_a_device_leaves_undefined_ends_the_program),
+    };
+
+    return cmocka_run_group_tests_name("cuda shim", tests, nullptr, nullptr);
+}
