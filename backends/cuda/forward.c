@@ -13,11 +13,8 @@ struct chunk {
     int64_t first, tokens;
 };
 
-/* Launches may begin before the one ahead of them has ended from this architecture on. */
-enum { OVERLAP_ARCHITECTURE = 90 };
-
-static mglu_status launch(const struct chunk *chunk, CUfunction function, struct mglu_cuda_launch geometry,
-                          void *argument, const char *what)
+static mglu_status launch(const struct chunk *chunk, const struct mglu_cuda_function *function,
+                          struct mglu_cuda_launch geometry, void *argument, const char *what)
 {
     struct mglu_cuda_device *device = chunk->layer->device;
     CUlaunchAttribute overlap = {
@@ -34,11 +31,12 @@ static mglu_status launch(const struct chunk *chunk, CUfunction function, struct
         .sharedMemBytes = geometry.shared_bytes,
         .hStream = chunk->queue->stream,
         .attrs = &overlap,
-        .numAttrs = device->architecture >= OVERLAP_ARCHITECTURE ? 1 : 0,
+        .numAttrs = function->waits ? 1 : 0,
     };
     void *arguments[] = {argument};
 
-    return mglu_cuda_check(device, device->backend->driver.launch_kernel_ex(&config, function, arguments, NULL), what);
+    return mglu_cuda_check(device, device->backend->driver.launch_kernel_ex(&config, function->handle, arguments, NULL),
+                           what);
 }
 
 /* Address of the chunk's first token. */
@@ -82,7 +80,7 @@ static mglu_status route(const struct chunk *chunk)
         .x_dtype = (int32_t)layer->desc.x_dtype,
     };
 
-    return launch(chunk, layer->route, mglu_cuda_route_launch(chunk->tokens), &routing, "launch of routing");
+    return launch(chunk, &layer->route, mglu_cuda_route_launch(chunk->tokens), &routing, "launch of routing");
 }
 
 /* The output of the layer, for the launch that is its last. */
@@ -102,7 +100,7 @@ static void give_output(const struct chunk *chunk, struct mglu_cuda_projection *
 static mglu_status launch_projection(const struct chunk *chunk, const struct mglu_cuda_kernel *kernel,
                                      struct mglu_cuda_projection *projection, const char *what)
 {
-    return launch(chunk, kernel->function,
+    return launch(chunk, &kernel->function,
                   mglu_cuda_projection_launch(kernel->variant, kernel->warps, projection->rows, projection->batch),
                   projection, what);
 }

@@ -65,9 +65,15 @@ struct mglu_cuda_weights {
     int64_t router_stride;                                /* elements */
 };
 
+/* A kernel on the device. */
+struct mglu_cuda_function {
+    CUfunction handle; /* NULL: not found yet */
+    int waits;         /* for the launch ahead of it, so that it may begin before that has ended */
+};
+
 /* A kernel that is ready to be launched. */
 struct mglu_cuda_kernel {
-    CUfunction function;
+    struct mglu_cuda_function function;
     struct mglu_cuda_variant variant;
     uint32_t warps;
 };
@@ -80,9 +86,9 @@ struct mglu_cuda_layer {
     int64_t chunk_tokens; /* of one round of launches: so the workspace is bounded */
     int64_t z_stride;     /* elements */
     struct mglu_cuda_choice choice;
-    struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* function NULL: not used by this layer */
+    struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* no function: not used by this layer */
     struct mglu_cuda_kernel down;
-    CUfunction route;
+    struct mglu_cuda_function route;
     size_t ids_offset, p_offset, z_offset, workspace_size;
 };
 
@@ -119,7 +125,7 @@ int mglu_cuda_is_built_for(int32_t architecture);
 const char *mglu_cuda_built_architectures(void);
 /* Finds a kernel of `threads` threads and loads it now rather than at its first launch. */
 mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_cuda_module module, const char *symbol,
-                                    uint32_t threads, CUfunction *function);
+                                    uint32_t threads, struct mglu_cuda_function *function);
 
 /* memory.c */
 mglu_status mglu_cuda_memory_take(struct mglu_cuda_device *device, size_t size, CUdeviceptr *memory);

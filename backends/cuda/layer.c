@@ -165,7 +165,7 @@ mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer)
     const struct mglu_cuda_layer *self = layer;
 
     for (int i = MGLU_CUDA_SIMT + 1; i < MGLU_CUDA_ENGINES; i++)
-        if (self->project[i].function)
+        if (self->project[i].function.handle)
             return MGLU_ACCURACY_B;
     return MGLU_ACCURACY_A;
 }

@@ -76,28 +76,36 @@ static mglu_status load(struct mglu_cuda_device *device, enum mglu_cuda_module m
 }
 
 /* With lazy loading a function comes to the device at its first launch, which forward must not wait for. */
-static mglu_status load_function(struct mglu_cuda_device *device, const char *symbol, uint32_t threads,
-                                 CUfunction function)
+static mglu_status load_function(struct mglu_cuda_device *device, CUfunction function)
 {
     const struct mglu_cuda_driver *driver = &device->backend->driver;
-    int most = 0;
-    mglu_status status = MGLU_OK;
 
-    if (driver->func_load)
-        status = mglu_cuda_check(device, driver->func_load(function), "cuFuncLoad");
-    if (status == MGLU_OK)
-        status = mglu_cuda_check(device,
-                                 driver->func_get_attribute(&most, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, function),
-                                 "cuFuncGetAttribute");
-    if (status == MGLU_OK && (uint32_t)most < threads)
+    return driver->func_load ? mglu_cuda_check(device, driver->func_load(function), "cuFuncLoad") : MGLU_OK;
+}
+
+/* Kernels wait for the launch ahead of them where the architecture that they were written in knows how to. */
+enum { WAITING_ARCHITECTURE = 90 };
+
+static mglu_status ask_function(struct mglu_cuda_device *device, const char *symbol, uint32_t threads,
+                                struct mglu_cuda_function *function)
+{
+    const struct mglu_cuda_driver *driver = &device->backend->driver;
+    int most = 0, written_for = 0;
+    CUresult result = driver->func_get_attribute(&most, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, function->handle);
+
+    if (result == CUDA_SUCCESS)
+        result = driver->func_get_attribute(&written_for, CU_FUNC_ATTRIBUTE_PTX_VERSION, function->handle);
+    function->waits = written_for >= WAITING_ARCHITECTURE;
+    if (result == CUDA_SUCCESS && (uint32_t)most < threads)
         return device->backend->host->fail(MGLU_ERROR_DEVICE, "cuda: %s needs %u threads, the device gives it %d",
                                            symbol, threads, most);
-    return status;
+    return mglu_cuda_check(device, result, "cuFuncGetAttribute");
 }
 
 mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_cuda_module module, const char *symbol,
-                                    uint32_t threads, CUfunction *function)
+                                    uint32_t threads, struct mglu_cuda_function *function)
 {
+    const struct mglu_cuda_driver *driver = &device->backend->driver;
     mglu_status status = MGLU_OK;
 
     pthread_mutex_lock(&device->lock);
@@ -106,6 +114,8 @@ mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_c
     pthread_mutex_unlock(&device->lock);
     if (status == MGLU_OK)
         status = mglu_cuda_check(
-            device, device->backend->driver.module_get_function(function, device->modules[module], symbol), symbol);
-    return status == MGLU_OK ? load_function(device, symbol, threads, *function) : status;
+            device, driver->module_get_function(&function->handle, device->modules[module], symbol), symbol);
+    if (status == MGLU_OK)
+        status = load_function(device, function->handle);
+    return status == MGLU_OK ? ask_function(device, symbol, threads, function) : status;
 }

@@ -75,8 +75,11 @@ EXPORT void fake_log_clear(void)
 
 EXPORT void fake_reset(void)
 {
-    settings = (struct fake_settings){
-        .device_count = 1, .driver_version = CUDA_VERSION, .architecture = 90, .calls_before_failure = -1};
+    settings = (struct fake_settings){.device_count = 1,
+                                      .driver_version = CUDA_VERSION,
+                                      .architecture = 90,
+                                      .written_for = 90,
+                                      .calls_before_failure = -1};
     fake_log_clear();
 }
 
@@ -417,7 +420,7 @@ EXPORT CUresult cuFuncLoad(CUfunction function)
 
 EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
 {
-    *value = MOST_THREADS;
+    *value = attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION ? settings.written_for : MOST_THREADS;
     return enter("cuFuncGetAttribute");
 }
 

@@ -18,6 +18,7 @@ struct fake_settings {
     int device_count;
     int driver_version;
     int architecture;          /* 90 for sm_90 */
+    int written_for;           /* architecture of the code that is found in a module */
     const char *hidden_symbol; /* that cuGetProcAddress does not find, or NULL */
     const char *failing_call;  /* as "cuMemAlloc"; NULL: any */
     int calls_before_failure;  /* that go well; negative: nothing fails */

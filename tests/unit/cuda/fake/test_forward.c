@@ -160,22 +160,20 @@ static void the_legacy_stream_has_a_handle_of_its_own(void **state)
     use_free(&use);
 }
 
-static void launches_overlap_from_sm_90_on(void **state)
+/* On a device that is new to the build the code comes from older PTX, which does not wait for the launch ahead. */
+static void launches_overlap_where_the_code_waits(void **state)
 {
-    static const int architectures[] = {80, 89, 90, 120};
+    static const int written_for[] = {80, 89, 90, 120};
 
-    for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
+    for (size_t i = 0; i < sizeof written_for / sizeof written_for[0]; i++) {
         struct use use;
 
-        fake_settings()->architecture = architectures[i];
-        if (use_make(&use, NULL, NULL) == MGLU_OK) { /* else it was not built for it */
-            fake_log_clear();
-            assert_ok(rig_forward(&use.rig, use.args));
-            for (int k = 0; k < 3; k++)
-                assert_int_equal(fake_launch_at(k).overlaps, architectures[i] >= 90);
-        } else {
-            assert_error_says("no kernel for");
-        }
+        fake_settings()->written_for = written_for[i];
+        assert_ok(use_make(&use, NULL, NULL));
+        fake_log_clear();
+        assert_ok(rig_forward(&use.rig, use.args));
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(fake_launch_at(k).overlaps, written_for[i] >= 90);
         use_free(&use);
     }
 }
@@ -288,7 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(infinite_weights_keep_off_the_tensor_cores, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_go_to_the_callers_stream, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_legacy_stream_has_a_handle_of_its_own, reset, no_leak),
-        cmocka_unit_test_setup_teardown(launches_overlap_from_sm_90_on, reset, no_leak),
+        cmocka_unit_test_setup_teardown(launches_overlap_where_the_code_waits, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_large_batch_is_worked_off_in_chunks, reset, no_leak),
         cmocka_unit_test_setup_teardown(two_threads_share_a_layer, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_bad_routing_id_is_told_once_at_wait, reset, no_leak),
