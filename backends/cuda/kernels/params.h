@@ -156,6 +156,7 @@ struct mglu_cuda_launch {
 enum {
     MGLU_CUDA_ROUTE_THREADS = 128,
     MGLU_CUDA_MAX_WARPS = 16,
+    MGLU_CUDA_MAX_WARPS_16_MASKS = 8,              /* whose threads need more registers */
     MGLU_CUDA_STAGE_FLOATS = 2 * MGLU_TILE_COLUMNS /* that a warp of the SIMT kernels passes x through */
 };
 
@@ -173,8 +174,9 @@ static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 }
 
 /*
- * Warps that share a strip: 4, 8 or 16 for SIMT, 4 for the others. A function of the shape and the variant only, never
- * of the batch, because it decides the order of the sums: chains are kept shorter than columns / 32, for accuracy.
+ * Warps that share a strip: 4, 8 or 16 for SIMT, 4 for the others; 16 masks take no more than 8. A function of the
+ * shape and the variant only, never of the batch, because it decides the order of the sums. More columns get more
+ * warps, so that chains of additions stay short.
  */
 static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t columns)
 {
@@ -190,6 +192,8 @@ static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cu
     int64_t groups = (batch + tokens - 1) / tokens;
     struct mglu_cuda_launch launch;
 
+    if (variant.form == MGLU_CUDA_MASKS_16 && warps > MGLU_CUDA_MAX_WARPS_16_MASKS)
+        warps = MGLU_CUDA_MAX_WARPS_16_MASKS;
     launch.grid_x = mglu_tile_strips(rows);
     launch.grid_y = (uint32_t)(groups < MGLU_CUDA_MAX_GRID_Y ? groups : MGLU_CUDA_MAX_GRID_Y);
     launch.block_x = warps * 32;

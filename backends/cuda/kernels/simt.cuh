@@ -80,6 +80,7 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
     typedef typename product::lane_x lane_x;
     static constexpr int MASKS = form_traits<FORM>::MASKS, MATRICES = form_traits<FORM>::MATRICES;
     static constexpr int SUMS = form_traits<FORM>::SUMS;
+    static constexpr int MAX_WARPS = MASKS < 16 ? (int)MGLU_CUDA_MAX_WARPS : (int)MGLU_CUDA_MAX_WARPS_16_MASKS;
     static constexpr sum_kind KIND = FORM == MGLU_CUDA_SUM ? SUMS_ROW : FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_GATES;
 
     const mglu_cuda_projection &p;
@@ -180,9 +181,10 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
     }
 };
 
-/* Most threads that share a strip; so a thread may have 128 registers. */
+/* The most threads that share a strip decide how many registers each may have. */
 #define MGLU_SIMT_KERNEL(symbol, dtype, x_is_weights, form)                                                            \
-    MGLU_KERNEL void __launch_bounds__(MGLU_CUDA_MAX_WARPS * 32, 1) symbol(MGLU_PARAMETER mglu_cuda_projection p)      \
+    MGLU_KERNEL void __launch_bounds__(simt_strip<dtype, x_is_weights, form>::MAX_WARPS * 32, 1)                       \
+        symbol(MGLU_PARAMETER mglu_cuda_projection p)                                                                  \
     {                                                                                                                  \
         simt_strip<dtype, x_is_weights, form>{p, {}}.run();                                                            \
     }
