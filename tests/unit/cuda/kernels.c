@@ -52,6 +52,24 @@ static void make_routing(struct kernel_run *run)
     }
 }
 
+/* Quantised matrices have scales that need no search: powers of two, by row and group. */
+static float scale_of(mglu_dtype dtype, int64_t row, int64_t group)
+{
+    return ldexpf(1, (dtype == MGLU_DTYPE_Q8_0 ? -8 : -4) + (int)((row + group) % 3));
+}
+
+/* Rounds a matrix in f32 to what the quantised one has. */
+static void round_to_quants(const mglu_array *array, mglu_dtype dtype, int64_t rows, int64_t columns)
+{
+    const float most = dtype == MGLU_DTYPE_Q8_0 ? 127 : 7;
+    float *values = (float *)(uintptr_t)array->data;
+
+    for (int64_t i = 0; values && i < rows * columns; i++) {
+        float scale = scale_of(dtype, i / columns, i % columns / 32);
+        values[i] = fmaxf(-most - 1, fminf(most, roundf(values[i] / scale))) * scale;
+    }
+}
+
 struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
 {
     struct kernel_run run = {.test = *test, .seed = seed};
@@ -60,6 +78,11 @@ struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
     run.test.batch = test->batch ? test->batch : 1;
     run.sample = sample_make(&test->shape, seed);
     run.columns = test->shape.parts & WITH_DOWN ? test->shape.out : test->shape.d;
+    if (test->quantised) {
+        round_to_quants(&run.sample.desc.weight, test->quantised, test->shape.d, test->shape.h);
+        round_to_quants(&run.sample.desc.value_weight, test->quantised, test->shape.d, test->shape.h);
+        round_to_quants(&run.sample.desc.down, test->quantised, run.columns, test->shape.d);
+    }
     run.layer = (mglu_layer_desc){.struct_size = sizeof run.layer,
                                   .activation = test->activation,
                                   .x_dtype = test->x,
@@ -114,6 +137,42 @@ float kernel_y(const struct kernel_run *run, int64_t token, int64_t column)
 
 /* ---- What the host side does ---------------------------------------------------------------------------------- */
 
+static mglu_dtype dtype_of(const struct kernel_run *run)
+{
+    return run->test.quantised ? run->test.quantised : run->sample.desc.dtype;
+}
+
+/* A matrix of the sample in q8_0 or q4_0, in the packed format. */
+static mglu_packed_matrix quantise(const mglu_array *array, mglu_dtype dtype, int64_t rows, int64_t columns,
+                                   const void **scales)
+{
+    const int64_t groups = (columns + 31) / 32, group_bytes = dtype == MGLU_DTYPE_Q8_0 ? 32 : 16;
+    mglu_packed_matrix packed = {.row_stride = (size_t)(groups * group_bytes)};
+    uint8_t *data;
+    uint16_t *f16;
+
+    if (!array->data)
+        return packed;
+    data = exact_memory((size_t)rows * packed.row_stride);
+    f16 = exact_memory((size_t)(rows * groups) * sizeof *f16);
+    memset(data, 0, (size_t)rows * packed.row_stride);
+    for (int64_t i = 0; i < rows * columns; i++) {
+        const int64_t row = i / columns, column = i % columns, group = row * groups + column / 32;
+        const float scale = scale_of(dtype, row, column / 32);
+        const int quant = (int)(((const float *)array->data)[i] / scale);
+        uint8_t *to = data + group * group_bytes;
+
+        assert_ok(mglu_convert(&scale, MGLU_DTYPE_F32, &f16[group], MGLU_DTYPE_F16, 1));
+        if (dtype == MGLU_DTYPE_Q8_0)
+            to[column % 32] = (uint8_t)quant;
+        else
+            to[column % 16] |= (uint8_t)((quant + 8) << (column % 32 / 16 * 4));
+    }
+    packed.data = data;
+    *scales = f16;
+    return packed;
+}
+
 /* A matrix of the sample in the packed format. */
 static mglu_packed_matrix pack(const mglu_array *array, int64_t rows, int64_t columns)
 {
@@ -140,14 +199,31 @@ static float *as_floats(const mglu_array *array, size_t count)
     return floats;
 }
 
+/* Puts up to two matrices of the sample into `matrix`, as the test wants them. */
+static void set_planes(const struct kernel_run *run, const mglu_array *first, const mglu_array *second,
+                       struct mglu_cuda_matrix *matrix)
+{
+    const mglu_array *const arrays[2] = {first, second};
+
+    matrix->dtype = dtype_of(run);
+    for (int i = 0; i < 2; i++) {
+        if (run->test.quantised)
+            matrix->plane[i] = quantise(arrays[i], matrix->dtype, matrix->rows, matrix->columns, &matrix->scales[i]);
+        else
+            matrix->plane[i] = pack(arrays[i], matrix->rows, matrix->columns);
+    }
+}
+
 /* The matrix as the device has it. Its packed form is freed. */
 static void *arrange(struct mglu_cuda_matrix *matrix)
 {
     void *tiles = exact_memory((size_t)mglu_cuda_matrix_bytes(matrix));
 
     mglu_cuda_retile(matrix, 0, mglu_tile_strips(matrix->rows), tiles);
-    free((void *)(uintptr_t)matrix->plane[0].data);
-    free((void *)(uintptr_t)matrix->plane[1].data);
+    for (int i = 0; i < 2; i++) {
+        free((void *)(uintptr_t)matrix->plane[i].data);
+        free((void *)(uintptr_t)matrix->scales[i]);
+    }
     free((void *)(uintptr_t)matrix->masks);
     return tiles;
 }
@@ -156,18 +232,15 @@ static void *arrange_projection(const struct kernel_run *run, uint32_t *block_by
 {
     const mglu_weights_desc *desc = &run->sample.desc;
     const int64_t h = desc->hidden_size, d = desc->intermediate_size;
-    struct mglu_cuda_matrix matrix = {.plane = {pack(&desc->weight, d, h), pack(&desc->value_weight, d, h)},
-                                      .dtype = desc->dtype,
-                                      .n_masks = (uint32_t)desc->n_masks,
-                                      .rows = d,
-                                      .columns = h};
+    struct mglu_cuda_matrix matrix = {.n_masks = (uint32_t)desc->n_masks, .rows = d, .columns = h};
 
+    set_planes(run, &desc->weight, &desc->value_weight, &matrix);
     if (desc->n_masks) {
         uint32_t *masks = exact_memory(mglu_packed_mask_size(desc->n_masks, d, h));
         assert_ok(mglu_pack_masks(&desc->masks, desc->n_masks, d, h, masks));
         matrix.masks = masks;
     }
-    *block_bytes = mglu_tile_block_bytes(desc->dtype, desc->n_masks ? 1 : 2, matrix.n_masks);
+    *block_bytes = mglu_tile_block_bytes(matrix.dtype, desc->n_masks ? 1 : 2, matrix.n_masks);
     return arrange(&matrix);
 }
 
@@ -251,23 +324,25 @@ static void project_down(const struct kernel_run *run, float *z)
 {
     const mglu_weights_desc *desc = &run->sample.desc;
     const int64_t d = desc->intermediate_size, out = desc->output_size;
-    struct mglu_cuda_matrix matrix = {
-        .plane = {pack(&desc->down, out, d)}, .dtype = desc->dtype, .rows = out, .columns = d};
-    void *tiles = arrange(&matrix);
+    const mglu_array none = {0};
+    struct mglu_cuda_matrix matrix = {.rows = out, .columns = d};
+    void *tiles;
     float *bias = as_floats(&desc->down_bias, (size_t)out);
     struct mglu_cuda_projection down = {.x = address_of(z),
-                                        .weights = address_of(tiles),
                                         .gate_bias = address_of(bias),
                                         .x_stride = d,
                                         .batch = run->test.batch,
                                         .rows = (uint32_t)out,
                                         .columns = (uint32_t)d,
-                                        .block_bytes = mglu_tile_block_bytes(desc->dtype, 1, 0),
+                                        .block_bytes = mglu_tile_block_bytes(dtype_of(run), 1, 0),
                                         .terms = 1,
                                         .x_dtype = MGLU_DTYPE_F32};
 
+    set_planes(run, &desc->down, &none, &matrix);
+    tiles = arrange(&matrix);
+    down.weights = address_of(tiles);
     set_output(run, &down);
-    launch_projection(run, (struct mglu_cuda_variant){MGLU_CUDA_SIMT, desc->dtype, 0, MGLU_CUDA_SUM}, &down);
+    launch_projection(run, (struct mglu_cuda_variant){MGLU_CUDA_SIMT, dtype_of(run), 0, MGLU_CUDA_SUM}, &down);
     free(tiles);
     free(bias);
     free(z);
@@ -278,8 +353,8 @@ static struct mglu_cuda_variant variant_of(const struct kernel_run *run, int32_t
     const mglu_weights_desc *desc = &run->sample.desc;
 
     return (struct mglu_cuda_variant){.engine = run->test.engine,
-                                      .weights = desc->dtype,
-                                      .x_is_weights = mglu_cuda_is_half(desc->dtype) && run->test.x == desc->dtype,
+                                      .weights = dtype_of(run),
+                                      .x_is_weights = mglu_cuda_is_half(dtype_of(run)) && run->test.x == dtype_of(run),
                                       .form = desc->n_masks ? mglu_cuda_form_of_terms(terms) : MGLU_CUDA_GLU};
 }
 

@@ -23,6 +23,7 @@ struct kernel_case {
     int64_t gap;            /* elements between rows of x, y and residual */
     int64_t offset;         /* elements before each of them */
     uint32_t grid_y, warps; /* 0: as params.h has it */
+    mglu_dtype quantised;   /* 0, or what the kernels have matrices as that are f32 for the reference: q8_0 or q4_0 */
 };
 
 /* A forward's arrays. y is all ones in bits before. */

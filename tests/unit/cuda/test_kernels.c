@@ -38,6 +38,22 @@ static void test_simt_kernels_of_every_dtype_and_mask_count(void **state)
                              seed);
 }
 
+static void test_quantised_kernels_of_every_mask_count(void **state)
+{
+    uint32_t seed = 50;
+
+    for (int dtype = MGLU_DTYPE_Q8_0; dtype <= MGLU_DTYPE_Q4_0; dtype++) {
+        for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++) {
+            struct sample_shape shape = shape_of(MGLU_DTYPE_F32, n_masks, seed);
+            shape.parts = seed % 2 ? WITH_DOWN : WITH_BIASES;
+            kernel_check(
+                &(struct kernel_case){
+                    .shape = shape, .quantised = (mglu_dtype)dtype, .x = stored[seed % STORED], .batch = 1 + seed % 2},
+                seed);
+        }
+    }
+}
+
 static void check_tensor_cores(enum mglu_cuda_engine engine)
 {
     uint32_t seed = 100;
@@ -247,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simt_kernels_of_every_dtype_and_mask_count),
+        cmocka_unit_test(test_quantised_kernels_of_every_mask_count),
         cmocka_unit_test(test_tensor_core_kernels_of_8_tokens),
         cmocka_unit_test(test_tensor_core_kernels_of_16_tokens),
         cmocka_unit_test(test_every_batch),
