@@ -76,7 +76,7 @@ static void weights_lie_as_the_layout_says(void **state)
     mglu_device *device;
     mglu_context *context;
 
-    assert_ok(mglu_pack_weights(&sample.desc.weight, D, H, MGLU_DTYPE_F16, 0, weights));
+    assert_ok(mglu_pack_weights(&sample.desc.weight, D, H, MGLU_DTYPE_F16, 0, weights, NULL));
     assert_ok(mglu_pack_masks(&sample.desc.masks, MASKS, D, H, masks));
     assert_ok(mglu_context_create(&desc, &context));
     assert_ok(mglu_device_pick(context, "cuda", &device));
