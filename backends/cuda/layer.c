@@ -54,7 +54,8 @@ static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda
              mglu_cuda_form_name(variant.form));
     kernel->variant = variant;
     kernel->warps = warps;
-    return mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol, warps * 32, &kernel->function);
+    return mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol,
+                                   mglu_cuda_projection_launch(variant, warps, 1, 1).block_x, &kernel->function);
 }
 
 static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer, enum mglu_cuda_form form)

@@ -14,7 +14,7 @@
 /* Functions are named as in cuda.h, whose macros give them their versions. */
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MEMORY_ALIGNMENT = 256, MOST_SHARED_BYTES = 48 << 10, MOST_THREADS = 1024, MOST_GRID_Y = 65535, POISON = 0xff };
+enum { MEMORY_ALIGNMENT = 256, MOST_SHARED_BYTES = 48 << 10, MOST_GRID_Y = 65535, POISON = 0xff };
 
 /* Anything that is handed out and must come back. */
 struct thing {
@@ -418,18 +418,26 @@ EXPORT CUresult cuFuncLoad(CUfunction function)
     return enter("cuFuncLoad");
 }
 
+/* As the kernels were compiled, by their launch bounds. */
+static int most_threads(const char *symbol)
+{
+    if (!strstr(symbol, "simt"))
+        return 128;
+    return strstr(symbol, "_m16") ? 256 : 512;
+}
+
 EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
 {
-    *value = attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION ? settings.written_for : MOST_THREADS;
+    *value = attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION ? settings.written_for : most_threads(function->symbol);
     return enter("cuFuncGetAttribute");
 }
 
-static int is_possible(const CUlaunchConfig *config)
+static int is_possible(const CUlaunchConfig *config, const char *symbol)
 {
     return config->gridDimX > 0 && config->gridDimX < 1u << 31 && config->gridDimY > 0 &&
            config->gridDimY <= MOST_GRID_Y && config->gridDimZ == 1 && config->blockDimX > 0 &&
-           config->blockDimX <= MOST_THREADS && config->blockDimY == 1 && config->blockDimZ == 1 &&
-           config->sharedMemBytes <= MOST_SHARED_BYTES;
+           config->blockDimX <= (unsigned int)most_threads(symbol) && config->blockDimY == 1 &&
+           config->blockDimZ == 1 && config->sharedMemBytes <= MOST_SHARED_BYTES;
 }
 
 static struct fake_launch describe(const CUlaunchConfig *config, CUfunction function)
@@ -478,7 +486,7 @@ EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction functi
 
     if (result != CUDA_SUCCESS)
         return result;
-    if (!is_possible(config))
+    if (!is_possible(config, function->symbol))
         return CUDA_ERROR_INVALID_VALUE;
     launch = describe(config, function);
     pthread_mutex_lock(&lock);

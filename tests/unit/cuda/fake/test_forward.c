@@ -52,31 +52,31 @@ static void forward_launches_and_does_nothing_else(void **state)
 static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
 {
     static const struct {
-        struct sample_shape shape;
-        mglu_dtype x;
+        int32_t n_masks; /* 0: plain */
+        mglu_dtype dtype, x;
         uint32_t flags;
         int64_t batch;
         const char *forced, *symbol;
+        unsigned int threads;
     } cases[] = {
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 1, 0}, MGLU_DTYPE_F16, 0, 1, "", "mglu_simt_f16_xf16_m1"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "", "mglu_mma8_f16_xf16_m4"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 64, 16, 0, 2, 0}, MGLU_DTYPE_BF16, 0, 2, "", "mglu_mma8_bf16_xbf16_m2"},
-        {{MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 64, 16, 0, 0, 0}, MGLU_DTYPE_F16, 0, 9, "", "mglu_mma16_f16_xf16_glu"},
-        {{MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 64, 16, 0, 0, 0}, MGLU_DTYPE_BF16, 0, 9, "", "mglu_simt_f16_xf32_glu"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, 16, 0, 9, 0}, MGLU_DTYPE_F32, 0, 9, "", "mglu_simt_f32_xf32_m16"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 1, 0},
-         MGLU_DTYPE_F16,
-         MGLU_LAYER_REPRODUCIBLE,
-         1,
-         "",
-         "mglu_mma8_f16_xf16_m1"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "simt:8", "mglu_simt_f16_xf16_m4"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 3, 0}, MGLU_DTYPE_F16, 0, 1, "mma16", "mglu_mma16_f16_xf16_m4"},
-        {{MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, 16, 0, 3, 0}, MGLU_DTYPE_F32, 0, 1, "mma16", "mglu_simt_f32_xf32_m4"},
+        {1, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "", "mglu_simt_f16_xf16_m1", 128},
+        {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "", "mglu_mma8_f16_xf16_m4", 128},
+        {2, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, 0, 2, "", "mglu_mma8_bf16_xbf16_m2", 128},
+        {0, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 9, "", "mglu_mma16_f16_xf16_glu", 128},
+        {0, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, 0, 9, "", "mglu_simt_f16_xf32_glu", 128},
+        {9, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 9, "", "mglu_simt_f32_xf32_m16", 128},
+        {1, MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_LAYER_REPRODUCIBLE, 1, "", "mglu_mma8_f16_xf16_m1", 128},
+        {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "simt:8", "mglu_simt_f16_xf16_m4", 256},
+        {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "mma16", "mglu_mma16_f16_xf16_m4", 128},
+        {3, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "mma16", "mglu_simt_f32_xf32_m4", 128},
+        {2, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "simt:16", "mglu_simt_f32_xf32_m2", 512},
+        {9, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "simt:16", "mglu_simt_f32_xf32_m16", 256},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sample sample = sample_make(&cases[i].shape, 3);
+        const struct sample_shape shape = {
+            cases[i].n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN, cases[i].dtype, 64, 16, 0, cases[i].n_masks, 0};
+        struct sample sample = sample_make(&shape, 3);
         mglu_layer_desc layer = {.struct_size = sizeof layer, .flags = cases[i].flags, .max_batch = 16};
         mglu_memory *x, *y;
         struct rig rig;
@@ -92,7 +92,7 @@ static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
                                                         .y.data = mglu_memory_data(y)}));
         assert_int_equal(fake_launch_count(), 1);
         assert_string_equal(fake_launch_at(0).symbol, cases[i].symbol);
-        assert_int_equal(fake_launch_at(0).block_x, strstr(cases[i].forced, ":8") ? 256 : 128);
+        assert_int_equal(fake_launch_at(0).block_x, cases[i].threads);
         mglu_memory_destroy(&x);
         mglu_memory_destroy(&y);
         rig_free(&rig);
