@@ -10,11 +10,6 @@ enum { CHUNK_TOKENS = 256, WORKSPACE_ALIGNMENT = 256, VECTOR_FLOATS = 4 };
 
 mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
-    const mglu_host *host = ((const struct mglu_cuda_backend *)backend)->host;
-
-    if (plan->shape->dtype > MGLU_DTYPE_BF16)
-        return host->fail(MGLU_ERROR_UNSUPPORTED, "cuda: %s weights are not uploaded yet",
-                          mglu_dtype_name(plan->shape->dtype));
     return MGLU_OK;
 }
 

@@ -22,6 +22,7 @@ static struct mglu_cuda_matrix projection_of(const mglu_packed_weights *packed)
 {
     return (struct mglu_cuda_matrix){
         .plane = {packed->weight, packed->value_weight},
+        .scales = {packed->weight.scales, packed->value_weight.scales},
         .masks = packed->masks,
         .dtype = packed->dtype,
         .n_masks = (uint32_t)packed->n_masks,
@@ -34,6 +35,7 @@ static struct mglu_cuda_matrix down_of(const mglu_packed_weights *packed)
 {
     return (struct mglu_cuda_matrix){
         .plane = {packed->down},
+        .scales = {packed->down.scales},
         .dtype = packed->dtype,
         .rows = packed->output_size,
         .columns = packed->intermediate_size,
