@@ -51,7 +51,8 @@ def fail(text):
 def build(folder, targets):
     setup = ["meson", "configure"] if (folder / "build.ninja").exists() else ["meson", "setup"]
     place = [str(folder)] if setup[1] == "configure" else [str(folder), str(ROOT)]
-    for command in ([*setup, *place, "-Dmutants=true", "-Dtests=enabled"], ["ninja", "-C", str(folder), *targets]):
+    options = ["-Dmutants=true", "-Dtests=enabled", "-Dcuda=disabled"]
+    for command in ([*setup, *place, *options], ["ninja", "-C", str(folder), *targets]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             fail(f"{' '.join(command)}:\n{done.stdout[-4000:]}")
