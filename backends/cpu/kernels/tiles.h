@@ -56,11 +56,12 @@ MGLU_INLINE void fill_group(const struct mglu_cpu_tiles *job, int32_t first, int
     }
 }
 
+/* All groups of some rows before the next rows: where rows begin is computed once. */
 MGLU_INLINE void fill_panel(const struct mglu_cpu_tiles *job, int64_t first_group, int32_t groups, int masked,
                             mglu_dtype dtype, float *panel)
 {
-    for (int32_t group = 0; group < groups; group++)
-        for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES)
+    for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES)
+        for (int32_t group = 0; group < groups; group++)
             fill_group(job, first, first_group + group, masked, dtype, panel + group * GROUP_WORDS * TILE_ROWS + first);
 }
 
@@ -104,24 +105,16 @@ MGLU_INLINE void add_word(const float *words, const char *const *x, int64_t word
 /* One chain of `words` words from word `first` of the panel on. */
 MGLU_INLINE void sum_chain(const float *panel, const char *const *x, int32_t first, int32_t words, int n, tile *sums)
 {
-    vec kept[TILE_TOKENS][TILE_VECS];
-
     MGLU_UNROLL
     for (int t = 0; t < n; t++) {
         MGLU_UNROLL
         for (int v = 0; v < TILE_VECS; v++)
-            kept[t][v] = vec_zero();
+            sums->sum[t][v] = vec_zero();
     }
     for (int64_t word = first; word < first + words; word += UNROLLED_WORDS) {
         MGLU_UNROLL
         for (int i = 0; i < UNROLLED_WORDS; i++)
-            add_word(panel + (word + i) * TILE_ROWS, x, word + i, n, kept);
-    }
-    MGLU_UNROLL
-    for (int t = 0; t < n; t++) {
-        MGLU_UNROLL
-        for (int v = 0; v < TILE_VECS; v++)
-            sums->sum[t][v] = kept[t][v];
+            add_word(panel + (word + i) * TILE_ROWS, x, word + i, n, sums->sum);
     }
 }
 
