@@ -158,6 +158,8 @@ def section(path, reports):
     for title, made in [*layer_sections(reports), *peer_sections(reports)]:
         if made:
             lines += [f"{title}:", "", *made, ""]
+    if "clock" in reports[0]:
+        lines += [f"Times are {reports[0]['clock']}.", ""]
     picture = plot(path, reports)
     if picture:
         lines += [f"![Latency against the number of masks]({picture})", ""]
