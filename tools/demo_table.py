@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Prints the table that tools/demo ends with, from the JSON that the mglu program wrote into a folder."""
 import json
+import os
 import pathlib
 import sys
 
@@ -10,10 +11,12 @@ devices, inspect, perplexity = (
 generated = (folder / "generate.stats").read_text()
 
 picked = next(d for d in devices if d["backend"] == perplexity["backend"] and d["available"])
+wanted = os.environ.get("MGLU_BACKEND", "auto")
+reason = "the best available" if wanted == "auto" else f"MGLU_BACKEND={wanted}"
 others = [f'{d["backend"]}: {d["reason"]}' for d in devices if not d["available"]]
 rows = [
     ("device", f'{picked["backend"]}, {picked["name"]} ({picked["details"]})'),
-    ("why", "the best available; " + "; ".join(others) if others else "the best available"),
+    ("why", "; ".join([reason, *others])),
     ("generating", generated.split(", ")[1]),
     ("reading", f'{perplexity["tokens_per_second"]:.1f} tokens/s'),
     ("FFN weights", f'{inspect["bytes"]} bytes; an equal GLU {inspect["glu_bytes"]}, '
