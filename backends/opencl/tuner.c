@@ -28,25 +28,26 @@ struct mglu_opencl_choice {
 /* ---- What is fixed -------------------------------------------------------------------------------------------- */
 
 /*
- * A processor with vectors sums a row in the lanes of one item; the more sums, the fewer rows and tokens fit into its
- * registers. Elsewhere 32 items share a row.
+ * On a processor with vectors an item has whole rows, enough of them to be worth widening x for; one token at a time,
+ * as the rows are still in a cache for the next one. Elsewhere 32 items share a row; the more sums, the fewer rows and
+ * tokens fit into their registers.
  */
 static void set_defaults(const struct mglu_opencl_device *device, struct mglu_opencl_variant *variant)
 {
-    const int32_t sums = variant->matrices + variant->masks;
     const int has_vectors = (device->type & CL_DEVICE_TYPE_CPU) != 0;
-    const int32_t several = variant->routed ? 1 : has_vectors ? (sums <= 5 ? 2 : 1) : (sums <= 5 ? 4 : 2);
+    const int has_few_sums = variant->matrices + variant->masks <= 5;
 
     variant->slices = has_vectors ? 1 : 32;
     variant->lines = has_vectors ? 1 : 4;
-    variant->rows = has_vectors ? (sums <= 2 ? 4 : sums <= 5 ? 2 : 1) : (sums <= 5 ? 2 : 1);
-    variant->tokens = variant->tokens == 1 ? 1 : several;
-    variant->mask_form = has_vectors ? 2 : 0;
-    variant->half_form = 0;
     while (variant->lines > 1 && (size_t)(variant->slices * variant->lines) > device->most_items)
         variant->lines /= 2;
     if ((size_t)variant->slices > device->most_items)
         variant->slices = variant->lines = 1;
+    variant->rows = variant->slices == 1 ? 16 : has_few_sums ? 2 : 1;
+    if (variant->tokens != 1)
+        variant->tokens = variant->slices == 1 || variant->routed ? 1 : has_few_sums ? 4 : 2;
+    variant->mask_form = 0;
+    variant->half_form = 0;
 }
 
 /* ---- Trials --------------------------------------------------------------------------------------------------- */
@@ -137,11 +138,10 @@ struct axis {
 static void search(const struct trial *trial, struct mglu_opencl_variant *variant)
 {
     struct mglu_opencl_variant tried = *variant;
-    const int has_vectors = variant->slices == 1;
     const struct axis axes[] = {
-        {&tried.half_form, variant->weight == MGLU_DTYPE_F16 && !has_vectors ? 1 : 0, {1}},
-        {&tried.mask_form, variant->masks ? (has_vectors ? 2 : 3) : 0, {0, has_vectors ? 2 : 3, 1}},
-        {&tried.lines, has_vectors ? 0 : 3, {2, 4, 8}},
+        {&tried.half_form, variant->weight == MGLU_DTYPE_F16 ? 1 : 0, {1}},
+        {&tried.mask_form, variant->masks ? 3 : 0, {0, 2, 1}},
+        {&tried.lines, 3, {2, 4, 8}},
     };
     double best = time_variant(trial, variant);
 
@@ -196,7 +196,7 @@ static void write_key(const struct mglu_opencl_device *device, const struct mglu
 
     while (matrix->rows * matrix->columns >> size > 1)
         size++;
-    snprintf(text, sizeof text, "choice 1: weight %d matrices %d masks %d glu %d routed %d slices %d size %d",
+    snprintf(text, sizeof text, "choice 2: weight %d matrices %d masks %d glu %d routed %d slices %d size %d",
              (int)variant->weight, variant->matrices, variant->masks, variant->is_glu, variant->routed, variant->slices,
              size);
     mglu_opencl_cache_key((const char *const[]){text, device->name, device->driver, NULL}, key);
@@ -269,7 +269,8 @@ void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_ope
     char key[MGLU_OPENCL_KEY_SIZE];
 
     set_defaults(device, variant);
-    if (matrix->rows * matrix->columns < LEAST_WEIGHTS)
+    /* lanes.cl has one form only. */
+    if (variant->slices == 1 || matrix->rows * matrix->columns < LEAST_WEIGHTS)
         return;
     best.tokens = 1;
     set_defaults(device, &best);

@@ -16,18 +16,6 @@ MGLU_INLINE int8 mask_lanes(uint word, uint unit)
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
     return as_int8((uint8)(word >> unit * UNIT_COLUMNS) << shifts) >> 31;
 }
-#elif MASK_FORM == 2
-/* The same from a table. */
-#define LANES_1(b)   (int8)(-((b)&1), -((b) >> 1 & 1), -((b) >> 2 & 1), -((b) >> 3 & 1), -((b) >> 4 & 1), -((b) >> 5 & 1), -((b) >> 6 & 1), -((b) >> 7 & 1))
-#define LANES_4(b)   LANES_1(b), LANES_1(b + 1), LANES_1(b + 2), LANES_1(b + 3)
-#define LANES_16(b)  LANES_4(b), LANES_4(b + 4), LANES_4(b + 8), LANES_4(b + 12)
-#define LANES_64(b)  LANES_16(b), LANES_16(b + 16), LANES_16(b + 32), LANES_16(b + 48)
-__constant int8 lanes_of_byte[256] = {LANES_64(0), LANES_64(64), LANES_64(128), LANES_64(192)};
-
-MGLU_INLINE int8 mask_lanes(uint word, uint unit)
-{
-    return lanes_of_byte[word >> unit * UNIT_COLUMNS & 0xff];
-}
 #else
 /* The bit as the sign; select() looks at nothing else. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
@@ -39,7 +27,7 @@ MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 
 MGLU_INLINE float8 keep(float8 products, int8 lanes)
 {
-#if MASK_FORM == 3
+#if MASK_FORM == 2
     return select((float8)0.0f, products, lanes);
 #else
     return as_float8(as_int8(products) & lanes);

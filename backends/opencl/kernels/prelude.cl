@@ -9,9 +9,9 @@
  *   GLU               1: sums become g(gate) * value. 0: sums are what is wanted (down-projection, router)
  *   ROUTED            1: each token has masks and weights of its own; TOKENS is then 1
  *   ROWS, TOKENS      rows and tokens that a work-item sums at a time
- *   SLICES            work-items that share a row; 1 on processors with vectors, which then sum in eight lanes
+ *   SLICES            work-items that share a row; 1 on processors with vectors (lanes.cl): TOKENS is then 1, too
  *   LINES             groups of ROWS rows in a work-group of SLICES * LINES items
- *   MASK_FORM, HALF_FORM  ways to the same bits of which one device likes this and another that
+ *   MASK_FORM, HALF_FORM  ways to the same bits of which one device likes this and another that; of slices.cl
  *
  * No macro but SLICES decides in which order numbers are added, hence none but SLICES decides the bits of y.
  */
