@@ -16,13 +16,13 @@
 #define GROUP_BYTES (MGLU_GROUP_COLUMNS * (WEIGHT == F32 ? 4 : WEIGHT == Q8_0 || WEIGHT == Q4_0 ? 1 : 2))
 #define AHEAD       (MASKS > 0 ? 8192 : 1024)
 
-/* OpenCL C's prefetch() does nothing on PoCL. */
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+/*
+ * OpenCL C's prefetch() does nothing on PoCL. The compiler's own word for it is there only where it makes the processor's
+ * code at once: on the way through SPIR-V, drivers stumble over it.
+ */
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(__SPIR__) && !defined(__SPIRV__)
 #define ASK_FOR(address) __builtin_prefetch(address)
-#endif
-#endif
-#ifndef ASK_FOR
+#else
 #define ASK_FOR(address) prefetch(address, 64)
 #endif
 
