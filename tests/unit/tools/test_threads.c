@@ -27,7 +27,7 @@ struct layout {
 static const char cgroup[] = "/proc/self/cgroup";
 
 static const struct layout layouts[] = {
-    {"no control groups", {{NULL}}, INT_MAX},
+    {"no control groups", {{NULL, NULL}}, INT_MAX},
     {"v2 without a limit", {{cgroup, "0::/\n"}, {"/sys/fs/cgroup/cpu.max", "max 100000\n"}}, INT_MAX},
     {"v2, two and a half", {{cgroup, "0::/\n"}, {"/sys/fs/cgroup/cpu.max", "250000 100000\n"}}, 2},
     {"v2, half a CPU", {{cgroup, "0::/\n"}, {"/sys/fs/cgroup/cpu.max", "50000 100000\n"}}, 0},
