@@ -101,7 +101,6 @@ static void compute_on_cpu(const struct sample *sample, const float *x, float *y
 /* x at an offset and with gaps, y without; the event is the work's end. */
 static void test_callers_queue_buffers_and_event(void **state)
 {
-    struct sample sample = sample_make(&shape, 1);
     float x[BATCH * H], spread[1 + BATCH * (H + GAP)] = {0}, want[BATCH * D], got[BATCH * D];
     uint32_t seed = 7;
     cl_event event = NULL;
@@ -109,6 +108,7 @@ static void test_callers_queue_buffers_and_event(void **state)
     struct rig rig = {0};
 
     host_open(&host);
+    struct sample sample = sample_make(&shape, 1);
     mglu_opencl_stream stream = {.struct_size = sizeof stream, .queue = host.queue, .event = &event};
     for (int i = 0; i < BATCH * H; i++)
         spread[1 + i / H * (H + GAP) + i % H] = x[i] = sample_number(&seed);
