@@ -190,7 +190,7 @@ static mglu_device_type type_of(const struct mglu_opencl_device *device)
 mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend_device *info)
 {
     const struct mglu_opencl_backend *self = backend;
-    const struct mglu_opencl_device *device = &self->devices[ordinal];
+    const struct mglu_opencl_device *device;
 
     info->host_memory = 0;
     if (self->count == 0) {
@@ -200,6 +200,7 @@ mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend
         info->reason = self->reason;
         return MGLU_OK;
     }
+    device = &self->devices[ordinal];
     info->type = type_of(device);
     info->rank = info->type == MGLU_DEVICE_CPU ? MGLU_RANK_FOREIGN_CPU : MGLU_RANK_PORTABLE_GPU;
     info->name = device->name;
