@@ -14,6 +14,7 @@ static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t c
         .rows = packed->data ? packed->data : (const void *)nothing,
         .row_stride = columns ? MUT(21, packed->row_stride, mutant_dense_stride(packed, columns)) : 0,
         .groups = (int64_t)mglu_format_groups((mglu_index)columns),
+        .masks = nothing,
         .scales = packed->scales,
         .scale_stride = packed->scale_row_stride,
     };
@@ -33,7 +34,8 @@ mglu_status mglu_cpu_weights_create(void *backend, int32_t ordinal, const mglu_p
         .router = matrix(&packed->router, packed->hidden_size),
         .down = matrix(&packed->down, packed->intermediate_size),
     };
-    made->weight.masks = packed->masks ? packed->masks : nothing;
+    if (packed->masks)
+        made->weight.masks = packed->masks;
     made->weight.n_masks = packed->n_masks;
     *weights = made;
     return MGLU_OK;

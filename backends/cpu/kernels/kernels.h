@@ -20,7 +20,7 @@ struct mglu_cpu_matrix {
     const char *rows;
     size_t row_stride; /* bytes */
     int64_t groups;    /* of 32 columns in a row */
-    const uint32_t *masks;
+    const uint32_t *masks; /* an address, even where there are none */
     int32_t n_masks;     /* in `masks`; 0: none */
     const char *scales;  /* of quantised rows: f16 [row][group] */
     size_t scale_stride; /* bytes */
