@@ -9,7 +9,7 @@ import sys
 
 # nvcc takes minutes: one build has the CUDA backend. The kernels are tested on the host in each.
 NO_CUDA = "-Dcuda=disabled"
-SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized"]
+SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 SANITIZE_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "LSAN_OPTIONS": f"suppressions={pathlib.Path('tests/lsan.supp').resolve()}:print_suppressions=0",
