@@ -10,9 +10,10 @@ int mglu_has_openmp(void)
     return 1;
 }
 
+/* Dynamic: cores are not equally fast, and others use them as well; the last to finish decides. */
 static void run_tasks(int32_t num_threads, int64_t count, mglu_task task, void *argument)
 {
-#pragma omp parallel for num_threads(num_threads) schedule(static) if (num_threads > 1 && count > 1)
+#pragma omp parallel for num_threads(num_threads) schedule(dynamic) if (num_threads > 1 && count > 1)
     for (int64_t i = 0; i < count; i++)
         task(argument, i);
 }
