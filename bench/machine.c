@@ -3,6 +3,7 @@
 
 #include "cache.h"
 #include "tools/common/report.h"
+#include "tools/common/threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,10 +58,13 @@ static const struct kernels *choose_kernels(const mglu_device_info *info)
     return &kernels_baseline;
 }
 
-static int choose_threads(const mglu_device_info *info)
+/** Of a device that is not this CPU's, what peers may use. */
+static int choose_threads(const mglu_device_info *info, int asked)
 {
     size_t length;
     const char *threads = find_detail(info, "threads", &length);
+    if (!info->host_memory)
+        return asked ? asked : threads_usable();
     const int count = threads ? atoi(threads) : 1;
     return count > 1 ? count : 1;
 }
@@ -92,7 +96,7 @@ bool machine_open(struct machine *machine, const struct options *options)
     const mglu_device_info *info = &machine->compute.info;
     compute_describe(&machine->compute, machine->description, sizeof machine->description);
     machine->kernels = choose_kernels(info);
-    machine->threads = choose_threads(info);
+    machine->threads = choose_threads(info, options->threads);
     machine->cache_bytes = info->host_memory ? cache_last_level_bytes() : assumed_device_cache;
     machine->cold_bytes = options->cold_bytes ? options->cold_bytes : 3 * machine->cache_bytes;
     if (!info->host_memory || make_stream(machine))

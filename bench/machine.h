@@ -15,7 +15,7 @@ struct machine {
     struct compute compute;
     char description[512];         /**< one line */
     const struct kernels *kernels; /**< of the device's instruction set */
-    int threads;
+    int threads; /**< of the host: the device's own, or a peer's */
     int64_t cache_bytes; /**< of the last level; what is assumed where the device does not say */
     int64_t cold_bytes;  /**< what cold weights rotate over */
     void *stream;        /**< memory that is read to measure bandwidth; NULL where the host's says nothing */

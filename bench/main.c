@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "output.h"
+#include "serve.h"
 #include "tools/common/report.h"
 
 #include <signal.h>
@@ -78,7 +79,7 @@ static bool measure(struct run *run)
         return report_failure("JSON: out of memory, or a text that is no UTF-8");
     table_machine(&run->machine);
     for (int i = 0; i < run->options.peer_count; i++)
-        peer_start(&run->peers[i], &run->options.peers[i], run->machine.threads);
+        peer_start(&run->peers[i], &run->options.peers[i], &run->options, run->machine.threads);
     const bool done = run_problems(run) && (!run->options.json || json_write(run->report, run->options.json));
     for (int i = 0; i < run->options.peer_count; i++)
         peer_stop(&run->peers[i]);
@@ -103,6 +104,10 @@ int main(int argc, char **argv)
     report_check_stdout();
     run.command = json_command(argc, argv);
     options_parse(&run.options, argc, argv);
+    if (run.options.serve) {
+        json_decref(run.command);
+        return serve(&run.options) ? EXIT_SUCCESS : EXIT_FAILED;
+    }
     if ((run.options.json && !json_can_write(run.options.json)) || !machine_open(&run.machine, &run.options))
         return EXIT_FAILED;
     const bool done = measure(&run);

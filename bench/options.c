@@ -19,6 +19,7 @@ enum {
     KEY_REPEATS,
     KEY_SECONDS,
     KEY_COLD_BYTES,
+    KEY_SERVE,
     KEY_JSON
 };
 
@@ -34,10 +35,11 @@ static const struct argp_option list[] = {
     {"regime", KEY_REGIME, "R,..", 0,
      "cold (weights come from memory) or warm (from the cache where they fit) (default: cold,warm)", 0},
     {"threads", 't', "N", 0, "CPU threads (default: MGLU_NUM_THREADS, else as many as this process may use)", 0},
-    {"peers", KEY_PEERS, "P,..", 0, "Others to compare with: torch, openblas, or NAME=COMMAND", 0},
+    {"peers", KEY_PEERS, "P,..", 0, "Others to compare with: torch, openblas, another backend, or NAME=COMMAND", 0},
     {"repeats", KEY_REPEATS, "N", 0, "Rounds of each comparison (default: as --seconds allows, at least 5)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "Time for the rounds of each comparison (default: 2)", 0},
     {"cold-bytes", KEY_COLD_BYTES, "N", 0, "Memory that cold weights rotate over (default: 3 x last-level cache)", 0},
+    {"serve", KEY_SERVE, NULL, 0, "Be a peer of another mglu-bench: answer its questions on standard input", 0},
     {"json", KEY_JSON, "FILE", 0, "Write all results as JSON", 0},
     {0},
 };
@@ -93,14 +95,11 @@ static void add_regime(struct argp_state *state, struct options *options, char *
 
 static void add_peer(struct argp_state *state, struct options *options, char *word)
 {
-    static const char *const ours[] = {"torch", "openblas"};
     char *equals = strchr(word, '=');
     if (equals == word || (equals && !equals[1]))
         argp_error(state, "--peers %s: not of the form NAME=COMMAND", word);
     if (equals)
         *equals = '\0';
-    else
-        named(state, "--peers", word, ours, 2);
     options->peers[options->peer_count++] = (struct peer_option){word, equals ? equals + 1 : NULL};
 }
 
@@ -178,6 +177,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_JSON:
         options->json = argument;
+        return 0;
+    case KEY_SERVE:
+        options->serve = true;
         return 0;
     case KEY_X_DTYPE:
         options->x_dtype = parse_x_dtype(state, argument);

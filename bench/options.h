@@ -18,16 +18,17 @@ struct shape {
     int64_t d, h;
 };
 
-/** A program to compare with: one of those that come with mglu-bench, or any command. */
+/** A program to compare with: one that comes with mglu-bench, itself with another backend, or any command. */
 struct peer_option {
     const char *name;
-    const char *command; /**< NULL: ours of this name */
+    const char *command; /**< NULL: ours of this name, else the backend of this name */
 };
 
 /** What to measure. Each list has at least one member, except peers. */
 struct options {
     const char *backend;
     const char *json;
+    bool serve; /**< be a peer instead */
     struct shape shapes[LIST_MAX];
     int32_t masks[LIST_MAX];
     int64_t batches[LIST_MAX];

@@ -116,8 +116,8 @@ static const char *ask(struct peer *peer, const char *question, const char *word
     return NULL;
 }
 
-/** The command line of a peer that comes with mglu-bench: the source tree's when that is there, else the installed. */
-static void own_command(const char *name, char *command, size_t size)
+/** The command line of a script that comes with mglu-bench: the source tree's when that is there, else the installed. */
+static void script_command(const char *name, char *command, size_t size)
 {
     const char *script = MGLU_BENCH_PEERS_SOURCE "/peer.py";
     if (access(script, R_OK) != 0)
@@ -125,13 +125,31 @@ static void own_command(const char *name, char *command, size_t size)
     snprintf(command, size, "exec python3 '%s' %s", script, name);
 }
 
-void peer_start(struct peer *peer, const struct peer_option *option, int threads)
+/** The command line of this program with another backend. */
+static void backend_command(const char *name, const struct options *options, int threads, char *command, size_t size)
+{
+    char program[1024];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    snprintf(command, size, "exec '%s' --serve --backend '%s' --threads %d --top-k %d", program, name, threads,
+             options->top_k);
+}
+
+static void own_command(const char *name, const struct options *options, int threads, char *command, size_t size)
+{
+    if (strcmp(name, "torch") == 0 || strcmp(name, "openblas") == 0)
+        script_command(name, command, size);
+    else
+        backend_command(name, options, threads, command, size);
+}
+
+void peer_start(struct peer *peer, const struct peer_option *option, const struct options *options, int threads)
 {
     char command[2048], count[16], line[LINE], failure[PEER_TEXT];
     *peer = (struct peer){.name = option->name, .to = -1, .from = -1};
     snprintf(count, sizeof count, "%d", threads);
     setenv("MGLU_BENCH_THREADS", count, 1);
-    own_command(option->name, command, sizeof command);
+    own_command(option->name, options, threads, command, sizeof command);
     if (!launch(peer, option->command ? option->command : command))
         return;
     const char *device = ask(peer, "", "ready", line, failure);
@@ -179,7 +197,8 @@ int peer_open(struct peer *peer, const struct problem *problem, const struct opt
                         (long long)cold_bytes);
     for (int i = 0; i < options->mask_count; i++)
         used += snprintf(question + used, sizeof question - (size_t)used, "%s%d", i ? "," : "", options->masks[i]);
-    snprintf(question + used, sizeof question - (size_t)used, "\n");
+    snprintf(question + used, sizeof question - (size_t)used, " %s %s\n", mglu_dtype_name(problem->dtype),
+             mglu_dtype_name(problem->x_dtype));
     const char *answer = ask(peer, question, "cases", line, failure);
     int count = 0;
     if (!answer)
@@ -195,8 +214,7 @@ int peer_open(struct peer *peer, const struct problem *problem, const struct opt
     return count;
 }
 
-/** OpenMP's threads of this process spin for a while after they have worked; the peer is to have the CPUs. */
-static void let_threads_sleep(void)
+void peer_let_threads_sleep(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
@@ -205,7 +223,7 @@ double peer_time(struct peer *peer, const struct peer_case *choice, char failure
 {
     char question[128], line[LINE];
     snprintf(question, sizeof question, "run %s\n", choice->name);
-    let_threads_sleep();
+    peer_let_threads_sleep();
     const char *answer = ask(peer, question, "us", line, failure);
     const double microseconds = answer ? strtod(answer, NULL) : 0;
     if (answer && !(microseconds > 0 && microseconds < 1e12)) {

@@ -28,13 +28,16 @@ struct peer {
     char failure[PEER_TEXT]; /**< why it does not run; "" while it does */
 };
 
-/** Starts the program and waits until it is ready. On failure says why in peer->failure. */
-void peer_start(struct peer *peer, const struct peer_option *option, int threads);
+/** Starts the program of an option and waits until it is ready. On failure says why in peer->failure. */
+void peer_start(struct peer *peer, const struct peer_option *option, const struct options *options, int threads);
 void peer_stop(struct peer *peer);
 
 /** Asks for what it can measure of a problem; the number of cases. None, and the reason, on failure. */
 int peer_open(struct peer *peer, const struct problem *problem, const struct options *options, int64_t cold_bytes,
               struct peer_case cases[PEER_CASES], char failure[PEER_TEXT]);
+
+/** OpenMP's threads of this process spin for a while after they have worked: waits until others can have the CPUs. */
+void peer_let_threads_sleep(void);
 
 /** Seconds that one call of a case took; 0 and the reason on failure. */
 double peer_time(struct peer *peer, const struct peer_case *choice, char failure[PEER_TEXT]);

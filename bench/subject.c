@@ -23,6 +23,13 @@ static bool succeed(struct subject *subject, mglu_status status)
     return status == MGLU_OK || fail(subject, mglu_last_error());
 }
 
+const char *subject_what(const struct subject *subject)
+{
+    if (!subject->n_masks)
+        return "glu";
+    return subject->top_k ? "routed" : "mglu";
+}
+
 int64_t subject_width(const struct subject *subject)
 {
     const struct problem *problem = subject->problem;

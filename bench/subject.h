@@ -38,6 +38,9 @@ void subject_open(struct subject *subject, const struct problem *problem, const 
                   const struct material *material, int32_t n_masks, int32_t top_k);
 void subject_close(struct subject *subject);
 
+/** "glu", "mglu" or "routed". */
+const char *subject_what(const struct subject *subject);
+
 /** Outputs for each token. */
 int64_t subject_width(const struct subject *subject);
 

@@ -8,9 +8,7 @@ const char *member_what(const struct member *member)
 {
     if (member->peer)
         return member->peer_case.name[0] ? member->peer_case.variant : "peer";
-    if (!member->subject.n_masks)
-        return "glu";
-    return member->subject.top_k ? "routed" : "mglu";
+    return subject_what(&member->subject);
 }
 
 void table_machine(const struct machine *machine)

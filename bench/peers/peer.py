@@ -144,8 +144,8 @@ class Case:
         return (time.perf_counter() - begin) / self.calls
 
 
-def open_cases(library, op, d, h, batch, cold_bytes, masks):
-    """The cases that fit into memory together, the small ones first."""
+def open_cases(library, op, d, h, batch, cold_bytes, masks, _dtype, _x_dtype):
+    """The cases that fit into memory together, the small ones first; of dtypes those that the library is fast in."""
     if op != "projection":
         raise ValueError("measures projections only")
     names = [

@@ -29,9 +29,9 @@ def run(*arguments, env=None, **options):
     environment.update(env or {})
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("timeout", 600)
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)], env=environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options
-    )
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    return subprocess.run([PROGRAM, *map(str, arguments)], env=environment, stderr=subprocess.PIPE, **options)
 
 
 def devices(env=None):

@@ -152,6 +152,33 @@ class PeerTest(BenchTest):
         self.assertIn("has ended", row["skipped"])
 
 
+    def test_another_backend_is_a_peer(self):
+        rows = self.rows("--backend", "ref", "--peers", "cpu", "--op", "projection,routed", "--regime", "warm",
+                         "--dtype", "bf16,q8_0", "--x-dtype", "f16", "--batch", "2")  # fmt: skip
+        layers = [("glu", 0), ("mglu", 1), ("mglu", 3)]
+        routed = [("glu", 0), ("mglu", 1), ("routed", 1), ("mglu", 3), ("routed", 3)]
+        for dtype in ("bf16", "q8_0"):
+            for op, want in (("projection", layers), ("routed", routed)):
+                with self.subTest(dtype=dtype, op=op):
+                    peer = [row for row in rows if (row["backend"], row["dtype"], row["op"]) == ("cpu", dtype, op)]
+                    self.assertEqual([(row["what"], row["n_masks"]) for row in peer], want)
+                    self.assertTrue(all(row["device"].startswith("cpu: ") for row in peer), peer)
+                    self.assertTrue(all(row["median_us"] > 0 for row in peer if row["what"] != "routed"), peer)
+
+    def test_a_backend_that_is_none(self):
+        result = run(*TINY, "--regime", "warm", "--peers", "abacus")
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stdout.decode(), "abacus peer +skipped: .*unknown backend 'abacus'")
+
+    def test_questions_that_are_none(self):
+        questions = ["dance", "run glu:f16:0", "open projection 3", "open dance 32 32 1 0 1 f16 f32",
+                     "open projection 32 32 1 0 1 f17 f32", "open projection 32 32 1 0 1 f16 f32", "run glu:f16:1"]  # fmt: skip
+        result = run("--serve", "--backend", "ref", input="\n".join(questions).encode())
+        form, case = "error a question of another form", "error no such case is open"
+        self.assertEqual(result.stdout.decode().splitlines()[1:],
+                         ["error unknown question", case, form, form, form, "cases glu:f16:0 mglu:f16:1", case])
+
+
 class UsageTest(BenchTest):
     BAD = [
         (["--shapes", "8192"], "DxH"),
@@ -167,7 +194,6 @@ class UsageTest(BenchTest):
         (["--regime", "tepid"], "cold, warm"),
         (["--top-k", "0"], "whole number"),
         (["--threads", "none"], "whole number"),
-        (["--peers", "abacus"], "torch, openblas"),
         (["--peers", "=abacus"], "NAME=COMMAND"),
         (["--repeats", "1001"], "whole number"),
         (["--seconds", "soon"], "not a number"),
