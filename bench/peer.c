@@ -116,7 +116,8 @@ static const char *ask(struct peer *peer, const char *question, const char *word
     return NULL;
 }
 
-/** The command line of a script that comes with mglu-bench: the source tree's when that is there, else the installed. */
+/** The command line of a script that comes with mglu-bench: the source tree's when that is there, else the installed.
+ */
 static void script_command(const char *name, char *command, size_t size)
 {
     const char *script = MGLU_BENCH_PEERS_SOURCE "/peer.py";

@@ -32,8 +32,7 @@ static void answer(const char *word, const char *text)
 /** What a subject is called in questions and answers. */
 static void name_case(const struct subject *subject, char *name, size_t size)
 {
-    snprintf(name, size, "%s:%s:%d", subject_what(subject), mglu_dtype_name(subject->problem->dtype),
-             subject->n_masks);
+    snprintf(name, size, "%s:%s:%d", subject_what(subject), mglu_dtype_name(subject->problem->dtype), subject->n_masks);
 }
 
 static void close_subjects(struct service *service)
@@ -46,8 +45,8 @@ static void close_subjects(struct service *service)
 static void add_subject(struct service *service, int32_t n_masks, int32_t top_k)
 {
     if (service->count < MOST_SUBJECTS)
-        subject_open(&service->subjects[service->count++], &service->problem, &service->machine, &service->material, n_masks,
-                     top_k);
+        subject_open(&service->subjects[service->count++], &service->problem, &service->machine, &service->material,
+                     n_masks, top_k);
 }
 
 /** Reads "open ..." into the problem; where the list of masks begins goes to *masks. */
