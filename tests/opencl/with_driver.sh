@@ -1,16 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# with_driver.sh [--long] DRIVER COMMAND...: runs a command with one OpenCL driver: pocl, rusticl (on llvmpipe) or
-# oclgrind, whose findings are failures. Exits 77, which Meson counts as skipped, where that driver is not installed, and
-# with --long where MGLU_TEST_QUICK asks for no more than what is quick.
+# with_driver.sh DRIVER COMMAND...: runs a command with one OpenCL driver: pocl, rusticl (on llvmpipe) or
+# oclgrind, whose findings are failures. Exits 77, which Meson counts as skipped, where that driver is not installed.
 set -u
-if [ "$1" = --long ]; then
-    if [ -n "${MGLU_TEST_QUICK:-}" ]; then
-        echo "skipped: too long for MGLU_TEST_QUICK"
-        exit 77
-    fi
-    shift
-fi
 driver=$1
 shift
 folder=$(mktemp -d)

@@ -2,11 +2,10 @@
 #ifndef MGLU_CPU_INLINE_H
 #define MGLU_CPU_INLINE_H
 
+#include "common/core/inline.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-/* Kernels are made of parts that must be inlined: their arguments are constants that shape the code. */
-#define MGLU_INLINE static inline __attribute__((always_inline))
 
 /* Before a loop of at most 16 turns with a constant count whose arrays are to live in registers. */
 #if defined(__clang__)

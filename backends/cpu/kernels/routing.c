@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/kernels/exp.h"
 #include "backends/cpu/mutants.h"
+#include "common/core/exp.h"
 
 #include <math.h>
 #include <string.h>

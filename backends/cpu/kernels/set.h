@@ -4,7 +4,6 @@
 
 /* The set of kernels of one instruction set, from the vec_<isa>.h and the KERNEL() of the file that includes this. */
 
-#include "activate.h"
 #include "narrow.h"
 #include "sums.h"
 #include "widen.h"
@@ -12,6 +11,8 @@
 #include "panel.h"
 #include "passes.h"
 #include "tiles.h"
+
+#include "common/core/activate.h"
 
 static void KERNEL(sums_f32)(const struct mglu_cpu_sums *job)
 {

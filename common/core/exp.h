@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_EXP_H
-#define MGLU_CPU_EXP_H
-
-#include "inline.h"
+#ifndef MGLU_CORE_EXP_H
+#define MGLU_CORE_EXP_H
 
 #include "common/core/half.h"
+#include "common/core/inline.h"
 
 /*
  * e^(high + low) for high <= 0 and a `low` that is a small correction of it: within 1.5 ulp, 0 where the result would

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_ACTIVATE_H
-#define MGLU_CPU_ACTIVATE_H
+#ifndef MGLU_CORE_ACTIVATE_H
+#define MGLU_CORE_ACTIVATE_H
 
 /*
  * The activations, on one float each, for loops that the compiler vectorises: no branch, no call, nothing but
  * arithmetic that rounds alike everywhere. NaN stays NaN: a comparison with NaN is false, and every select below takes
  * its computed side then.
+ *
+ * For C and OpenCL C (embedded there at build time).
  */
 
-#include "exp.h"
-#include "mutants.h"
+#include "common/core/exp.h"
+#include "common/core/mutant.h"
+
+#include <math.h>
 
 MGLU_INLINE float absolute(float g)
 {
