@@ -36,6 +36,7 @@ struct argument {
     const void *value;
 };
 
+/* A group that the driver chose would change with the batch, and PoCL compiles a kernel anew for each it chooses. */
 static cl_int launch(struct run *run, cl_kernel kernel, const struct argument *arguments, cl_uint count, size_t items,
                      size_t group, int is_last)
 {
@@ -46,8 +47,8 @@ static cl_int launch(struct run *run, cl_kernel kernel, const struct argument *a
     for (cl_uint i = 0; i < count && code == CL_SUCCESS; i++)
         code = cl->clSetKernelArg(kernel, i, arguments[i].size, arguments[i].value);
     if (code == CL_SUCCESS)
-        code = cl->clEnqueueNDRangeKernel(run->queue->commands, kernel, 1, NULL, &items, group ? &group : NULL,
-                                          run->wait_count, run->wait_list, event);
+        code = cl->clEnqueueNDRangeKernel(run->queue->commands, kernel, 1, NULL, &items, &group, run->wait_count,
+                                          run->wait_list, event);
     run->wait_count = 0;
     run->wait_list = NULL;
     return code;
@@ -178,6 +179,8 @@ static cl_int run_route(struct run *run)
     const mglu_input *ids = &run->args->routing_ids, *p = &run->args->routing_weights;
     const cl_mem given_ids = buffer_or_nothing(run, ids->data), given_p = buffer_or_nothing(run, p->data);
     const cl_mem workspace = buffer_or_nothing(run, run->args->workspace);
+    const struct mglu_opencl_variant *variant = &layer->projection.variants[layer->projection.last];
+    const size_t group = (size_t)(variant->slices * variant->lines);
     const struct mglu_route_job job = {
         .given_ids_offset = element_offset(run, ids->byte_offset, ids->row_stride, sizeof(int32_t)),
         .given_ids_stride = (mglu_index)ids->row_stride,
@@ -199,8 +202,8 @@ static cl_int run_route(struct run *run)
 
     if (job.is_given)
         atomic_store(&run->queue->routed, 1);
-    return launch(run, layer->route[run->set], arguments, sizeof arguments / sizeof arguments[0], (size_t)run->tokens,
-                  0, 0);
+    return launch(run, layer->route[run->set], arguments, sizeof arguments / sizeof arguments[0],
+                  ((size_t)run->tokens + group - 1) / group * group, group, 0);
 }
 
 static cl_int run_projection(struct run *run, int is_last)

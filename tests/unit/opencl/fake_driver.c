@@ -246,11 +246,14 @@ static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t s
     return call(FAKE_clSetKernelArg);
 }
 
+/* The group is to be named, and the same for every batch: a driver that chose it might compile anew for each. */
 static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kernel, cl_uint dimensions,
                                          const size_t *offset, const size_t *items, const size_t *group, cl_uint waits,
                                          const cl_event *wait_list, cl_event *event)
 {
-    return call(FAKE_clEnqueueNDRangeKernel);
+    const cl_int code = call(FAKE_clEnqueueNDRangeKernel);
+
+    return code == CL_SUCCESS && (!group || *group == 0 || *items % *group != 0) ? CL_INVALID_WORK_GROUP_SIZE : code;
 }
 
 static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
