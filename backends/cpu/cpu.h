@@ -15,7 +15,8 @@ struct mglu_cpu_level {
     const char *name;
     int (*is_available)(void); /* on this machine */
     const struct mglu_cpu_kernels *kernels;
-    mglu_cpu_sums_fn *sums_bf16; /* on x in bf16; NULL: none */
+    mglu_cpu_sums_fn *const *trees; /* for each dtype, sums of several masks; NULL: none */
+    mglu_cpu_sums_fn *sums_bf16;    /* on x in bf16; NULL: none */
     mglu_cpu_tiles_fn *tiles_bf16;
 };
 

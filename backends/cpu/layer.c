@@ -41,6 +41,20 @@ static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *laye
     return layout;
 }
 
+/* Trees are faster than the order that all instruction sets share. */
+static mglu_cpu_sums_fn *choose_sums(const struct mglu_cpu_layer *layer)
+{
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const struct mglu_cpu_level *level = layer->backend->level;
+
+    if (layer->use_bf16)
+        return level->sums_bf16;
+    if (level->trees && !(layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) && layer->desc.top_k == 0 &&
+        packed->n_masks >= MGLU_CPU_LEAST_TREES)
+        return level->trees[packed->dtype];
+    return level->kernels->sums[packed->dtype];
+}
+
 /* Tiles sum in another order than the other kernels, so layers whose bits must not depend on the batch do without. */
 static mglu_cpu_tiles_fn *choose_tiles(const struct mglu_cpu_layer *layer)
 {
@@ -77,7 +91,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
         .use_bf16 = self->level->sums_bf16 && packed->dtype == MGLU_DTYPE_BF16 &&
                     plan->desc.x_dtype == MGLU_DTYPE_BF16 && !(plan->desc.flags & MGLU_LAYER_REPRODUCIBLE),
     };
-    made->project = made->use_bf16 ? self->level->sums_bf16 : self->level->kernels->sums[packed->dtype];
+    made->project = choose_sums(made);
     made->tiles = choose_tiles(made);
     made->layout = slot_layout(made);
     *layer = made;

@@ -109,8 +109,8 @@ class Tests:
         return Result(name, fault["what"], bool(killer), killer, time.monotonic() - begin)
 
 
-def chosen_faults(table, only):
-    faults = [(fault, [CONFORMANCE]) for fault in table["kernel"]]
+def chosen_faults(table, only, isa):
+    faults = [(fault, [CONFORMANCE]) for fault in table["kernel"] if fault.get("isa", isa) == isa]
     faults += [(fault, fault["killers"]) for fault in table["host"]]
     if only is None:
         return faults
@@ -136,7 +136,7 @@ def main():
     arguments = parser.parse_args()
 
     table = json.loads((HERE / "faults.json").read_text(encoding="utf-8"))
-    faults = chosen_faults(table, arguments.only)
+    faults = chosen_faults(table, arguments.only, arguments.isa)
     programs = sorted({program for _, some in faults for program in some})
     with contextlib.ExitStack() as stack:
         folder = arguments.build or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))

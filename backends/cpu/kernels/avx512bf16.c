@@ -74,7 +74,7 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
 
 void mglu_sums_bf16_avx512bf16(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_BF16);
+    sum_rows(job, 0, MGLU_DTYPE_BF16);
 }
 
 /* Tiles of the same products: a word is two columns of a row, and of x. */

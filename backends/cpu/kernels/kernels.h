@@ -6,8 +6,8 @@
 
 /*
  * What the kernels of one instruction set give to the rest of the backend. All sets give the same bits but for
- * tiles and mglu_sums_bf16_avx512bf16, which layers that are to be reproducible do not use. Kernels expect the default
- * floating-point environment.
+ * tiles, mglu_trees_avx2 and mglu_sums_bf16_avx512bf16, which layers that are to be reproducible do not use. Kernels
+ * expect the default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
@@ -18,12 +18,12 @@
 /* A matrix in the packed format, and the masks that go with it. */
 struct mglu_cpu_matrix {
     const char *rows;
-    size_t row_stride; /* bytes */
-    int64_t groups;    /* of 32 columns in a row */
+    size_t row_stride;     /* bytes */
+    int64_t groups;        /* of 32 columns in a row */
     const uint32_t *masks; /* an address, even where there are none */
-    int32_t n_masks;     /* in `masks`; 0: none */
-    const char *scales;  /* of quantised rows: f16 [row][group] */
-    size_t scale_stride; /* bytes */
+    int32_t n_masks;       /* in `masks`; 0: none */
+    const char *scales;    /* of quantised rows: f16 [row][group] */
+    size_t scale_stride;   /* bytes */
 };
 
 /*
@@ -90,6 +90,11 @@ extern const struct mglu_cpu_kernels mglu_kernels_baseline;
 extern const struct mglu_cpu_kernels mglu_kernels_avx2;
 extern const struct mglu_cpu_kernels mglu_kernels_avx512;
 extern const struct mglu_cpu_kernels mglu_kernels_neon;
+
+/* For each dtype, sums of all masks of a matrix with so many or more, in other steps. */
+#define MGLU_CPU_LEAST_TREES 2
+
+extern mglu_cpu_sums_fn *const mglu_trees_avx2[MGLU_DTYPE_Q4_0 + 1];
 
 /* Takes x in bf16. Sums in other steps than the other kernels, so its bits are its own. */
 mglu_cpu_sums_fn mglu_sums_bf16_avx512bf16;

@@ -5,10 +5,11 @@
 #include "kernels.h"
 
 /*
- * Calls sum_row() for each row, with the number of masks as a constant. The file that includes this has defined it, and
- * how many masks it can have at once; where there are more, it is told so and finds another way for the others.
+ * Calls sum_row() for each row from the given one on, with the number of masks as a constant. The file that includes
+ * this has defined it, and how many masks it can have at once; where there are more, it is told so and finds another
+ * way for the others.
  */
-MGLU_INLINE void sum_rows(const struct mglu_cpu_sums *job, mglu_dtype dtype)
+MGLU_INLINE void sum_rows(const struct mglu_cpu_sums *job, int32_t first, mglu_dtype dtype)
 {
 #define WITH(count)                                                                                                    \
     case count:                                                                                                        \
@@ -16,7 +17,7 @@ MGLU_INLINE void sum_rows(const struct mglu_cpu_sums *job, mglu_dtype dtype)
             sum_row(job, r, dtype, count, 0);                                                                          \
         break
 
-    for (int32_t r = 0; r < job->rows; r++)
+    for (int32_t r = first; r < job->rows; r++)
         switch (job->n <= MASKS_AT_ONCE ? job->n : -1) {
             WITH(0);
             WITH(1);

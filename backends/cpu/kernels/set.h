@@ -9,34 +9,33 @@
 #include "widen.h"
 
 #include "panel.h"
-#include "passes.h"
 #include "tiles.h"
 
 #include "common/core/activate.h"
 
 static void KERNEL(sums_f32)(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_F32);
+    sum_matrix(job, MGLU_DTYPE_F32);
 }
 
 static void KERNEL(sums_f16)(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_F16);
+    sum_matrix(job, MGLU_DTYPE_F16);
 }
 
 static void KERNEL(sums_bf16)(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_BF16);
+    sum_matrix(job, MGLU_DTYPE_BF16);
 }
 
 static void KERNEL(sums_q8_0)(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_Q8_0);
+    sum_matrix(job, MGLU_DTYPE_Q8_0);
 }
 
 static void KERNEL(sums_q4_0)(const struct mglu_cpu_sums *job)
 {
-    sum_rows(job, MGLU_DTYPE_Q4_0);
+    sum_matrix(job, MGLU_DTYPE_Q4_0);
 }
 
 static void KERNEL(tiles_f32)(const struct mglu_cpu_tiles *job)

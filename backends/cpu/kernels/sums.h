@@ -13,11 +13,11 @@
  * registers then pick from the block's products, kept in the nearest cache, one mask after the other. So each weight is
  * read and converted once, whatever the number of masks.
  *
- * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and PLAIN_AHEAD
- * (how far ahead plain rows are asked for); vec_zero; from any address vec_load_f32, vec_load_f16, vec_load_bf16,
- * vec_load_i8 and vec_load_nibbles; vec_spread_f16, vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the
- * lanes of p that the bits of the word from part * VEC_LANES on choose; vec_add_masked_at, the same with p in memory;
- * and vec_reduce, the rest of the tree.
+ * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and PLAIN_ROWS
+ * (rows without masks that are read side by side) and PLAIN_AHEAD (bytes by which they are asked for ahead); vec_zero;
+ * from any address vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8 and vec_load_nibbles; vec_spread_f16,
+ * vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the lanes of p that the bits of the word from part *
+ * VEC_LANES on choose; vec_add_masked_at, the same with p in memory; and vec_reduce, the rest of the tree.
  */
 
 #include "kernels.h"
@@ -54,12 +54,19 @@ MGLU_INLINE float lanes_reduce(lanes sum)
     return vec_reduce(sum.part[0]);
 }
 
+/* The products of a part of a group with x, the input of that group's columns. */
+MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int part, mglu_dtype dtype)
+{
+    return MUT(31, vec_mul, mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load_part(group, part, dtype)),
+                                                vec_load_f32(x + part * VEC_LANES));
+}
+
+/* Some groups of a row. */
 struct block {
-    const char *weights;
-    const uint16_t *scales;
-    const float *x;
-    const uint32_t *words; /* of its first group; the next group's are `pitch` further */
+    struct weight_row row;
+    const uint32_t *words; /* of the first group; the next group's are `pitch` further */
     int64_t pitch;
+    const float *x;
     int64_t groups;
 };
 
@@ -70,6 +77,7 @@ struct block {
 MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_ids, mglu_dtype dtype, int n, int keep,
                                 lanes *total, lanes *gates, float *products)
 {
+    const struct weight_row row = block->row;
     const uint32_t *words[MASKS_AT_ONCE];
     lanes t = *total, s[MASKS_AT_ONCE];
 
@@ -79,22 +87,18 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
         s[i] = gates[i];
     }
     for (int64_t group = 0; group < block->groups; group++) {
-        const char *weights = block->weights + (size_t)group * group_bytes(dtype);
-        const vec scale = is_quantised(dtype) ? vec_spread_f16(block->scales[group]) : vec_zero();
-        prefetch_weights(weights, group_bytes(dtype), n > 0 ? AHEAD : PLAIN_AHEAD);
+        const struct weight_group weights = group_of(row, group, dtype);
+        prefetch_weights(weights.weights, group_bytes(dtype), AHEAD);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
-            int64_t column = group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
-            vec p = MUT(31, vec_mul,
-                        mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load_part(weights, scale, part, dtype)),
-                                            vec_load_f32(block->x + column));
+            vec p = multiply(&weights, block->x + group * MGLU_GROUP_COLUMNS, part, dtype);
             t.part[part] = vec_add(t.part[part], p);
             MGLU_UNROLL
             for (int i = 0; i < n; i++)
                 s[i].part[part] = MUT(32, vec_add_masked, mutant_add_multiplied)(
                     s[i].part[part], p, MUT_WRAP(4, mutant_reverse_bytes, words[i][group * block->pitch]), part);
             if (keep)
-                vec_store_f32(products + column, p);
+                vec_store_f32(products + group * MGLU_GROUP_COLUMNS + part * VEC_LANES, p);
         }
         MUT_DO(16, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_F16));
         MUT_DO(44, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_BF16));
@@ -125,7 +129,6 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const int64_t row = job->first_row + r, groups = matrix->groups, end = MUT(39, groups, groups + 1);
-    const char *weights = matrix->rows + MUT_WRAP(26, (uint16_t), (size_t)row * matrix->row_stride);
     const uint32_t *words = matrix->masks + row * groups * matrix->n_masks;
     const int64_t most = more ? BLOCK_GROUPS : end;
     _Alignas(64) float products[BLOCK_GROUPS * MGLU_GROUP_COLUMNS];
@@ -135,11 +138,10 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
         gates[i] = lanes_zero();
     for (int64_t group = 0; group < end; group += most) {
         const struct block block = {
-            .weights = weights + (size_t)group * group_bytes(dtype),
-            .scales = is_quantised(dtype) ? row_scales(matrix, row) + group : NULL,
-            .x = (const float *)job->x + group * MGLU_GROUP_COLUMNS,
+            .row = row_from(matrix, row, group, dtype),
             .words = words + group * matrix->n_masks,
             .pitch = matrix->n_masks,
+            .x = (const float *)job->x + group * MGLU_GROUP_COLUMNS,
             .groups = end - group < most ? end - group : most,
         };
         multiply_block(&block, job->mask_ids, dtype, n, more, &total, gates, products);
@@ -149,6 +151,55 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
     job->totals[r] = lanes_reduce(total);
     for (int32_t i = 0; i < (more ? job->n : n); i++)
         job->gates[i][r] = lanes_reduce(gates[i]);
+}
+
+/* How far ahead of a group weights are asked for: in the same row, and at its end in the row that follows these. */
+MGLU_INLINE size_t plain_ahead(const struct mglu_cpu_matrix *matrix, int64_t group, mglu_dtype dtype)
+{
+    const int64_t groups_ahead = PLAIN_AHEAD / (int64_t)group_bytes(dtype);
+
+    return PLAIN_AHEAD + (group + groups_ahead < matrix->groups ? 0 : (PLAIN_ROWS - 1) * matrix->row_stride);
+}
+
+/*
+ * The totals of PLAIN_ROWS rows, a group of each in turn: some machines bring in several streams faster than one. The
+ * order of additions is that of sum_row().
+ */
+MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype)
+{
+    struct weight_row rows[PLAIN_ROWS];
+    lanes totals[PLAIN_ROWS];
+
+    for (int i = 0; i < PLAIN_ROWS; i++) {
+        rows[i] = row_from(job->matrix, job->first_row + r + i, 0, dtype);
+        totals[i] = lanes_zero();
+    }
+    for (int64_t group = 0; group < job->matrix->groups; group++) {
+        const float *x = (const float *)job->x + group * MGLU_GROUP_COLUMNS;
+        const size_t ahead = plain_ahead(job->matrix, group, dtype);
+        for (int i = 0; i < PLAIN_ROWS; i++) {
+            const struct weight_group weights = group_of(rows[i], group, dtype);
+            prefetch_weights(weights.weights, group_bytes(dtype), ahead);
+            MGLU_UNROLL
+            for (int part = 0; part < VEC_PARTS; part++)
+                totals[i].part[part] = vec_add(totals[i].part[part], multiply(&weights, x, part, dtype));
+        }
+    }
+    for (int i = 0; i < PLAIN_ROWS; i++)
+        job->totals[r + i] = lanes_reduce(totals[i]);
+}
+
+#include "passes.h"
+
+/* One call of a sums kernel. Arithmetic bounds quantised rows: side by side they gain nothing, and spill registers. */
+MGLU_INLINE void sum_matrix(const struct mglu_cpu_sums *job, mglu_dtype dtype)
+{
+    const int side_by_side = PLAIN_ROWS > 1 && !is_quantised(dtype);
+    int32_t r = 0;
+
+    for (; side_by_side && job->n == 0 && r + PLAIN_ROWS <= job->rows; r += PLAIN_ROWS)
+        sum_plain_rows(job, r, dtype);
+    sum_rows(job, r, dtype);
 }
 
 #endif

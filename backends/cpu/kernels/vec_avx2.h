@@ -9,7 +9,7 @@
 
 typedef __m256 vec;
 
-enum { VEC_LANES = 8, VEC_MASKS = 1, PLAIN_AHEAD = 1024 };
+enum { VEC_LANES = 8, VEC_MASKS = 1, PLAIN_ROWS = 4, PLAIN_AHEAD = 512 };
 
 /* 12 sums, 2 weights and an x fill 15 of 16 registers. */
 enum { TILE_VECS = 2, TILE_TOKENS = 6 };

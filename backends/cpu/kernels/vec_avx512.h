@@ -9,7 +9,7 @@
 
 typedef __m512 vec;
 
-enum { VEC_LANES = 16, VEC_MASKS = 8, PLAIN_AHEAD = AHEAD };
+enum { VEC_LANES = 16, VEC_MASKS = 8, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
 
 /* 24 sums and 2 weights of 32 registers; an x serves two multiplications. */
 enum { TILE_VECS = 2, TILE_TOKENS = 12 };

@@ -14,7 +14,7 @@ typedef uint16_t vec_u16 __attribute__((vector_size(8)));
 typedef int8_t vec_i8 __attribute__((vector_size(4)));
 typedef uint8_t vec_u8 __attribute__((vector_size(4)));
 
-enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_AHEAD = AHEAD };
+enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
 
 /* 8 sums, an x and a product of 16 registers; weights are read where they lie. */
 enum { TILE_VECS = 4, TILE_TOKENS = 2 };

@@ -11,7 +11,7 @@
 typedef float32x4_t vec;
 
 /* The sums of two masks and the total take 24 of 32 registers. */
-enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_AHEAD = AHEAD };
+enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
 
 /* 24 sums, 4 weights, an x and a product: the 32 registers nearly. */
 enum { TILE_VECS = 4, TILE_TOKENS = 6 };

@@ -7,6 +7,7 @@
 #include "kernels.h"
 
 #include "common/core/mask_format.h"
+#include "common/core/mutant.h"
 #include <mglu/types.h>
 
 #include <string.h>
@@ -44,32 +45,49 @@ MGLU_INLINE size_t group_bytes(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_GROUP_BYTES : MGLU_GROUP_COLUMNS * element_bytes(dtype);
 }
 
-MGLU_INLINE const uint16_t *row_scales(const struct mglu_cpu_matrix *matrix, int64_t row)
+/* Where a row's weights lie from one of its groups on, and their scales where they are quantised. */
+struct weight_row {
+    const char *weights;
+    const uint16_t *scales;
+};
+
+MGLU_INLINE struct weight_row row_from(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group,
+                                       mglu_dtype dtype)
 {
-    return (const void *)(matrix->scales + (size_t)row * matrix->scale_stride);
+    const char *weights = matrix->rows + MUT_WRAP(26, (uint16_t), (size_t)row * matrix->row_stride);
+
+    return (struct weight_row){
+        .weights = weights + (size_t)group * group_bytes(dtype),
+        .scales = is_quantised(dtype)
+                      ? (const uint16_t *)(const void *)(matrix->scales + (size_t)row * matrix->scale_stride) + group
+                      : NULL,
+    };
 }
 
-/* A part of a group of weights as f32: exact, for scale * quant has few enough bits. */
-MGLU_INLINE vec load_part(const char *group, vec scale, int part, mglu_dtype dtype)
+struct weight_group {
+    const char *weights;
+    vec scale;
+};
+
+MGLU_INLINE struct weight_group group_of(struct weight_row row, int64_t group, mglu_dtype dtype)
+{
+    return (struct weight_group){
+        .weights = row.weights + (size_t)group * group_bytes(dtype),
+        .scale = is_quantised(dtype) ? vec_spread_f16(row.scales[group]) : vec_zero(),
+    };
+}
+
+/* A part of a group as f32: exact, for scale * quant has few enough bits. */
+MGLU_INLINE vec load_part(const struct weight_group *group, int part, mglu_dtype dtype)
 {
     const int column = part * VEC_LANES;
 
     if (dtype == MGLU_DTYPE_Q8_0)
-        return vec_mul(scale, vec_load_i8(group + column));
+        return vec_mul(group->scale, vec_load_i8(group->weights + column));
     if (dtype == MGLU_DTYPE_Q4_0)
-        return vec_mul(
-            scale, vec_load_nibbles(group + column % MGLU_Q4_0_GROUP_BYTES, column < MGLU_Q4_0_GROUP_BYTES ? 0 : 4));
-    return load(group, column, dtype);
-}
-
-/* A part of a group of a row of weights. */
-MGLU_INLINE vec load_weights(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group, int part,
-                             mglu_dtype dtype)
-{
-    const char *weights = matrix->rows + (size_t)row * matrix->row_stride + (size_t)group * group_bytes(dtype);
-    const vec scale = is_quantised(dtype) ? vec_spread_f16(row_scales(matrix, row)[group]) : vec_zero();
-
-    return load_part(weights, scale, part, dtype);
+        return vec_mul(group->scale, vec_load_nibbles(group->weights + column % MGLU_Q4_0_GROUP_BYTES,
+                                                      column < MGLU_Q4_0_GROUP_BYTES ? 0 : 4));
+    return load(group->weights, column, dtype);
 }
 
 MGLU_INLINE void widen(const void *source, float *target, int64_t count, mglu_dtype dtype)

@@ -109,26 +109,77 @@ static void free_problem(struct problem *p)
     free(p->x);
 }
 
-/* The written order: lanes over groups, then the tree. `mask` < 0 is the total. */
-static float model(const struct problem *p, int64_t row, int32_t mask)
+/* The sum of a row in some order. `mask` < 0 is the total. */
+typedef float model_fn(const struct problem *p, int64_t row, int32_t mask);
+
+/* The product of a column where the mask has a 1, else +0. */
+static float chosen_product(const struct problem *p, int64_t row, int32_t mask, int64_t column)
 {
     const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
     const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
-    float lanes[MGLU_GROUP_COLUMNS] = {0};
+    uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
 
-    for (int64_t column = 0; column < p->matrix.groups * MGLU_GROUP_COLUMNS; column++) {
-        float product = mglu_load_weight(weights, scales, p->dtype, (size_t)column) * p->x[column];
-        uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
-        if (mglu_format_mask_bit(word, (mglu_index)column))
-            lanes[column % 32] += product;
-    }
-    for (int width = 16; width >= 1; width /= 2)
+    if (!mglu_format_mask_bit(word, (mglu_index)column))
+        return 0.0f;
+    return mglu_load_weight(weights, scales, p->dtype, (size_t)column) * p->x[column];
+}
+
+/* Halves what is left, lane j and lane j + width, until one is. */
+static float fold(float *lanes, int width)
+{
+    for (; width >= 1; width /= 2)
         for (int lane = 0; lane < width; lane++)
             lanes[lane] += lanes[lane + width];
     return lanes[0];
 }
 
-static void expect_same(const struct problem *p, int64_t row, int32_t mask, float got)
+/* Lanes over groups, then the tree. */
+static float model_lanes(const struct problem *p, int64_t row, int32_t mask)
+{
+    float lanes[MGLU_GROUP_COLUMNS] = {0};
+
+    for (int64_t column = 0; column < p->matrix.groups * MGLU_GROUP_COLUMNS; column++)
+        lanes[column % 32] += chosen_product(p, row, mask, column);
+    return fold(lanes, 16);
+}
+
+/* Every group a tree of parts of 8 columns, which are added lane by lane. */
+static float model_trees(const struct problem *p, int64_t row, int32_t mask)
+{
+    float lanes[8] = {0};
+
+    for (int64_t group = 0; group < p->matrix.groups; group++)
+        for (int lane = 0; lane < 8; lane++) {
+            float part[4];
+            for (int i = 0; i < 4; i++)
+                part[i] = chosen_product(p, row, mask, group * 32 + i * 8 + lane);
+            lanes[lane] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+    return fold(lanes, 4);
+}
+
+/* The same, but what is added lane by lane are sums of four columns, pairs before; the total has no pairs. */
+static float model_trees_of_pairs(const struct problem *p, int64_t row, int32_t mask)
+{
+    float halves[2] = {0};
+
+    if (mask < 0)
+        return model_trees(p, row, mask);
+    for (int64_t group = 0; group < p->matrix.groups; group++)
+        for (int half = 0; half < 2; half++) {
+            float part[4];
+            for (int i = 0; i < 4; i++) {
+                float products[4];
+                for (int k = 0; k < 4; k++)
+                    products[k] = chosen_product(p, row, mask, group * 32 + i * 8 + half * 4 + k);
+                part[i] = (products[0] + products[1]) + (products[2] + products[3]);
+            }
+            halves[half] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+    return fold(halves, 1);
+}
+
+static void expect_same(const struct problem *p, model_fn *model, int64_t row, int32_t mask, float got)
 {
     float want = model(p, row, mask);
 
@@ -138,7 +189,7 @@ static void expect_same(const struct problem *p, int64_t row, int32_t mask, floa
 }
 
 /* Runs the kernel on rows 1.. of the problem and compares every sum. */
-static void check_problem(mglu_cpu_sums_fn *sums, const struct problem *p, const void *x)
+static void check_problem(mglu_cpu_sums_fn *sums, const struct problem *p, const void *x, model_fn *model)
 {
     float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
     const struct mglu_cpu_sums job = {.matrix = &p->matrix,
@@ -152,9 +203,9 @@ static void check_problem(mglu_cpu_sums_fn *sums, const struct problem *p, const
 
     sums(&job);
     for (int32_t r = 0; r < ROWS - 1; r++) {
-        expect_same(p, r + 1, -1, totals[r]);
+        expect_same(p, model, r + 1, -1, totals[r]);
         for (int32_t i = 0; i < p->n; i++)
-            expect_same(p, r + 1, p->ids[i], gates[i][r]);
+            expect_same(p, model, r + 1, p->ids[i], gates[i][r]);
     }
 }
 
@@ -184,9 +235,27 @@ static void sums_follow_the_written_tree(void **state)
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
-                    check_problem(level->kernels->sums[p.dtype], &p, p.x);
+                    check_problem(level->kernels->sums[p.dtype], &p, p.x, model_lanes);
                     choose_some(&p, s);
-                    check_problem(level->kernels->sums[p.dtype], &p, p.x);
+                    check_problem(level->kernels->sums[p.dtype], &p, p.x, model_lanes);
+                    free_problem(&p);
+                }
+}
+
+static void trees_follow_their_written_order(void **state)
+{
+    const struct mglu_cpu_level *level = level_of(state);
+
+    if (!level->trees)
+        skip();
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
+            for (int32_t n_masks = MGLU_CPU_LEAST_TREES; n_masks <= MGLU_MAX_MASKS; n_masks++)
+                for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
+                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
+                    make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
+                    choose_all(&p);
+                    check_problem(level->trees[p.dtype], &p, p.x, n_masks < 4 ? model_trees : model_trees_of_pairs);
                     free_problem(&p);
                 }
 }
@@ -212,9 +281,9 @@ static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
             make_problem(&p, FILL_INTEGERS, s);
             uint16_t *x = x_in_bf16(&p);
             choose_all(&p);
-            check_problem(level->sums_bf16, &p, x);
+            check_problem(level->sums_bf16, &p, x, model_lanes);
             choose_some(&p, s);
-            check_problem(level->sums_bf16, &p, x);
+            check_problem(level->sums_bf16, &p, x, model_lanes);
             free(x);
             free_problem(&p);
         }
@@ -264,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_follow_the_written_tree),
+        cmocka_unit_test(trees_follow_their_written_order),
         cmocka_unit_test(bf16_sums_are_exact_where_sums_are_exact_in_any_order),
         cmocka_unit_test(bf16_sums_keep_the_error_bound),
     };

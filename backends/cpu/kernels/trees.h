@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_TREES_H
+#define MGLU_CPU_TREES_H
+
+/*
+ * The sums of a row with two masks and more, in AVX2, for layers that need not be reproducible. What a mask takes of a
+ * group of columns is added in a tree, and then to the groups before: so a sum is one register, where the 32 lanes of
+ * sums.h are four, and all sums stay in registers.
+ *
+ * Two or three masks select from the products. Of more masks, four at a time choose from sums of pairs: of the products
+ * p and q of two neighbouring columns a mask takes 0, p, q or p + q. These are made once and lie in four lanes; the
+ * mask's two bits for the columns say in which. So one instruction finds what four masks take of a pair, in both halves
+ * of a register what they take of two. A mask costs three operations for 16 weights; selecting costs three for 8.
+ *
+ * The order of additions: two columns to a pair, two pairs to four columns (by selection: no columns are added here),
+ * the four parts of a group as (0 + 1) + (2 + 3), group after group, and last across the register. A total is added as
+ * what is selected. Hence a sum depends on its row, its mask, x and whether there are four masks.
+ */
+
+#include "sums.h"
+
+enum { AT_A_TIME = 4, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
+
+MGLU_INLINE vec add_parts(const vec *parts)
+{
+    return vec_add(vec_add(parts[0], parts[1]), vec_add(parts[2], parts[3]));
+}
+
+MGLU_INLINE vec select_one(const vec *products, uint32_t word)
+{
+    vec parts[VEC_PARTS];
+
+    MGLU_UNROLL
+    for (int part = 0; part < VEC_PARTS; part++)
+        parts[part] = vec_select(products[part], word, part);
+    return add_parts(parts);
+}
+
+/* What masks choose from in a part of a group, in each half of a register: the sums of its first pair, and second. */
+struct pairs {
+    vec first, second;
+};
+
+/* {p0, p1, p2, p3} becomes {0, p0, p1, p0 + p1} and {0, p2, p3, p2 + p3}. */
+MGLU_INLINE struct pairs make_pairs(vec p)
+{
+    const vec swapped = _mm256_permute_ps(p, _MM_SHUFFLE(2, 3, 0, 1));
+    const vec both = MUT(55, vec_add(p, swapped), swapped);
+    const vec neither_or_even = _mm256_blend_ps(p, vec_zero(), 0xaa);
+    const vec both_or_odd = _mm256_blend_ps(p, both, 0x55);
+
+    return (struct pairs){
+        .first = _mm256_shuffle_ps(neither_or_even, both_or_odd, _MM_SHUFFLE(0, 1, 0, 1)),
+        .second = _mm256_shuffle_ps(neither_or_even, both_or_odd, _MM_SHUFFLE(2, 3, 2, 3)),
+    };
+}
+
+/* Two bits of each word, from bit `column` on, choose from the four lanes of each half. */
+MGLU_INLINE vec choose(vec sums, __m256i words, int column)
+{
+    return _mm256_permutevar_ps(sums, _mm256_srli_epi32(words, column));
+}
+
+/* What four masks choose of a group: four sums in each half. */
+MGLU_INLINE vec choose_four(const struct pairs *pairs, const uint32_t *words)
+{
+    const __m256i same = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)words));
+    const __m256i of_half = MUT(56, _mm256_srlv_epi32(same, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), same);
+    vec parts[VEC_PARTS];
+
+    MGLU_UNROLL
+    for (int part = 0; part < VEC_PARTS; part++)
+        parts[part] = vec_add(choose(pairs[part].first, of_half, part * VEC_LANES),
+                              choose(pairs[part].second, of_half, part * VEC_LANES + 2));
+    return add_parts(parts);
+}
+
+/* The first of four masks. The last four begin early enough to read no words but the group's. */
+MGLU_INLINE int32_t first_of_four(int32_t n, int time)
+{
+    const int32_t first = time * AT_A_TIME;
+
+    return first + AT_A_TIME > n ? n - AT_A_TIME : first;
+}
+
+MGLU_INLINE void store_four(vec sum, float (*gates)[MGLU_CPU_BLOCK_ROWS], int32_t r)
+{
+    float four[AT_A_TIME];
+
+    _mm_storeu_ps(four, _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
+    for (int i = 0; i < AT_A_TIME; i++)
+        gates[i][r] = four[i];
+}
+
+/* Row r's total and gate sums: of `ones` masks, or `times` four masks. Both are constants where this is used. */
+MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype, int ones, int times)
+{
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+    const struct weight_row row = row_from(matrix, job->first_row + r, 0, dtype);
+    const uint32_t *words = matrix->masks + (job->first_row + r) * matrix->groups * matrix->n_masks;
+    vec total = vec_zero(), gates[MOST_TIMES];
+
+    for (int i = 0; i < ones + times; i++)
+        gates[i] = vec_zero();
+    for (int64_t group = 0; group < matrix->groups; group++, words += matrix->n_masks) {
+        const struct weight_group weights = group_of(row, group, dtype);
+        struct pairs pairs[VEC_PARTS];
+        vec products[VEC_PARTS];
+        prefetch_weights(weights.weights, group_bytes(dtype), AHEAD);
+        MGLU_UNROLL
+        for (int part = 0; part < VEC_PARTS; part++) {
+            products[part] = multiply(&weights, (const float *)job->x + group * MGLU_GROUP_COLUMNS, part, dtype);
+            pairs[part] = make_pairs(products[part]);
+        }
+        total = vec_add(total, add_parts(products));
+        for (int i = 0; i < ones; i++)
+            gates[i] = vec_add(gates[i], select_one(products, words[i]));
+        for (int i = 0; i < times; i++)
+            gates[i] = vec_add(gates[i], choose_four(pairs, words + first_of_four(job->n, i)));
+    }
+    job->totals[r] = vec_reduce(total);
+    for (int i = 0; i < ones; i++)
+        job->gates[i][r] = vec_reduce(gates[i]);
+    for (int i = 0; i < times; i++)
+        store_four(gates[i], job->gates + MUT(57, first_of_four(job->n, i), i * AT_A_TIME), r);
+}
+
+/* For all masks of a matrix: mask_ids are taken to be 0 to n - 1. */
+MGLU_INLINE void sum_trees(const struct mglu_cpu_sums *job, mglu_dtype dtype)
+{
+    const int ones = job->n < AT_A_TIME ? job->n : 0, times = ones ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;
+
+    for (int32_t r = 0; r < job->rows; r++)
+        if (ones == 2)
+            sum_trees_of_row(job, r, dtype, 2, 0);
+        else if (ones == 3)
+            sum_trees_of_row(job, r, dtype, 3, 0);
+        else if (times == 1)
+            sum_trees_of_row(job, r, dtype, 0, 1);
+        else if (times == 2)
+            sum_trees_of_row(job, r, dtype, 0, 2);
+        else
+            sum_trees_of_row(job, r, dtype, ones, times);
+}
+
+#endif
