@@ -161,7 +161,7 @@ static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_
                       task);
 }
 
-void mglu_cpu_batch(struct mglu_cpu_chunk *chunk)
+void mglu_cpu_project_batch(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
     struct mglu_cpu_lists lists;
@@ -169,7 +169,16 @@ void mglu_cpu_batch(struct mglu_cpu_chunk *chunk)
     make_lists(chunk, &lists);
     chunk->lists = &lists;
     for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
-    if (weights->packed.output_size > 0)
-        for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
+    chunk->lists = NULL;
+}
+
+void mglu_cpu_down_batch(struct mglu_cpu_chunk *chunk)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+    struct mglu_cpu_lists lists;
+
+    make_lists(chunk, &lists);
+    chunk->lists = &lists;
+    for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
     chunk->lists = NULL;
 }

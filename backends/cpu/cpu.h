@@ -57,6 +57,7 @@ struct mglu_cpu_layer {
     int use_bf16;  /* the projection takes x in bf16 */
     mglu_cpu_sums_fn *project;
     mglu_cpu_tiles_fn *tiles; /* what large batches are projected by; NULL: as small ones are */
+    int64_t large_batch;      /* tokens of a call from which on they project; down, it is MGLU_CPU_LARGE_BATCH */
     struct mglu_cpu_slot_layout layout;
 };
 
@@ -68,6 +69,9 @@ struct mglu_cpu_slot {
     float *p;          /* [terms] */
     float *z;          /* [d_pad], with a down-projection */
 };
+
+/* Tokens of a call from which on tiles are faster than one token after the other. */
+enum { MGLU_CPU_LARGE_BATCH = 8 };
 
 /* Floats of all sums of a block of rows in a chunk of a large batch: 32 KiB, beside a panel of 32 KiB on the stack. */
 enum { MGLU_CPU_BATCH_SUMS = 8192, MGLU_CPU_MOST_PLACES = MGLU_CPU_BATCH_SUMS / MGLU_CPU_BLOCK_ROWS };
@@ -151,7 +155,8 @@ void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
 /* batch.c */
 int32_t mglu_cpu_batch_tokens(const struct mglu_cpu_layer *layer);
-void mglu_cpu_batch(struct mglu_cpu_chunk *chunk);
+void mglu_cpu_project_batch(struct mglu_cpu_chunk *chunk);
+void mglu_cpu_down_batch(struct mglu_cpu_chunk *chunk);
 
 /* forward.c */
 void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block);

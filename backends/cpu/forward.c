@@ -14,9 +14,6 @@
 
 enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
 
-/* Tokens of a call from which on tiles are faster. */
-enum { LARGE_BATCH = 8 };
-
 /* Weights that a task should read at least, so that starting it costs nothing by comparison. */
 #define TASK_BYTES ((size_t)64 << 10)
 
@@ -268,12 +265,23 @@ static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_
                       (size_t)per_task * row_bytes(matrix) * (size_t)chunk->tokens, task);
 }
 
-static void small_batch(const struct mglu_cpu_chunk *chunk)
+static void project(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
-    for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
-    if (weights->packed.output_size > 0)
+    if (chunk->layer->tiles && chunk->args->batch >= chunk->layer->large_batch)
+        mglu_cpu_project_batch(chunk);
+    else
+        for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
+}
+
+static void project_down(struct mglu_cpu_chunk *chunk)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+
+    if (chunk->layer->tiles && chunk->args->batch >= MGLU_CPU_LARGE_BATCH)
+        mglu_cpu_down_batch(chunk);
+    else
         for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
 }
 
@@ -294,10 +302,9 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
     while (chunk.first_token < MUT(38, args->batch, packed->hidden_size ? args->batch : 0)) {
         chunk.tokens = next_chunk(self, args->batch - chunk.first_token);
         mglu_cpu_parallel(&chunk, chunk.tokens, (size_t)packed->hidden_size * sizeof(float), prepare_token);
-        if (self->tiles && args->batch >= LARGE_BATCH)
-            mglu_cpu_batch(&chunk);
-        else
-            small_batch(&chunk);
+        project(&chunk);
+        if (packed->output_size > 0)
+            project_down(&chunk);
         chunk.first_token += MUT(53, chunk.tokens, mglu_cpu_chunk_tokens(self));
     }
     return MGLU_OK;

@@ -42,17 +42,31 @@ static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *laye
 }
 
 /* Trees are faster than the order that all instruction sets share. */
+static int takes_trees(const struct mglu_cpu_layer *layer)
+{
+    return layer->backend->level->trees && !layer->use_bf16 && !(layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) &&
+           layer->desc.top_k == 0 && layer->weights->packed.n_masks >= MGLU_CPU_LEAST_TREES;
+}
+
 static mglu_cpu_sums_fn *choose_sums(const struct mglu_cpu_layer *layer)
 {
-    const mglu_packed_weights *packed = &layer->weights->packed;
     const struct mglu_cpu_level *level = layer->backend->level;
+    const mglu_dtype dtype = layer->weights->packed.dtype;
 
     if (layer->use_bf16)
         return level->sums_bf16;
-    if (level->trees && !(layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) && layer->desc.top_k == 0 &&
-        packed->n_masks >= MGLU_CPU_LEAST_TREES)
-        return level->trees[packed->dtype];
-    return level->kernels->sums[packed->dtype];
+    return takes_trees(layer) ? level->trees[dtype] : level->kernels->sums[dtype];
+}
+
+/* Tiles gain on trees with the tokens and lose with the masks, of which trees take four at a time; measured on a Zen 3.
+ */
+static int64_t choose_large_batch(const struct mglu_cpu_layer *layer)
+{
+    const int64_t tokens = takes_trees(layer) ? 2 * (int64_t)layer->terms : 0;
+
+    if (tokens == 2 * MGLU_MAX_MASKS)
+        return INT64_MAX;
+    return tokens > MGLU_CPU_LARGE_BATCH ? tokens : MGLU_CPU_LARGE_BATCH;
 }
 
 /* Tiles sum in another order than the other kernels, so layers whose bits must not depend on the batch do without. */
@@ -93,6 +107,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
     };
     made->project = choose_sums(made);
     made->tiles = choose_tiles(made);
+    made->large_batch = choose_large_batch(made);
     made->layout = slot_layout(made);
     *layer = made;
     return MGLU_OK;
