@@ -15,10 +15,11 @@ struct machine {
     struct compute compute;
     char description[512];         /**< one line */
     const struct kernels *kernels; /**< of the device's instruction set */
-    int threads; /**< of the host: the device's own, or a peer's */
-    int64_t cache_bytes; /**< of the last level; what is assumed where the device does not say */
-    int64_t cold_bytes;  /**< what cold weights rotate over */
-    void *stream;        /**< memory that is read to measure bandwidth; NULL where the host's says nothing */
+    int threads;                   /**< of the host: the device's own, or a peer's */
+    int64_t cache_bytes;           /**< of the last level; what is assumed where the device does not say */
+    int64_t cold_bytes;            /**< what cold weights rotate over */
+    int read;                      /**< which of the kernels' ways to read */
+    void *stream;                  /**< memory that is read to measure bandwidth; NULL where the host's says nothing */
     size_t stream_bytes;
 };
 
@@ -33,7 +34,7 @@ struct peak {
 bool machine_open(struct machine *machine, const struct options *options);
 void machine_close(struct machine *machine);
 
-/** Reads the stream once with all threads; bytes per second. */
+/** Reads the stream once with all threads, in the way that was faster when it was made; bytes per second. */
 double machine_read_speed(const struct machine *machine);
 
 /** The fastest unit that a layer of these dtypes may use. */

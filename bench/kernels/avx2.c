@@ -4,7 +4,7 @@
 
 const struct kernels kernels_avx2 = {
     .isa = "avx2",
-    .read = read_blocks,
+    .read = {read_blocks, read_side_by_side},
     .multiply_add = multiply_add,
     .flops_per_step = 2 * CHAINS * LANES,
 };

@@ -29,7 +29,7 @@ static float dot_bf16(int64_t steps, float start)
 
 const struct kernels kernels_avx512bf16 = {
     .isa = "avx512-bf16",
-    .read = read_blocks,
+    .read = {read_blocks, read_side_by_side},
     .multiply_add = multiply_add,
     .flops_per_step = 2 * CHAINS * LANES,
     .dot_bf16 = dot_bf16,

@@ -11,10 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { KERNELS_READS = 2 };
+
 struct kernels {
     const char *isa; /**< as the CPU backend names it */
-    /** Reads `count` blocks of 64 bytes, 64-byte aligned. The result only keeps the compiler from leaving it out. */
-    uint64_t (*read)(const void *from, size_t count);
+    /**
+     * Ways to read `count` blocks of 64 bytes, 64-byte aligned: in order, and four streams side by side. The results
+     * only keep the compiler from leaving it out.
+     */
+    uint64_t (*read[KERNELS_READS])(const void *from, size_t count);
     /** Runs `steps` steps of multiply-adds in registers. */
     float (*multiply_add)(int64_t steps, float start);
     int64_t flops_per_step;

@@ -15,24 +15,43 @@ typedef uint64_t vector_u64 __attribute__((vector_size(VECTOR_BYTES), may_alias)
 
 enum { BLOCK_VECTORS = 64 / VECTOR_BYTES, LANES = VECTOR_BYTES / 4, CHAINS = 12 };
 
-static uint64_t read_blocks(const void *from, size_t count)
+/** Streams that are read side by side, and the blocks of each: 32 KiB. */
+enum { STREAMS = 4, STREAM_BLOCKS = 512 };
+
+/** Folds `parts` parts of `count` blocks each, a block of each in turn. `parts` is a constant where this is used. */
+static inline vector_u64 fold_parts(const vector_u64 *from, size_t count, int parts)
 {
-    const vector_u64 *vectors = from;
-    vector_u64 a = {0}, b = {0}, c = {0}, d = {0};
-    size_t i = 0;
-    for (; i + 4 <= count * BLOCK_VECTORS; i += 4) {
-        a ^= vectors[i];
-        b ^= vectors[i + 1];
-        c ^= vectors[i + 2];
-        d ^= vectors[i + 3];
-    }
-    for (; i < count * BLOCK_VECTORS; i++)
-        a ^= vectors[i];
-    a ^= b ^ c ^ d;
+    vector_u64 folded[STREAMS] = {{0}};
+    for (size_t block = 0; block < count; block++)
+        for (int part = 0; part < parts; part++)
+            for (int i = 0; i < BLOCK_VECTORS; i++)
+                folded[(part * BLOCK_VECTORS + i) % STREAMS] ^=
+                    from[((size_t)part * count + block) * BLOCK_VECTORS + (size_t)i];
+    return folded[0] ^ folded[1] ^ folded[2] ^ folded[3];
+}
+
+static uint64_t fold_lanes(vector_u64 vector)
+{
     uint64_t folded = 0;
     for (size_t lane = 0; lane < VECTOR_BYTES / 8; lane++)
-        folded ^= a[lane];
+        folded ^= vector[lane];
     return folded;
+}
+
+static uint64_t read_blocks(const void *from, size_t count)
+{
+    return fold_lanes(fold_parts(from, count, 1));
+}
+
+/** Windows of four streams, and what is left by one. */
+static uint64_t read_side_by_side(const void *from, size_t count)
+{
+    const vector_u64 *vectors = from;
+    vector_u64 folded = {0};
+    size_t at = 0;
+    for (; at + STREAMS * STREAM_BLOCKS <= count; at += STREAMS * STREAM_BLOCKS)
+        folded ^= fold_parts(vectors + at * BLOCK_VECTORS, STREAM_BLOCKS, STREAMS);
+    return fold_lanes(folded) ^ read_blocks(vectors + at * BLOCK_VECTORS, count - at);
 }
 
 /** Twelve independent chains: more than two units times the latency need, and still in the registers of AVX2. */

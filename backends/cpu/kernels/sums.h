@@ -153,40 +153,31 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
         job->gates[i][r] = lanes_reduce(gates[i]);
 }
 
-/* How far ahead of a group weights are asked for: in the same row, and at its end in the row that follows these. */
-MGLU_INLINE size_t plain_ahead(const struct mglu_cpu_matrix *matrix, int64_t group, mglu_dtype dtype)
-{
-    const int64_t groups_ahead = PLAIN_AHEAD / (int64_t)group_bytes(dtype);
-
-    return PLAIN_AHEAD + (group + groups_ahead < matrix->groups ? 0 : (PLAIN_ROWS - 1) * matrix->row_stride);
-}
-
 /*
- * The totals of PLAIN_ROWS rows, a group of each in turn: some machines bring in several streams faster than one. The
- * order of additions is that of sum_row().
+ * The totals of PLAIN_ROWS rows, `apart` rows from each other, a group of each in turn: some machines bring in several
+ * streams faster than one. The order of additions is that of sum_row().
  */
-MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype)
+MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, int32_t apart, mglu_dtype dtype)
 {
     struct weight_row rows[PLAIN_ROWS];
     lanes totals[PLAIN_ROWS];
 
     for (int i = 0; i < PLAIN_ROWS; i++) {
-        rows[i] = row_from(job->matrix, job->first_row + r + i, 0, dtype);
+        rows[i] = row_from(job->matrix, job->first_row + r + i * apart, 0, dtype);
         totals[i] = lanes_zero();
     }
     for (int64_t group = 0; group < job->matrix->groups; group++) {
         const float *x = (const float *)job->x + group * MGLU_GROUP_COLUMNS;
-        const size_t ahead = plain_ahead(job->matrix, group, dtype);
         for (int i = 0; i < PLAIN_ROWS; i++) {
             const struct weight_group weights = group_of(rows[i], group, dtype);
-            prefetch_weights(weights.weights, group_bytes(dtype), ahead);
+            prefetch_weights(weights.weights, group_bytes(dtype), PLAIN_AHEAD);
             MGLU_UNROLL
             for (int part = 0; part < VEC_PARTS; part++)
                 totals[i].part[part] = vec_add(totals[i].part[part], multiply(&weights, x, part, dtype));
         }
     }
     for (int i = 0; i < PLAIN_ROWS; i++)
-        job->totals[r + i] = lanes_reduce(totals[i]);
+        job->totals[r + i * apart] = lanes_reduce(totals[i]);
 }
 
 #include "passes.h"
@@ -194,12 +185,12 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, mglu
 /* One call of a sums kernel. Arithmetic bounds quantised rows: side by side they gain nothing, and spill registers. */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_sums *job, mglu_dtype dtype)
 {
-    const int side_by_side = PLAIN_ROWS > 1 && !is_quantised(dtype);
-    int32_t r = 0;
+    const int side_by_side = PLAIN_ROWS > 1 && !is_quantised(dtype) && job->n == 0;
+    const int32_t apart = side_by_side ? job->rows / PLAIN_ROWS : 0;
 
-    for (; side_by_side && job->n == 0 && r + PLAIN_ROWS <= job->rows; r += PLAIN_ROWS)
-        sum_plain_rows(job, r, dtype);
-    sum_rows(job, r, dtype);
+    for (int32_t r = 0; r < apart; r++)
+        sum_plain_rows(job, r, apart, dtype);
+    sum_rows(job, apart * PLAIN_ROWS, dtype);
 }
 
 #endif
