@@ -45,7 +45,7 @@ static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *laye
 static int takes_trees(const struct mglu_cpu_layer *layer)
 {
     return layer->backend->level->trees && !layer->use_bf16 && !(layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) &&
-           layer->desc.top_k == 0 && layer->weights->packed.n_masks >= MGLU_CPU_LEAST_TREES;
+           layer->terms >= MGLU_CPU_LEAST_TREES && (layer->desc.top_k == 0 || layer->terms < MGLU_CPU_TREES_OF_ALL);
 }
 
 static mglu_cpu_sums_fn *choose_sums(const struct mglu_cpu_layer *layer)

@@ -91,8 +91,8 @@ extern const struct mglu_cpu_kernels mglu_kernels_avx2;
 extern const struct mglu_cpu_kernels mglu_kernels_avx512;
 extern const struct mglu_cpu_kernels mglu_kernels_neon;
 
-/* For each dtype, sums of all masks of a matrix with so many or more, in other steps. */
-#define MGLU_CPU_LEAST_TREES 2
+/* For each dtype, sums of two masks and more in other steps; of four and more, all of a matrix. */
+enum { MGLU_CPU_LEAST_TREES = 2, MGLU_CPU_TREES_OF_ALL = 4 };
 
 extern mglu_cpu_sums_fn *const mglu_trees_avx2[MGLU_DTYPE_Q4_0 + 1];
 

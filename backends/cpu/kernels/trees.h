@@ -114,7 +114,7 @@ MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mg
         }
         total = vec_add(total, add_parts(products));
         for (int i = 0; i < ones; i++)
-            gates[i] = vec_add(gates[i], select_one(products, words[i]));
+            gates[i] = vec_add(gates[i], select_one(products, words[job->mask_ids[i]]));
         for (int i = 0; i < times; i++)
             gates[i] = vec_add(gates[i], choose_four(pairs, words + first_of_four(job->n, i)));
     }
@@ -125,7 +125,7 @@ MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mg
         store_four(gates[i], job->gates + MUT(57, first_of_four(job->n, i), i * AT_A_TIME), r);
 }
 
-/* For all masks of a matrix: mask_ids are taken to be 0 to n - 1. */
+/* From four masks on for all of a matrix: mask_ids are then taken to be 0 to n - 1. */
 MGLU_INLINE void sum_trees(const struct mglu_cpu_sums *job, mglu_dtype dtype)
 {
     const int ones = job->n < AT_A_TIME ? job->n : 0, times = ones ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;

@@ -255,7 +255,11 @@ static void trees_follow_their_written_order(void **state)
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
-                    check_problem(level->trees[p.dtype], &p, p.x, n_masks < 4 ? model_trees : model_trees_of_pairs);
+                    check_problem(level->trees[p.dtype], &p, p.x,
+                                  n_masks < MGLU_CPU_TREES_OF_ALL ? model_trees : model_trees_of_pairs);
+                    choose_some(&p, s);
+                    p.n = MGLU_CPU_LEAST_TREES + (int32_t)s % (MGLU_CPU_TREES_OF_ALL - MGLU_CPU_LEAST_TREES);
+                    check_problem(level->trees[p.dtype], &p, p.x, model_trees);
                     free_problem(&p);
                 }
 }
