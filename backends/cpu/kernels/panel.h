@@ -13,7 +13,7 @@ enum { COLUMNS_PER_WORD = 1 };
 MGLU_INLINE vec load_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group, int part, uint32_t mask,
                            mglu_dtype dtype)
 {
-    const struct weight_group weights = group_of(row_from(matrix, row, group, dtype), 0, dtype);
+    const struct weight_group weights = group_of(row_from(matrix, row, 0, dtype), group, dtype);
 
     return vec_select(load_part(&weights, part, dtype), mask, part);
 }
