@@ -154,31 +154,29 @@ static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
         down_rows(chunk, task * TASK_ROWS + row, rows_left(row, rows, tile_rows(chunk->layer)));
 }
 
-static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
+/* All rows of a matrix for all tokens of the chunk. */
+static void for_each_task(struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
                           void (*task)(const struct mglu_cpu_chunk *chunk, int64_t index))
 {
+    struct mglu_cpu_lists lists;
+
+    make_lists(chunk, &lists);
+    chunk->lists = &lists;
     mglu_cpu_parallel(chunk, (rows + TASK_ROWS - 1) / TASK_ROWS, TASK_ROWS * matrix->row_stride * (size_t)chunk->tokens,
                       task);
+    chunk->lists = NULL;
 }
 
 void mglu_cpu_project_batch(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
-    struct mglu_cpu_lists lists;
 
-    make_lists(chunk, &lists);
-    chunk->lists = &lists;
     for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
-    chunk->lists = NULL;
 }
 
 void mglu_cpu_down_batch(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
-    struct mglu_cpu_lists lists;
 
-    make_lists(chunk, &lists);
-    chunk->lists = &lists;
     for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
-    chunk->lists = NULL;
 }

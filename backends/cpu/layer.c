@@ -58,8 +58,7 @@ static mglu_cpu_sums_fn *choose_sums(const struct mglu_cpu_layer *layer)
     return takes_trees(layer) ? level->trees[dtype] : level->kernels->sums[dtype];
 }
 
-/* Tiles gain on trees with the tokens and lose with the masks, of which trees take four at a time; measured on a Zen 3.
- */
+/* Against trees, tiles gain with the tokens and lose with the masks: trees take four at a time. Measured on a Zen 3. */
 static int64_t choose_large_batch(const struct mglu_cpu_layer *layer)
 {
     const int64_t tokens = takes_trees(layer) ? 2 * (int64_t)layer->terms : 0;

@@ -19,7 +19,7 @@
 
 #include "sums.h"
 
-enum { AT_A_TIME = 4, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
+enum { AT_A_TIME = MGLU_CPU_TREES_OF_ALL, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
 
 MGLU_INLINE vec add_parts(const vec *parts)
 {
