@@ -121,7 +121,7 @@ mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_lay
     if (desc->max_batch < 1 || desc->max_batch > MGLU_MAX_BATCH)
         return INVALID("layer: max_batch is %lld, must be 1..%lld", (long long)desc->max_batch,
                        (long long)MGLU_MAX_BATCH);
-    if (desc->reserved != 0 || desc->flags & ~(uint32_t)MGLU_LAYER_REPRODUCIBLE)
+    if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_LAYER_REPRODUCIBLE | MGLU_LAYER_ALLOW_QUANTISED_X))
         return INVALID("layer: unknown flags, or reserved is not 0");
     *plan = (mglu_layer_plan){.struct_size = sizeof *plan, .desc = *desc, .shape = shape};
     if (desc->silu_beta == 0)

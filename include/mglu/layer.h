@@ -29,7 +29,13 @@ enum {
      * The same bits on every CPU instruction set and for every batch size (not only run to run). Costs time: on AVX2
      * with two masks and more, up to twice as much with 16, and everywhere in batches of 8 tokens and more.
      */
-    MGLU_LAYER_REPRODUCIBLE = 1u << 0
+    MGLU_LAYER_REPRODUCIBLE = 1u << 0,
+    /**
+     * Where weights are quantised, x and z may be rounded to 8 bits too, in groups of 32 with one scale each, so that
+     * integers are multiplied: on CPUs up to twice as fast, at accuracy class C. A permission: devices without such
+     * kernels compute as without it, and so do layers that are to be reproducible. mglu_layer_accuracy() tells.
+     */
+    MGLU_LAYER_ALLOW_QUANTISED_X = 1u << 1
 };
 
 /** The operation. Zeros are SiLU, beta 1, f32 in and out, no routing. */
@@ -109,7 +115,8 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue 
 /** How a device sums, which decides the error it may make (docs/semantics.md, "Error"). */
 typedef enum mglu_accuracy {
     MGLU_ACCURACY_A = 0, /**< IEEE f32, round to nearest */
-    MGLU_ACCURACY_B = 1  /**< tensor cores: f32 with truncation */
+    MGLU_ACCURACY_B = 1, /**< tensor cores: f32 with truncation */
+    MGLU_ACCURACY_C = 2  /**< as A, of x and z rounded to 8 bits; only with MGLU_LAYER_ALLOW_QUANTISED_X */
 } mglu_accuracy;
 
 /** The accuracy class that the layer's kernels promise. */

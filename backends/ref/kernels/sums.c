@@ -24,6 +24,7 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
     *sums = (struct mglu_ref_sums){0};
     for (int64_t first = 0; first < columns; first += MGLU_GROUP_COLUMNS) {
         int64_t count = columns - first < MGLU_GROUP_COLUMNS ? columns - first : MGLU_GROUP_COLUMNS;
+        double largest = 0, weights = 0;
 
         for (int64_t j = 0; j < count; j++) {
             double w = (double)mglu_load_weight(row.data, row.scales, row.dtype, (size_t)(first + j));
@@ -32,16 +33,27 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
             sums->total += products[j];
             sums->magnitude += fabs(products[j]);
             sums->flushed += (double)FLT_MIN * (1 + fabs(w) + fabs(x[first + j]));
+            largest = fmax(largest, fabs(x[first + j]));
+            weights += fabs(w);
         }
+        if (row.scales)
+            sums->rounded += mglu_ref_rounding(largest, weights);
         for (int32_t i = 0; i < n_ids; i++)
             add_selected(products, count, words[first / MGLU_GROUP_COLUMNS * n_masks + ids[i]], &sums->gate[i],
                          &sums->value[i]);
     }
 }
 
+double mglu_ref_rounding(double largest, double weights)
+{
+    return largest / 254 * (1 + 0x1p-14) * weights;
+}
+
 double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums)
 {
-    double limit = accuracy == MGLU_ACCURACY_A ? 8 + sqrt((double)n) : 16 + (double)n / 64;
+    double limit = accuracy == MGLU_ACCURACY_B ? 16 + (double)n / 64 : 8 + sqrt((double)n);
+    double rounded = accuracy == MGLU_ACCURACY_C ? sums->rounded : 0;
 
-    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * sums->magnitude + sums->flushed;
+    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * (sums->magnitude + rounded) + sums->flushed +
+           rounded;
 }

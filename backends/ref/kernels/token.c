@@ -82,25 +82,40 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     return z;
 }
 
+/* Adds the products of a group of columns with z, which may be off by z_error; returns what that makes in their sum. */
+static double add_group(struct mglu_ref_row row, int64_t first, int64_t end, const double *z, const double *z_error,
+                        struct mglu_ref_sums *sums)
+{
+    double carried = 0, largest = 0, weights = 0;
+
+    for (int64_t c = first; c < end; c++) {
+        double w = (double)mglu_load_weight(row.data, row.scales, row.dtype, (size_t)c);
+        sums->total += w * z[c];
+        sums->magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
+        sums->flushed += (double)FLT_MIN * (1 + fabs(w) + fabs(z[c]));
+        carried += fabs(w) * z_error[c];
+        largest = fmax(largest, fabs(z[c]) + z_error[c]);
+        weights += fabs(w);
+    }
+    if (row.scales)
+        sums->rounded += mglu_ref_rounding(largest, weights);
+    return carried;
+}
+
 /* One element of z W_o^T + bias, from all of z and its errors. */
 static struct estimate down_projection(const mglu_packed_weights *packed, int64_t r, const double *z,
                                        const double *z_error, const mglu_accuracy *accuracy)
 {
-    struct mglu_ref_row row = mglu_ref_row(&packed->down, packed->dtype, r);
+    const struct mglu_ref_row row = mglu_ref_row(&packed->down, packed->dtype, r);
+    const int64_t d = packed->intermediate_size;
     struct mglu_ref_sums sums = {0};
     struct estimate result;
     double carried = 0;
 
-    for (int64_t c = 0; c < packed->intermediate_size; c++) {
-        double w = (double)mglu_load_weight(row.data, row.scales, row.dtype, (size_t)c);
-        sums.total += w * z[c];
-        if (accuracy) {
-            sums.magnitude += fabs(w) * (fabs(z[c]) + z_error[c]);
-            sums.flushed += (double)FLT_MIN * (1 + fabs(w) + fabs(z[c]));
-            carried += fabs(w) * z_error[c];
-        }
-    }
-    result = with_bias(sums.total, &sums, packed->intermediate_size, accuracy, packed->down_bias, r);
+    for (int64_t first = 0; first < d; first += MGLU_GROUP_COLUMNS)
+        carried +=
+            add_group(row, first, first + MGLU_GROUP_COLUMNS < d ? first + MGLU_GROUP_COLUMNS : d, z, z_error, &sums);
+    result = with_bias(sums.total, &sums, d, accuracy, packed->down_bias, r);
     result.error += carried;
     return result;
 }
