@@ -267,7 +267,7 @@ static void check_claims(const struct target *target, mglu_activation activation
 {
     for (int32_t i = 0; i < 27 * (MGLU_MAX_MASKS + 1); i++) {
         const int32_t n_masks = i / 27;
-        const struct dtypes dtypes = {"", (mglu_dtype)(i / 9 % 3), (mglu_dtype)(i / 3 % 3), (mglu_dtype)(i % 3)};
+        const struct dtypes dtypes = {"", (mglu_dtype)(i / 9 % 3), (mglu_dtype)(i / 3 % 3), (mglu_dtype)(i % 3), 0};
         const struct shape shape = {.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
                                     .dtypes = &dtypes,
                                     .activation = activation,

@@ -22,7 +22,7 @@ const int axis_sizes[AXES] = {
     [AXIS_FILL] = FILL_WIDE + 1,
     [AXIS_RESIDUAL] = RESIDUALS,
     [AXIS_DOWN] = 2,
-    [AXIS_BITS] = 2,
+    [AXIS_BITS] = BITS,
 };
 
 static bool takes_two_masks(int routing)
@@ -57,6 +57,12 @@ static int fewest_masks(const signed char row[AXES])
     return takes_two_masks(row[AXIS_ROUTING]) ? 2 : 1;
 }
 
+/* Whether the flags of the row's bits mean something for its weights. */
+static bool bits_fit(const signed char row[AXES])
+{
+    return row[AXIS_BITS] != BITS_ROUNDED_X || row[AXIS_DTYPES] < 0 || row[AXIS_DTYPES] >= FLOAT_DTYPES;
+}
+
 bool axes_allow(const signed char row[AXES], int64_t limit)
 {
     int64_t products = 1;
@@ -68,5 +74,5 @@ bool axes_allow(const signed char row[AXES], int64_t limit)
     if (row[AXIS_BATCH] >= 0)
         products *= axis_batch[row[AXIS_BATCH]];
     products *= fewest_masks(row);
-    return products <= limit && routing_fits(row) && says_something(row);
+    return products <= limit && routing_fits(row) && says_something(row) && bits_fit(row);
 }

@@ -58,12 +58,23 @@ enum fill { FILL_REAL, FILL_POSITIVE, FILL_WIDE, FILL_EXACT, FILL_PROBES };
 
 enum residual { RESIDUAL_NONE, RESIDUAL_SEPARATE, RESIDUAL_IN_PLACE, RESIDUALS };
 
+/** What a layer's flags say of its bits. */
+enum bits {
+    BITS_ANY,
+    BITS_SAME,      /**< reproducible */
+    BITS_ROUNDED_X, /**< x may be rounded to 8 bits; of quantised weights only */
+    BITS
+};
+
 /** Values of the axes that are numbers. 0 masks: a plain GLU. */
 extern const int axis_h[], axis_d[], axis_batch[], axis_masks[];
 
-/** How many values each axis has. Of the dtypes, the first FLOAT_DTYPES have no quantised weights. */
+/**
+ * How many values each axis has. Of the dtypes, the first FLOAT_DTYPES have no quantised weights, and they take only
+ * the first FLOAT_BITS values of theirs.
+ */
 extern const int axis_sizes[AXES];
-enum { FLOAT_DTYPES = 7 };
+enum { FLOAT_DTYPES = 7, FLOAT_BITS = BITS_ROUNDED_X };
 
 /**
  * Whether a row may become a case; -1 is a value not chosen yet. A row without a contradiction can always be completed.

@@ -29,6 +29,7 @@ static const char *const routing_names[] = {"off",  "k1",      "k2",      "all",
 static const char *const residual_names[] = {"no", "yes", "y"};
 static const char *const placement_names[] = {"tight",         "padded",        "offset",
                                               "offset-padded", "ends-at-guard", "starts-at-guard"};
+static const char *const bits_names[] = {"any", "same", "rounded-x"};
 static const char *const fill_names[] = {"real", "positive", "wide", "exact", "probes"};
 
 int32_t grid_top_k(const struct grid_case *test)
@@ -74,7 +75,7 @@ void grid_name(const struct grid_case *test, const char *group, char *name, size
              group, test->kind == MGLU_KIND_MASKED ? "mglu" : "glu", mglu_dtype_name(test->weight),
              mglu_dtype_name(test->x), mglu_dtype_name(test->y), test->n_masks, activation, (long long)test->h,
              (long long)test->d, (long long)test->batch, bias_names[test->bias], routing_names[test->routing],
-             (long long)test->out, residual_names[test->residual], test->reproducible ? "same" : "any",
+             (long long)test->out, residual_names[test->residual], bits_names[test->bits],
              placement_names[test->placement], fill_names[test->fill]);
 }
 
@@ -108,17 +109,25 @@ static struct grid_case case_of_row(const signed char row[AXES])
         .residual = (enum residual)row[AXIS_RESIDUAL],
         .placement = (enum placement)row[AXIS_PLACEMENT],
         .fill = (enum fill)row[AXIS_FILL],
-        .reproducible = row[AXIS_BITS] != 0,
+        .bits = (enum bits)row[AXIS_BITS],
     };
 }
 
+static bool is_quick(int row)
+{
+    return row < PAIR_ROWS || (row >= FLOAT_ROWS && row < QUICK_ROWS);
+}
+
+/* Rounded, integers need not stay integers: no row for exact data. */
 static void list_rows(struct grid_case table[GRID_ROWS], const char *group, bool exact, case_sink *sink, void *user)
 {
     for (int i = 0; i < GRID_ROWS; i++) {
         table[i] = case_of_row(grid_rows[i]);
+        if (exact && table[i].bits == BITS_ROUNDED_X)
+            continue;
         if (exact)
             table[i].fill = FILL_EXACT;
-        grid_emit(&table[i], group, i < PAIR_ROWS || i >= FLOAT_ROWS ? TIER_QUICK : TIER_FULL, sink, user);
+        grid_emit(&table[i], group, is_quick(i) ? TIER_QUICK : TIER_FULL, sink, user);
     }
 }
 

@@ -19,7 +19,7 @@ struct grid_case {
     enum residual residual;
     enum placement placement;
     enum fill fill;
-    bool reproducible;
+    enum bits bits;
 };
 
 /** K of top-K routing, 0 without. */

@@ -52,6 +52,9 @@ struct outcome {
     bool note;                      /**< a pass, or a skip, whose text is worth reading */
 };
 
+/** "A", "B" or "C". */
+const char *accuracy_name(mglu_accuracy accuracy);
+
 /** Sets a verdict other than pass, and its text; keeps the first when called again. */
 void outcome_set(struct outcome *outcome, enum verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -171,6 +171,11 @@ static void make_routing(struct grid_problem *problem, struct random *random)
     }
 }
 
+static const uint32_t layer_flags[BITS] = {
+    [BITS_SAME] = MGLU_LAYER_REPRODUCIBLE,
+    [BITS_ROUNDED_X] = MGLU_LAYER_ALLOW_QUANTISED_X,
+};
+
 void grid_problem_make(struct grid_problem *problem, const struct grid_case *test, const struct target *target,
                        const char *name, int attempt)
 {
@@ -181,7 +186,7 @@ void grid_problem_make(struct grid_problem *problem, const struct grid_case *tes
     struct random random = random_for(target, name, purpose);
     *problem = (struct grid_problem){.test = test};
     problem->layer = (mglu_layer_desc){.struct_size = sizeof problem->layer,
-                                       .flags = test->reproducible ? MGLU_LAYER_REPRODUCIBLE : 0,
+                                       .flags = layer_flags[test->bits],
                                        .activation = test->activation,
                                        .silu_beta = test->silu_beta,
                                        .x_dtype = test->x,

@@ -10,7 +10,8 @@
  * occurs, then more until every allowed triple does. Greedy: each row starts from a combination not seen yet and takes,
  * axis by axis, the value that adds most. The same rows on every machine.
  *
- * Not every device has quantised weights: the float dtypes are covered without them, and the pairs with them come last.
+ * Not every device has quantised weights: the float dtypes are covered without them, and the pairs with them come
+ * after. Where x may be rounded other kernels compute: last come all pairs among the rows that allow it.
  */
 
 enum { MAX_VALUES = 32, MAX_ROWS = 20000, CANDIDATES = 3, MAX_SETS = AXES * AXES * AXES };
@@ -27,7 +28,8 @@ struct set {
 static struct set sets[MAX_SETS];
 static int set_count;
 static int64_t limit;
-static int sizes[AXES]; /* how many values of each axis are used */
+static int sizes[AXES];       /* how many values of each axis are used */
+static signed char bits = -1; /* what all rows have of that axis; -1: any */
 static signed char rows[MAX_ROWS][AXES];
 static int row_count;
 static uint64_t state = 20250623;
@@ -46,6 +48,7 @@ static unsigned char *wanted_at(struct set *set, const signed char row[AXES])
 static void clear_row(signed char row[AXES])
 {
     memset(row, -1, AXES);
+    row[AXIS_BITS] = bits;
 }
 
 static void assign(signed char row[AXES], const struct set *set, int a, int b, int c)
@@ -77,6 +80,8 @@ static void open_sets(int strength)
     set_count = 0;
     for (int a = 0; a < AXES; a++)
         for (int b = a + 1; b < AXES; b++) {
+            if (bits >= 0 && (a == AXIS_BITS || b == AXIS_BITS))
+                continue;
             if (strength == 2)
                 open_set(a, b, b);
             for (int c = b + 1; c < AXES && strength == 3; c++)
@@ -197,7 +202,8 @@ static void cover_all(int strength, int64_t products)
     limit = products;
     open_sets(strength);
     for (int i = 0; i < row_count; i++)
-        cover(rows[i]);
+        if (bits < 0 || rows[i][AXIS_BITS] == bits)
+            cover(rows[i]);
     while (row_count < MAX_ROWS && add_row())
         ;
 }
@@ -213,20 +219,27 @@ static bool all_complete(void)
 
 int main(void)
 {
-    int pair_rows, float_rows;
+    int pair_rows, float_rows, quick_rows;
 
     memcpy(sizes, axis_sizes, sizeof sizes);
     sizes[AXIS_DTYPES] = FLOAT_DTYPES;
+    sizes[AXIS_BITS] = FLOAT_BITS;
     cover_all(2, pair_limit);
     pair_rows = row_count;
     cover_all(3, triple_limit);
     float_rows = row_count;
     sizes[AXIS_DTYPES] = axis_sizes[AXIS_DTYPES];
     cover_all(2, pair_limit);
+    sizes[AXIS_BITS] = axis_sizes[AXIS_BITS];
+    cover_all(2, pair_limit);
+    quick_rows = row_count;
+    bits = BITS_ROUNDED_X;
+    cover_all(2, pair_limit);
     if (row_count == MAX_ROWS || !all_complete())
         return EXIT_FAILURE;
-    printf("/* Made by generate_rows.c. */\nenum { PAIR_ROWS = %d, FLOAT_ROWS = %d, GRID_ROWS = %d };\n\n", pair_rows,
-           float_rows, row_count);
+    printf("/* Made by generate_rows.c. */\nenum { PAIR_ROWS = %d, FLOAT_ROWS = %d, QUICK_ROWS = %d, GRID_ROWS = %d "
+           "};\n\n",
+           pair_rows, float_rows, quick_rows, row_count);
     printf("static const signed char grid_rows[GRID_ROWS][AXES] = {\n");
     for (int i = 0; i < row_count; i++) {
         printf("    {");

@@ -16,7 +16,8 @@ struct trial {
     const char *mistrust;
 };
 
-static struct expectation expect(const struct trial *trial)
+/* What x is rounded to need not be integers, whatever x is. */
+static struct expectation expect(const struct trial *trial, mglu_accuracy accuracy)
 {
     const struct grid_case *test = trial->problem.test;
 
@@ -25,7 +26,7 @@ static struct expectation expect(const struct trial *trial)
                                 .columns = grid_columns(test),
                                 .want = trial->want,
                                 .tolerance = trial->tolerance,
-                                .exact = grid_is_exact(test)};
+                                .exact = accuracy != MGLU_ACCURACY_C && grid_is_exact(test)};
 }
 
 static bool ask_oracle_for(struct trial *trial, mglu_accuracy accuracy, struct outcome *outcome)
@@ -48,7 +49,7 @@ static bool prepare_once(struct trial *trial, problem_maker *make, const struct 
     if (!rig_open(&trial->oracle, target->reference, &trial->problem.weights, &trial->problem.layer, outcome) ||
         !ask_oracle_for(trial, MGLU_ACCURACY_A, outcome))
         return false;
-    expected = expect(trial);
+    expected = expect(trial, MGLU_ACCURACY_A);
     trial->mistrust = expectation_mistrust(&expected, grid->fill < FILL_EXACT);
     if (!trial->problem.routing_is_clear)
         trial->mistrust = "the router's choice hangs on rounding";
@@ -109,18 +110,32 @@ static void name_rho_row(const struct grid_case *test, struct outcome *outcome)
              mglu_dtype_name(test->x), mglu_dtype_name(test->y), h_bucket(test->h));
 }
 
+/* Learns the class of the layer, which must be one that the layer's flags allow, and asks the oracle for its bounds. */
+static bool learn_accuracy(struct trial *trial, const struct rig *rig, struct outcome *outcome)
+{
+    const uint32_t flags = trial->problem.layer.flags;
+
+    outcome->accuracy = mglu_layer_accuracy(rig->layer);
+    if (outcome->accuracy < MGLU_ACCURACY_A || outcome->accuracy > MGLU_ACCURACY_C)
+        outcome_set(outcome, VERDICT_FAIL, "mglu_layer_accuracy() gave %d", (int)outcome->accuracy);
+    else if (outcome->accuracy == MGLU_ACCURACY_C && !(flags & MGLU_LAYER_ALLOW_QUANTISED_X))
+        outcome_set(outcome, VERDICT_FAIL, "class C without MGLU_LAYER_ALLOW_QUANTISED_X");
+    if (outcome->verdict == VERDICT_FAIL || outcome->accuracy == MGLU_ACCURACY_A)
+        return outcome->verdict != VERDICT_FAIL;
+    return ask_oracle_for(trial, outcome->accuracy, outcome);
+}
+
 /* Runs the problem on an open rig and judges what came. */
 static void judge(const struct target *target, struct trial *trial, const struct rig *rig, struct outcome *outcome)
 {
     struct grid_problem *problem = &trial->problem;
 
-    outcome->accuracy = mglu_layer_accuracy(rig->layer);
-    if (outcome->accuracy != MGLU_ACCURACY_A && !ask_oracle_for(trial, outcome->accuracy, outcome))
+    if (!learn_accuracy(trial, rig, outcome))
         return;
     grid_problem_spoil_sources(problem);
     if (!forward(target, rig, problem, outcome))
         return;
-    struct expectation expected = expect(trial);
+    struct expectation expected = expect(trial, outcome->accuracy);
     if (rows_check_gaps(&problem->y, "y", outcome))
         compare_rows(&expected, &problem->y, outcome);
     if (!expected.exact && outcome->rho >= 0)

@@ -121,9 +121,8 @@ static void print_rho(const struct device_report *report)
     if (report->rho_count)
         printf("errors as a fraction of the tolerance, for dtypes of W/x/y      largest     99 %%\n");
     for (size_t i = 0; i < report->rho_count; i++)
-        printf("  %-50s class %s %8.3f %8.3f\n", report->rho[i].name,
-               report->rho[i].accuracy == MGLU_ACCURACY_A ? "A" : "B", report->rho[i].largest,
-               rho_percentile_99(&report->rho[i]));
+        printf("  %-50s class %s %8.3f %8.3f\n", report->rho[i].name, accuracy_name(report->rho[i].accuracy),
+               report->rho[i].largest, rho_percentile_99(&report->rho[i]));
 }
 
 static void run_device(const struct options *options, const struct case_list *cases, struct device_report *report)

@@ -26,6 +26,13 @@ bool outcome_expect(struct outcome *outcome, const char *call, mglu_status got, 
     return got == expected;
 }
 
+const char *accuracy_name(mglu_accuracy accuracy)
+{
+    static const char *const names[] = {[MGLU_ACCURACY_A] = "A", [MGLU_ACCURACY_B] = "B", [MGLU_ACCURACY_C] = "C"};
+
+    return names[accuracy];
+}
+
 void outcome_add_rho(struct outcome *outcome, double rho)
 {
     double step = RHO_STEPS + ceil(4 * log2(rho)) - 1;

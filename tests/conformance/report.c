@@ -33,9 +33,8 @@ static json_t *json_of_rho(const struct device_report *report)
 
     for (size_t i = 0; i < report->rho_count; i++) {
         const struct rho_row *row = &report->rho[i];
-        json_array_append_new(table, json_pack("{ss ss sf sf}", "row", row->name, "class",
-                                               row->accuracy == MGLU_ACCURACY_A ? "A" : "B", "max", row->largest,
-                                               "percentile_99", rho_percentile_99(row)));
+        json_array_append_new(table, json_pack("{ss ss sf sf}", "row", row->name, "class", accuracy_name(row->accuracy),
+                                               "max", row->largest, "percentile_99", rho_percentile_99(row)));
     }
     return table;
 }
@@ -107,11 +106,12 @@ static void check_row(struct device_report *report, const struct rho_row *now, c
 {
     struct outcome outcome = {.rho = now->largest};
     const char *name = json_string_value(json_object_get(before, "row"));
+    const char *accuracy = json_string_value(json_object_get(before, "class"));
     char case_name[80];
 
-    if (!name || strcmp(name, now->name) != 0)
+    if (!name || !accuracy || strcmp(name, now->name) != 0 || strcmp(accuracy, accuracy_name(now->accuracy)) != 0)
         return;
-    snprintf(case_name, sizeof case_name, "drift/%s", now->name);
+    snprintf(case_name, sizeof case_name, "drift/%s class %s", now->name, accuracy);
     if (has_risen(now->largest, before, "max") || has_risen(rho_percentile_99(now), before, "percentile_99")) {
         outcome_set(&outcome, VERDICT_FAIL,
                     "errors have risen: largest %.3g of the tolerance (was %.3g), 99th percentile %.3g (was %.3g)",

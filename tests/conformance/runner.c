@@ -98,14 +98,21 @@ struct case_list list_cases(const struct options *options)
     return list;
 }
 
-/* The row of an outcome, made in the order of names; NULL when the table is full. */
+static int compare_with_row(const struct outcome *outcome, const struct rho_row *row)
+{
+    const int order = strcmp(outcome->rho_row, row->name);
+
+    return order ? order : (int)outcome->accuracy - (int)row->accuracy;
+}
+
+/* The row of an outcome, made in the order of names and classes; NULL when the table is full. */
 static struct rho_row *rho_row_of(struct device_report *report, const struct outcome *outcome)
 {
     struct rho_row *row = report->rho, *end = report->rho + report->rho_count;
 
-    while (row < end && strcmp(row->name, outcome->rho_row) < 0)
+    while (row < end && compare_with_row(outcome, row) > 0)
         row++;
-    if (row < end && strcmp(row->name, outcome->rho_row) == 0)
+    if (row < end && compare_with_row(outcome, row) == 0)
         return row;
     if (report->rho_count == MAX_RHO_ROWS)
         return NULL;

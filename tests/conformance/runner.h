@@ -28,7 +28,7 @@ struct rho_row {
     uint64_t counts[RHO_STEPS];
 };
 
-enum { MAX_RHO_ROWS = 64, VERDICTS = VERDICT_UNSUPPORTED + 1 };
+enum { MAX_RHO_ROWS = 128, VERDICTS = VERDICT_UNSUPPORTED + 1 };
 
 /** All that came of one device. */
 struct device_report {

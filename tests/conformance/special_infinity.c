@@ -25,8 +25,14 @@ static void expect_ieee(const struct special *special, const struct problem *pro
                         bool may_be_nan)
 {
     struct oracle oracle;
+    struct rig rig;
+    bool asked;
 
-    if (!ask_oracle(&oracle, special->target, problem, MGLU_ACCURACY_A, special->outcome))
+    if (!open_rig(&rig, special->target->device, problem, special->outcome))
+        return;
+    asked = ask_oracle(&oracle, special->target, problem, mglu_layer_accuracy(rig.layer), special->outcome);
+    rig_close(&rig);
+    if (!asked)
         return;
     for (int64_t at = 0; at < problem->batch * problem->columns; at++) {
         int64_t row = at / problem->columns, column = at % problem->columns;

@@ -141,6 +141,22 @@ static void tiny_numbers(const struct special *special)
     problem_free(&problem);
 }
 
+/* Tokens whose x are far larger or smaller than others', too far for scales of 8-bit groups in f32. */
+static void tokens_far_apart(const struct special *special)
+{
+    static const float sizes[] = {1, 0x1p100f, 0x1p-100f};
+    struct problem problem = special_problem(special, 0, PART_BIASES);
+
+    for (int64_t token = 0; token < 3; token++)
+        for (int64_t column = 0; column < 35; column++)
+            *x_at(&problem, token, column) *= sizes[token];
+    fill_masks(&problem, 0);
+    fill_floats(problem.gate_bias, 3 * 9, 1);
+    fill_floats(problem.value_bias, 3 * 9, 0);
+    check_with_oracle(special->target, &problem, special->outcome);
+    problem_free(&problem);
+}
+
 static void trivial_masks(const struct special *special)
 {
     for (uint8_t bit = 0; bit < 2; bit++) {
@@ -219,6 +235,7 @@ const struct special_check range_checks[] = {
     {"10-f16-subnormals", PER_DTYPE | ONLY_F16_IN, f16_subnormals},
     {"10-f16-subnormal-results", PER_DTYPE | ONLY_F16_OUT, f16_subnormal_results},
     {"10-tiny-numbers", PER_DTYPE | PER_ACTIVATION | ONLY_WIDE, tiny_numbers},
+    {"10-tokens-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, tokens_far_apart},
     {"17-trivial-masks", PER_DTYPE | QUANTISED | PER_ACTIVATION, trivial_masks},
     {"17-probes", PER_DTYPE, probes},
     {"19-contraction", PER_DTYPE, contraction},

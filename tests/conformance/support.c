@@ -7,13 +7,15 @@
 #include <string.h>
 
 const struct dtypes dtype_sets[DTYPE_SETS] = {
-    {"f32-f32-f32", MGLU_DTYPE_F32, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
-    {"f16-f16-f16", MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F16},
-    {"f16-f16-f32", MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F32},
-    {"bf16-bf16-bf16", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
-    {"bf16-bf16-f32", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_F32},
-    {"q8_0-f32-f32", MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32},
-    {"q4_0-f16-f32", MGLU_DTYPE_Q4_0, MGLU_DTYPE_F16, MGLU_DTYPE_F32},
+    {"f32-f32-f32", MGLU_DTYPE_F32, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0},
+    {"f16-f16-f16", MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0},
+    {"f16-f16-f32", MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_DTYPE_F32, 0},
+    {"bf16-bf16-bf16", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, 0},
+    {"bf16-bf16-f32", MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, MGLU_DTYPE_F32, 0},
+    {"q8_0-f32-f32", MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0},
+    {"q4_0-f16-f32", MGLU_DTYPE_Q4_0, MGLU_DTYPE_F16, MGLU_DTYPE_F32, 0},
+    {"q8_0-f32-f32-rounded-x", MGLU_DTYPE_Q8_0, MGLU_DTYPE_F32, MGLU_DTYPE_F32, MGLU_LAYER_ALLOW_QUANTISED_X},
+    {"q4_0-f16-f32-rounded-x", MGLU_DTYPE_Q4_0, MGLU_DTYPE_F16, MGLU_DTYPE_F32, MGLU_LAYER_ALLOW_QUANTISED_X},
 };
 
 bool worth_a_case(size_t dtypes, size_t activation)
@@ -113,6 +115,7 @@ static void describe(struct problem *problem, const struct shape *shape)
         *arrays[i].array = (mglu_array){.data = arrays[i].data, .dtype = MGLU_DTYPE_F32};
     problem->layer = (mglu_layer_desc){.struct_size = sizeof problem->layer,
                                        .activation = shape->activation,
+                                       .flags = shape->dtypes->flags,
                                        .x_dtype = shape->dtypes->x,
                                        .y_dtype = shape->dtypes->y,
                                        .top_k = shape->top_k,

@@ -11,13 +11,14 @@
  * dtype on their way to the device.
  */
 
-/** Which dtypes a problem has. */
+/** Which dtypes a problem has, and which of a layer's flags. */
 struct dtypes {
     const char *name;
     mglu_dtype weight, x, y;
+    uint32_t flags;
 };
 
-enum { DTYPE_SETS = 7, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
+enum { DTYPE_SETS = 9, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
 extern const struct dtypes dtype_sets[DTYPE_SETS];
 
 /** Whether a set of dtypes is worth a case with an activation: what quantised weights change, two of them show. */

@@ -9,7 +9,7 @@ import re
 import sys
 
 PLACE = re.compile(r"\bMUT(?:_WRAP|_DO)?\(\s*(\d+)\s*,")
-KERNEL_FAULTS = range(1, 58)
+KERNEL_FAULTS = range(1, 63)
 COMPILED_INTO_CPU = ("backends/cpu/", "common/core/")
 
 
