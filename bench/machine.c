@@ -50,15 +50,25 @@ static const char *find_detail(const mglu_device_info *info, const char *key, si
     return NULL;
 }
 
-/** The device's instruction set is one that this machine has, so its table can run. */
+/** Whether a name of an instruction set is another one, or begins with it as avx512-vnni does with avx512. */
+static bool extends(const char *isa, size_t length, const char *other)
+{
+    const size_t other_length = strlen(other);
+    return length >= other_length && strncmp(isa, other, other_length) == 0 &&
+           (length == other_length || isa[other_length] == '-');
+}
+
+/** The device's instruction set is one that this machine has, so a table of it or of one that it extends can run. */
 static const struct kernels *choose_kernels(const mglu_device_info *info)
 {
     size_t length;
     const char *isa = find_detail(info, "isa", &length);
+    const struct kernels *best = &kernels_baseline;
     for (size_t i = 0; isa && i < sizeof tables / sizeof tables[0]; i++)
-        if (strlen(tables[i]->isa) == length && strncmp(tables[i]->isa, isa, length) == 0)
-            return tables[i];
-    return &kernels_baseline;
+        if (extends(isa, length, tables[i]->isa) &&
+            (best == &kernels_baseline || extends(tables[i]->isa, strlen(tables[i]->isa), best->isa)))
+            best = tables[i];
+    return best;
 }
 
 /** Of a device that is not this CPU's, what peers may use. */

@@ -62,6 +62,7 @@ static bool run_problems(struct run *run)
             .shape = o->shapes[at[0]],
             .dtype = o->dtypes[at[1]],
             .x_dtype = o->x_dtype,
+            .quantised_x = o->quantised_x && mglu_dtype_is_quantised(o->dtypes[at[1]]),
             .op = o->ops[at[2]],
             .batch = o->batches[at[3]],
             .regime = o->regimes[at[4]],

@@ -38,6 +38,7 @@ struct options {
     struct peer_option peers[LIST_MAX];
     int shape_count, mask_count, batch_count, dtype_count, op_count, regime_count, peer_count;
     mglu_dtype x_dtype; /**< of x and y */
+    bool quantised_x;   /**< may be */
     int32_t top_k;
     int threads;        /**< 0: the default */
     int64_t repeats;    /**< rounds; 0: as many as fit into `seconds` */

@@ -10,6 +10,7 @@ struct problem {
     enum regime regime;
     mglu_dtype dtype;   /**< of stored weights */
     mglu_dtype x_dtype; /**< of x and y */
+    bool quantised_x;   /**< layers may round x to 8 bits; only where dtype is quantised */
     struct shape shape;
     int64_t batch;
 };

@@ -74,6 +74,7 @@ mglu_layer_desc subject_layer_desc(const struct subject *subject, int64_t max_ba
 {
     return (mglu_layer_desc){
         .struct_size = sizeof(mglu_layer_desc),
+        .flags = subject->problem->quantised_x ? MGLU_LAYER_ALLOW_QUANTISED_X : 0,
         .x_dtype = subject->problem->x_dtype,
         .y_dtype = subject->problem->x_dtype,
         .top_k = subject->top_k,

@@ -21,10 +21,10 @@ static void print_heading(const struct comparison *comparison)
 {
     const struct problem *problem = &comparison->problem;
     const double read = comparison_read_gbps(comparison), peak = comparison_peak_gflops(comparison);
-    printf("\n%s %s %lldx%lld, batch %lld, x %s, %s, %zu rounds", op_names[problem->op],
+    printf("\n%s %s %lldx%lld, batch %lld, x %s%s, %s, %zu rounds", op_names[problem->op],
            mglu_dtype_name(problem->dtype), (long long)problem->shape.d, (long long)problem->shape.h,
-           (long long)problem->batch, mglu_dtype_name(problem->x_dtype), regime_names[problem->regime],
-           comparison->rounds);
+           (long long)problem->batch, mglu_dtype_name(problem->x_dtype), problem->quantised_x ? " quantised" : "",
+           regime_names[problem->regime], comparison->rounds);
     if (!isnan(read))
         printf(", reads %.1f GB/s", read);
     if (!isnan(peak))

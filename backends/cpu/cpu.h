@@ -15,8 +15,9 @@ struct mglu_cpu_level {
     const char *name;
     int (*is_available)(void); /* on this machine */
     const struct mglu_cpu_kernels *kernels;
-    mglu_cpu_sums_fn *const *trees; /* for each dtype, sums of several masks; NULL: none */
-    mglu_cpu_sums_fn *sums_bf16;    /* on x in bf16; NULL: none */
+    const struct mglu_cpu_int8 *int8; /* NULL: none */
+    mglu_cpu_sums_fn *const *trees;   /* for each dtype, sums of several masks; NULL: none */
+    mglu_cpu_sums_fn *sums_bf16;      /* on x in bf16; NULL: none */
     mglu_cpu_tiles_fn *tiles_bf16;
 };
 
@@ -45,7 +46,7 @@ struct mglu_cpu_weights {
 
 /* Offsets in bytes of what one token has in the workspace. */
 struct mglu_cpu_slot_layout {
-    size_t x, x_bf16, mask_ids, p, z;
+    size_t x, x_bf16, x_rounded, mask_ids, p, z, z_rounded;
     size_t size;
 };
 
@@ -55,6 +56,7 @@ struct mglu_cpu_layer {
     mglu_layer_desc desc;
     int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
     int use_bf16;  /* the projection takes x in bf16 */
+    int use_int8;  /* x and z are rounded to 8 bits where they can be */
     mglu_cpu_sums_fn *project;
     mglu_cpu_tiles_fn *tiles; /* what large batches are projected by; NULL: as small ones are */
     int64_t large_batch;      /* tokens of a call from which on they project; down, it is MGLU_CPU_LARGE_BATCH */
@@ -65,9 +67,11 @@ struct mglu_cpu_layer {
 struct mglu_cpu_slot {
     float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 but for the router */
     uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
+    void *x_rounded;   /* as int8 kernels take it, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */
     float *p;          /* [terms] */
     float *z;          /* [d_pad], with a down-projection */
+    void *z_rounded;   /* with both */
 };
 
 /* Tokens of a call from which on tiles are faster than one token after the other. */
@@ -158,7 +162,16 @@ int32_t mglu_cpu_batch_tokens(const struct mglu_cpu_layer *layer);
 void mglu_cpu_project_batch(struct mglu_cpu_chunk *chunk);
 void mglu_cpu_down_batch(struct mglu_cpu_chunk *chunk);
 
-/* forward.c */
+/* int8.c: the last two return the number of tokens that they were done for. */
+void mglu_cpu_round_x(const struct mglu_cpu_chunk *chunk, int64_t token);
+void mglu_cpu_round_z(const struct mglu_cpu_chunk *chunk, int64_t token);
+int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+int32_t mglu_cpu_down_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+
+/* forward.c: a block of rows for one token, as project_int8 does it for several. */
+int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block);
 void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block);
 void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block);
 void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values);

@@ -89,6 +89,8 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
         pad_row(slot.z, packed->intermediate_size, sizeof(float));
     MUT_DO(1, mutant_drop_columns(layer, &slot, h / 16 * 16));
     MUT_DO(42, mutant_drop_columns(layer, &slot, h > 64 ? h - 1 : h));
+    if (layer->use_int8)
+        mglu_cpu_round_x(chunk, token);
     mglu_cpu_route(chunk, token);
 }
 
@@ -147,21 +149,15 @@ static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, cons
     }
 }
 
-/* The sums of one token. Rows that the last block lacks are zeros, so that loops have one length. */
-static void sum_block(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot,
-                      struct mglu_cpu_block *block)
+/* Rows that the last block lacks are zeros, so that loops have one length. */
+void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block)
 {
-    const mglu_packed_weights *packed = &layer->weights->packed;
-    const void *x = layer->use_bf16 ? (const void *)slot->x_bf16 : slot->x;
-
-    if (block->rows < BLOCK_ROWS) {
+    block->row = row;
+    block->rows = rows;
+    if (rows < BLOCK_ROWS) {
         memset(block->gates, 0, (size_t)layer->terms * sizeof block->gates[0]);
         memset(block->values, 0, (size_t)layer->terms * sizeof block->values[0]);
     }
-    if (packed->kind == MGLU_KIND_PLAIN)
-        sum_plain(layer, x, block);
-    else
-        sum_masked(layer, slot, x, block);
 }
 
 /* From the sums of one token to its z, and y where there is no down-projection. */
@@ -194,15 +190,20 @@ void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, st
         store_rows(chunk, token, block->row, block->rows, z);
 }
 
-static void project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
 {
+    const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+    const void *x = layer->use_bf16 ? (const void *)slot.x_bf16 : slot.x;
     struct mglu_cpu_block block;
 
-    block.row = row;
-    block.rows = rows;
-    sum_block(chunk->layer, &slot, &block);
+    mglu_cpu_begin_block(layer, row, rows, &block);
+    if (layer->weights->packed.kind == MGLU_KIND_PLAIN)
+        sum_plain(layer, x, &block);
+    else
+        sum_masked(layer, &slot, x, &block);
     mglu_cpu_finish_block(chunk, token, &block);
+    return 1;
 }
 
 /* From the sums of one token's down-projection to its y. */
@@ -215,7 +216,7 @@ void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int
     store_rows(chunk, token, row, rows, values);
 }
 
-static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
     const struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
@@ -224,20 +225,24 @@ static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
     kernels_of(chunk)->sums[weights->packed.dtype](&(struct mglu_cpu_sums){
         .matrix = &weights->down, .first_row = row, .rows = rows, .x = slot.z, .totals = values});
     mglu_cpu_finish_down(chunk, token, row, rows, values);
+    return 1;
 }
 
-/* Applies `work` to the blocks of one task, to each for all tokens while its weights are in the cache. */
-static void for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
-                           int64_t task,
-                           void (*work)(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows))
+/*
+ * Applies `work` to the blocks of one task, to each for all tokens while its weights are in the cache. It returns how
+ * many tokens it did.
+ */
+static void
+for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows, int64_t task,
+               int32_t (*work)(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows))
 {
     int64_t row = task * task_rows(matrix), end = row + task_rows(matrix);
 
     if (end > rows)
         end = rows;
     for (; row < end; row += BLOCK_ROWS)
-        for (int64_t token = 0; token < chunk->tokens; token++)
-            work(chunk, token, row, end - row < BLOCK_ROWS ? (int32_t)(end - row) : BLOCK_ROWS);
+        for (int64_t token = 0; token < chunk->tokens;)
+            token += work(chunk, token, row, end - row < BLOCK_ROWS ? (int32_t)(end - row) : BLOCK_ROWS);
 }
 
 static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
@@ -246,14 +251,15 @@ static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 
     for_each_block(chunk, &weights->weight,
                    MUT(3, weights->packed.intermediate_size, weights->packed.intermediate_size / 4 * 4), task,
-                   project_block);
+                   chunk->layer->use_int8 ? mglu_cpu_project_int8 : mglu_cpu_project_block);
 }
 
 static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
-    for_each_block(chunk, &weights->down, weights->packed.output_size, task, down_block);
+    for_each_block(chunk, &weights->down, weights->packed.output_size, task,
+                   chunk->layer->use_int8 ? mglu_cpu_down_int8 : mglu_cpu_down_block);
 }
 
 static void for_each_task(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_matrix *matrix, int64_t rows,
@@ -279,6 +285,9 @@ static void project_down(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
+    if (chunk->layer->use_int8)
+        mglu_cpu_parallel(chunk, chunk->tokens, (size_t)weights->packed.intermediate_size * sizeof(float),
+                          mglu_cpu_round_z);
     if (chunk->layer->tiles && chunk->args->batch >= MGLU_CPU_LARGE_BATCH)
         mglu_cpu_down_batch(chunk);
     else

@@ -27,6 +27,11 @@ static size_t padded(int64_t columns)
     return (size_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
 }
 
+static size_t rounded_bytes(int64_t columns)
+{
+    return mglu_cpu_rounded_bytes((int64_t)mglu_format_groups((mglu_index)columns));
+}
+
 static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *layer)
 {
     const mglu_packed_weights *packed = &layer->weights->packed;
@@ -35,9 +40,12 @@ static struct mglu_cpu_slot_layout slot_layout(const struct mglu_cpu_layer *laye
 
     layout.x = reserve(&layout, !layer->use_bf16 || packed->router.data ? columns * sizeof(float) : 0);
     layout.x_bf16 = reserve(&layout, layer->use_bf16 ? columns * sizeof(uint16_t) : 0);
+    layout.x_rounded = reserve(&layout, layer->use_int8 ? rounded_bytes(packed->hidden_size) : 0);
     layout.mask_ids = reserve(&layout, (size_t)layer->terms * sizeof(int32_t));
     layout.p = reserve(&layout, (size_t)layer->terms * sizeof(float));
     layout.z = reserve(&layout, packed->output_size > 0 ? padded(packed->intermediate_size) * sizeof(float) : 0);
+    layout.z_rounded =
+        reserve(&layout, layer->use_int8 && packed->output_size > 0 ? rounded_bytes(packed->intermediate_size) : 0);
     return layout;
 }
 
@@ -68,13 +76,16 @@ static int64_t choose_large_batch(const struct mglu_cpu_layer *layer)
     return tokens > MGLU_CPU_LARGE_BATCH ? tokens : MGLU_CPU_LARGE_BATCH;
 }
 
-/* Tiles sum in another order than the other kernels, so layers whose bits must not depend on the batch do without. */
+/*
+ * Tiles sum in another order than the other kernels, so layers whose bits must not depend on the batch do without. Int8
+ * kernels are faster than tiles of f32.
+ */
 static mglu_cpu_tiles_fn *choose_tiles(const struct mglu_cpu_layer *layer)
 {
     const mglu_packed_weights *packed = &layer->weights->packed;
     const struct mglu_cpu_level *level = layer->backend->level;
 
-    if (layer->desc.flags & MGLU_LAYER_REPRODUCIBLE || packed->hidden_size > MGLU_CPU_TILE_COLUMNS ||
+    if (layer->desc.flags & MGLU_LAYER_REPRODUCIBLE || layer->use_int8 || packed->hidden_size > MGLU_CPU_TILE_COLUMNS ||
         (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_TILE_COLUMNS))
         return NULL;
     return layer->use_bf16 ? level->tiles_bf16 : level->kernels->tiles[packed->dtype];
@@ -104,6 +115,8 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
         .use_bf16 = self->level->sums_bf16 && packed->dtype == MGLU_DTYPE_BF16 &&
                     plan->desc.x_dtype == MGLU_DTYPE_BF16 && !(plan->desc.flags & MGLU_LAYER_REPRODUCIBLE),
     };
+    made->use_int8 = self->level->int8 && mglu_dtype_is_quantised(packed->dtype) &&
+                     plan->desc.flags & MGLU_LAYER_ALLOW_QUANTISED_X && !(plan->desc.flags & MGLU_LAYER_REPRODUCIBLE);
     made->project = choose_sums(made);
     made->tiles = choose_tiles(made);
     made->large_batch = choose_large_batch(made);
@@ -139,13 +152,15 @@ struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t t
     return (struct mglu_cpu_slot){
         .x = (float *)(void *)(start + layout->x),
         .x_bf16 = (uint16_t *)(void *)(start + layout->x_bf16),
+        .x_rounded = start + layout->x_rounded,
         .mask_ids = (int32_t *)(void *)(start + layout->mask_ids),
         .p = (float *)(void *)(start + layout->p),
         .z = (float *)(void *)(start + layout->z),
+        .z_rounded = start + layout->z_rounded,
     };
 }
 
 mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer)
 {
-    return MGLU_ACCURACY_A;
+    return ((const struct mglu_cpu_layer *)layer)->use_int8 ? MGLU_ACCURACY_C : MGLU_ACCURACY_A;
 }

@@ -16,7 +16,7 @@ REFERENCE = json.loads((MODEL / "reference.json").read_text())
 # Builds with sanitizers are slow: they look at the first bytes of the text only.
 QUICK = bool(os.environ.get("MGLU_TEST_QUICK"))
 
-X86_LEVELS = ["baseline", "avx2", "avx512", "avx512-bf16"]
+X86_LEVELS = ["baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16"]
 OTHER_LEVELS = ["baseline", "neon"]
 LEVELS = X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else OTHER_LEVELS
 

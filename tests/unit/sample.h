@@ -34,12 +34,14 @@ static inline float sample_number(uint32_t *seed)
     return ((float)(*seed >> 8) - 8388608.0f) / 8388608.0f;
 }
 
-/* An array of numbers in -scale..scale as `dtype`. Never NULL. */
+/* An array of numbers in -scale..scale as `dtype`; as f32 where that is quantised. Never NULL. */
 static inline void *sample_array(mglu_dtype dtype, size_t count, float scale, uint32_t *seed)
 {
     float *numbers = malloc((count + 1) * sizeof *numbers);
     void *array = malloc((count + 1) * sizeof(float));
 
+    if (mglu_dtype_is_quantised(dtype))
+        dtype = MGLU_DTYPE_F32;
     assert_non_null(numbers);
     assert_non_null(array);
     for (size_t i = 0; i < count; i++)
@@ -55,7 +57,7 @@ static inline mglu_array sample_matrix(struct sample *sample, mglu_dtype dtype, 
     void *array = sample_array(dtype, (size_t)(rows * columns), 0.5f, seed);
 
     sample->memory[sample->used++] = array;
-    return (mglu_array){.data = array, .dtype = dtype};
+    return (mglu_array){.data = array, .dtype = mglu_dtype_is_quantised(dtype) ? MGLU_DTYPE_F32 : dtype};
 }
 
 static inline mglu_mask_array sample_masks(struct sample *sample, size_t count, uint32_t *seed)

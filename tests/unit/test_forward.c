@@ -39,7 +39,7 @@ static int has_isa(const char *isa)
 
 static int find_targets(void **state)
 {
-    static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-bf16", "neon"};
+    static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "neon"};
 
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         printf("%s %s\n", has_isa(isas[i]) ? "testing" : "this machine lacks", isas[i]);
@@ -271,13 +271,30 @@ static void routed_layers_are_within_the_bound(void **state)
             }
 }
 
-static void a_whole_feed_forward_block_of_real_size_is_within_the_bound(void **state)
+/* x of 2 to 33 tokens in quantised layers that allow it to be rounded. */
+static struct shape_case rounded_case(size_t i)
 {
-    struct shape_case test = base_case(1);
+    struct shape_case test = base_case(0);
 
-    test.shape = (struct sample_shape){MGLU_KIND_MASKED, MGLU_DTYPE_F16, 768, 640, 768, 4, WITH_DOWN};
-    test.residual = 1;
-    run_case(&test, 59);
+    test.shape.dtype = i % 3 ? MGLU_DTYPE_Q8_0 : MGLU_DTYPE_Q4_0;
+    test.shape.n_masks = (int32_t)(i * 5 % (MGLU_MAX_MASKS + 1));
+    test.shape.kind = test.shape.n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN;
+    test.shape.h = 45 + (int64_t)i * 37;
+    test.shape.parts = i % 4 < 2 ? WITH_DOWN : WITH_BIASES | WITH_ROUTER;
+    test.layer.flags = MGLU_LAYER_ALLOW_QUANTISED_X;
+    test.layer.top_k = i % 4 == 3 && test.shape.n_masks ? 1 : 0;
+    test.routing = test.layer.top_k;
+    test.batch = 2 + (int64_t)(i * 11 % 32);
+    return test;
+}
+enum { ROUNDED_CASES = 34 };
+
+static void layers_whose_x_may_be_rounded_are_within_their_bound(void **state)
+{
+    for (size_t i = 0; i < ROUNDED_CASES; i++) {
+        struct shape_case test = rounded_case(i);
+        run_case(&test, 113);
+    }
 }
 
 /* One forward of a case on a target; the bytes of y, canaries included. Freed by the caller. */
@@ -292,6 +309,70 @@ static unsigned char *bits_of(const struct shape_case *test, const mglu_context_
     memcpy(bits, buffers->y, buffers->y_bytes);
     rig_free(&rig);
     return bits;
+}
+
+/* Each kernel that rounds takes several tokens at once where it can; the last ones of a batch it can't. */
+static void a_rounded_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other(void **state)
+{
+    for (size_t i = 0; i < ROUNDED_CASES; i++)
+        for (size_t t = 0; t < target_count; t++) {
+            struct shape_case test = rounded_case(i);
+            struct sample sample = sample_make(&test.shape, 127);
+            struct buffers buffers = make_buffers(&test, 131);
+            mglu_context_desc context = {.struct_size = sizeof context, .max_isa = targets[t].max_isa};
+            const size_t x_size = mglu_dtype_size(test.layer.x_dtype), y_size = mglu_dtype_size(test.layer.y_dtype);
+            char *first_x = (char *)buffers.x + x_size;
+            for (int64_t b = 2; b < test.batch; b++) /* all but the second are the same */
+                memcpy(first_x + (size_t)(b * buffers.x_stride) * x_size, first_x, (size_t)test.shape.h * x_size);
+            ((float *)(void *)(first_x + (size_t)buffers.x_stride * x_size))[3] = NAN;
+            unsigned char *bits = bits_of(&test, &context, targets[t].backend, &sample, &buffers);
+            for (int64_t c = 0; c < buffers.columns; c++)
+                assert_true(isnan(element(&test, &buffers, 1, c)));
+            for (int64_t b = 2; b < test.batch; b++)
+                assert_memory_equal(bits + y_size, bits + (size_t)(1 + b * buffers.y_stride) * y_size,
+                                    (size_t)buffers.columns * y_size);
+            free(bits);
+            free_buffers(&buffers);
+            sample_free(&sample);
+        }
+}
+
+static void class_c_is_for_quantised_layers_that_allow_it_and_need_not_be_reproducible(void **state)
+{
+    static const struct {
+        uint32_t flags;
+        mglu_dtype dtype;
+        int may_round;
+    } cases[] = {
+        {0, MGLU_DTYPE_Q8_0, 0},
+        {MGLU_LAYER_ALLOW_QUANTISED_X, MGLU_DTYPE_Q8_0, 1},
+        {MGLU_LAYER_ALLOW_QUANTISED_X, MGLU_DTYPE_Q4_0, 1},
+        {MGLU_LAYER_ALLOW_QUANTISED_X, MGLU_DTYPE_F16, 0},
+        {MGLU_LAYER_ALLOW_QUANTISED_X | MGLU_LAYER_REPRODUCIBLE, MGLU_DTYPE_Q8_0, 0},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t t = 0; t < target_count; t++) {
+            struct shape_case test = base_case(0);
+            test.shape.dtype = cases[i].dtype;
+            test.layer.flags = cases[i].flags;
+            struct sample sample = sample_make(&test.shape, 137);
+            struct rig rig = open_target(&targets[t], &sample.desc, &test.layer);
+            const int has_kernels = targets[t].max_isa && strcmp(targets[t].max_isa, "baseline") != 0;
+            assert_int_equal(mglu_layer_accuracy(rig.layer),
+                             has_kernels && cases[i].may_round ? MGLU_ACCURACY_C : MGLU_ACCURACY_A);
+            rig_free(&rig);
+            sample_free(&sample);
+        }
+}
+
+static void a_whole_feed_forward_block_of_real_size_is_within_the_bound(void **state)
+{
+    struct shape_case test = base_case(1);
+
+    test.shape = (struct sample_shape){MGLU_KIND_MASKED, MGLU_DTYPE_F16, 768, 640, 768, 4, WITH_DOWN};
+    test.residual = 1;
+    run_case(&test, 59);
 }
 
 /* Runs the tasks last to first, as a hostile pool might. */
@@ -440,6 +521,9 @@ int main(void)
         cmocka_unit_test(odd_shapes_and_batches_are_within_the_bound),
         cmocka_unit_test(routed_layers_are_within_the_bound),
         cmocka_unit_test(a_whole_feed_forward_block_of_real_size_is_within_the_bound),
+        cmocka_unit_test(layers_whose_x_may_be_rounded_are_within_their_bound),
+        cmocka_unit_test(a_rounded_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other),
+        cmocka_unit_test(class_c_is_for_quantised_layers_that_allow_it_and_need_not_be_reproducible),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_the_order_of_tasks),
         cmocka_unit_test(bits_of_a_reproducible_layer_are_the_same_on_every_instruction_set),
         cmocka_unit_test(a_reproducible_layers_bits_do_not_depend_on_the_batch),

@@ -40,6 +40,7 @@ struct mglu_cpu_sums {
     const void *x; /* f32, padded with zeros to whole groups */
     float *totals;
     float (*gates)[MGLU_CPU_BLOCK_ROWS];
+    int32_t tokens; /* of int8 kernels: so many jobs lie in a row, alike but for x, totals and gates */
 };
 
 typedef void mglu_cpu_sums_fn(const struct mglu_cpu_sums *job);
@@ -76,6 +77,59 @@ typedef void mglu_cpu_narrow_fn(const float *source, void *target, int64_t count
 
 /* g[i] = activation(g[i]). `beta` is for SiLU. */
 typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
+
+/*
+ * x rounded to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32, padded,
+ * then the quants in int8, padded. The first scale is NaN where x can't be rounded: it is not finite, or so large or so
+ * small that scales might be no normal numbers. Aligned to 64 bytes.
+ */
+static inline size_t mglu_cpu_quants_offset(int64_t groups)
+{
+    return (size_t)(groups / 16 + 1) * 64;
+}
+
+static inline size_t mglu_cpu_rounded_bytes(int64_t groups)
+{
+    return mglu_cpu_quants_offset(groups) + (size_t)(groups + 1) / 2 * 64;
+}
+
+static inline const char *mglu_cpu_quants(const void *rounded, int64_t groups)
+{
+    return (const char *)rounded + mglu_cpu_quants_offset(groups);
+}
+
+static inline int mglu_cpu_is_rounded(const void *rounded)
+{
+    const float first = *(const float *)rounded;
+
+    return first == first;
+}
+
+typedef void mglu_cpu_round_fn(const float *x, int64_t groups, void *rounded);
+
+/*
+ * How many tokens int8 kernels take at once where there are so many: as many as their sums have registers. The sums of
+ * a token are the same as without the others.
+ */
+enum { MGLU_CPU_TOGETHER = 4 };
+
+static inline int32_t mglu_cpu_together(int32_t n_masks)
+{
+    return n_masks < 2 ? MGLU_CPU_TOGETHER : n_masks < 4 ? 2 : 1;
+}
+
+/*
+ * Sums of integers. The x of their jobs is rounded. mask_ids may be NULL: all masks of the matrix, in their order; then
+ * jobs->tokens may be mglu_cpu_together() besides 1.
+ */
+struct mglu_cpu_int8 {
+    mglu_cpu_round_fn *round_x;
+    mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];
+};
+
+extern const struct mglu_cpu_int8 mglu_int8_avx2;
+extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
+extern const struct mglu_cpu_int8 mglu_int8_neon;
 
 struct mglu_cpu_kernels {
     mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];

@@ -31,22 +31,29 @@ static int has_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+static int has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
 static int has_avx512bf16(void)
 {
-    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+    return has_avx512vnni() && __builtin_cpu_supports("avx512bf16");
 }
 
 #endif
 
 const struct mglu_cpu_level mglu_cpu_levels[] = {
-    {"baseline", always, &mglu_kernels_baseline, NULL, NULL, NULL},
+    {"baseline", always, &mglu_kernels_baseline, NULL, NULL, NULL, NULL},
 #ifdef MGLU_CPU_X86
-    {"avx2", has_avx2, &mglu_kernels_avx2, mglu_trees_avx2, NULL, NULL},
-    {"avx512", has_avx512, &mglu_kernels_avx512, NULL, NULL, NULL},
-    {"avx512-bf16", has_avx512bf16, &mglu_kernels_avx512, NULL, mglu_sums_bf16_avx512bf16, mglu_tiles_bf16_avx512bf16},
+    {"avx2", has_avx2, &mglu_kernels_avx2, &mglu_int8_avx2, mglu_trees_avx2, NULL, NULL},
+    {"avx512", has_avx512, &mglu_kernels_avx512, &mglu_int8_avx2, NULL, NULL, NULL},
+    {"avx512-vnni", has_avx512vnni, &mglu_kernels_avx512, &mglu_int8_avx512vnni, NULL, NULL, NULL},
+    {"avx512-bf16", has_avx512bf16, &mglu_kernels_avx512, &mglu_int8_avx512vnni, NULL, mglu_sums_bf16_avx512bf16,
+     mglu_tiles_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AARCH64
-    {"neon", always, &mglu_kernels_neon, NULL, NULL, NULL},
+    {"neon", always, &mglu_kernels_neon, &mglu_int8_neon, NULL, NULL, NULL},
 #endif
-    {NULL, NULL, NULL, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -299,7 +299,8 @@ static void check_bf16_error(const struct mglu_cpu_level *level, const struct pr
     float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
     const double units = fmin((double)p->h, 8 + sqrt((double)p->h));
 
-    level->sums_bf16(&(struct mglu_cpu_sums){&p->matrix, 0, ROWS, p->n, p->ids, x, totals, gates});
+    level->sums_bf16(&(struct mglu_cpu_sums){
+        .matrix = &p->matrix, .rows = ROWS, .n = p->n, .mask_ids = p->ids, .x = x, .totals = totals, .gates = gates});
     for (int32_t r = 0; r < ROWS; r++) {
         double total = 0, gate = 0, magnitude = 0;
         for (int64_t column = 0; column < p->h; column++) {

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined(__AVX2__) || !defined(__F16C__)
+#error "build this file with -mavx2 -mfma -mf16c"
+#endif
+
+#define KERNEL(name) mglu_##name##_avx2
+
+#include "vec_avx2.h"
+
+typedef __m256i bytes;
+
+enum { BYTE_GROUPS = 1 };
+
+MGLU_INLINE bytes bytes_load(const void *from, int groups)
+{
+    return _mm256_loadu_si256(from);
+}
+
+MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
+{
+    const __m128i both = _mm_loadu_si128(from);
+    const __m256i nibbles = _mm256_inserti128_si256(_mm256_castsi128_si256(both), _mm_srli_epi16(both, 4), 1);
+
+    return _mm256_sub_epi8(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+}
+
+/* Each byte of the word goes to eight lanes, of which each keeps one bit. */
+MGLU_INLINE bytes bytes_choose(bytes v, const uint32_t *words, int64_t pitch, int groups)
+{
+    const __m256i byte_of_lane = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit_of_lane = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i word = _mm256_shuffle_epi8(_mm256_set1_epi32((int)*words), byte_of_lane);
+
+    return _mm256_and_si256(v, _mm256_cmpeq_epi8(_mm256_and_si256(word, bit_of_lane), bit_of_lane));
+}
+
+MGLU_INLINE bytes bytes_magnitude(bytes w)
+{
+    return _mm256_abs_epi8(w);
+}
+
+MGLU_INLINE bytes bytes_signed(bytes x, bytes w)
+{
+    return _mm256_sign_epi8(x, w);
+}
+
+/* A magnitude is at most 128 and an x 127, so pairs of products fit 16 bits. */
+MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
+{
+    const __m256i pairs = _mm256_maddubs_epi16(magnitude, x);
+
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+MGLU_INLINE vec spread_scales(const float *scales)
+{
+    return vec_broadcast(scales);
+}
+
+#include "int8.h"

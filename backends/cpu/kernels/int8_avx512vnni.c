@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#if !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#error "build this file with -mavx512vnni and all that avx512.c needs"
+#endif
+
+#define KERNEL(name) mglu_##name##_avx512vnni
+
+#include "vec_avx512.h"
+
+typedef __m512i bytes;
+
+enum { BYTE_GROUPS = 2 };
+
+MGLU_INLINE bytes bytes_load(const void *from, int groups)
+{
+    return groups == 2 ? _mm512_loadu_si512(from) : _mm512_zextsi256_si512(_mm256_loadu_si256(from));
+}
+
+/* 16 bytes of low and high nibbles become the 32 bytes of a group. */
+MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
+{
+    const __m256i both = groups == 2 ? _mm256_loadu_si256(from) : _mm256_zextsi128_si256(_mm_loadu_si128(from));
+    const __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(both), _mm256_srli_epi16(both, 4), 1);
+    const __m512i nibbles =
+        _mm512_and_si512(_mm512_shuffle_i64x2(twice, twice, _MM_SHUFFLE(3, 1, 2, 0)), _mm512_set1_epi8(15));
+
+    return _mm512_maskz_sub_epi8(groups == 2 ? ~(__mmask64)0 : 0xffffffff, nibbles, _mm512_set1_epi8(8));
+}
+
+MGLU_INLINE bytes bytes_choose(bytes v, const uint32_t *words, int64_t pitch, int groups)
+{
+    const uint64_t first = words[0], second = groups == 2 ? words[pitch] : 0;
+
+    return _mm512_maskz_mov_epi8((__mmask64)(first | second << 32), v);
+}
+
+MGLU_INLINE bytes bytes_magnitude(bytes w)
+{
+    return _mm512_abs_epi8(w);
+}
+
+MGLU_INLINE bytes bytes_signed(bytes x, bytes w)
+{
+    return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
+}
+
+MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
+{
+    return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
+}
+
+/* The scales of two groups, each for half of the lanes. */
+MGLU_INLINE vec spread_scales(const float *scales)
+{
+    const __m512i half_of_lane = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+
+    return _mm512_permutexvar_ps(half_of_lane, _mm512_castsi512_ps(_mm512_broadcastq_epi64(_mm_loadu_si64(scales))));
+}
+
+#include "int8.h"
