@@ -18,7 +18,6 @@ enum {
     KEY_PEERS,
     KEY_REPEATS,
     KEY_SECONDS,
-    KEY_QUANTISED_X,
     KEY_COLD_BYTES,
     KEY_SERVE,
     KEY_JSON
@@ -31,7 +30,7 @@ static const struct argp_option list[] = {
     {"batch", 'n', "N,..", 0, "Tokens per call (default: 1)", 0},
     {"dtype", 'd', "T,..", 0, "Stored weights: f32, f16, bf16, q8_0, q4_0 (default: f16)", 0},
     {"x-dtype", KEY_X_DTYPE, "T", 0, "Inputs and outputs: f32, f16 or bf16 (default: f32)", 0},
-    {"quantised-x", KEY_QUANTISED_X, NULL, 0, "Let x be rounded to 8 bits where the weights are quantised", 0},
+    ARGUMENTS_QUANTISED_X,
     {"op", KEY_OP, "OP,..", 0, "projection, ffn (with down-projection) or routed (default: projection)", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Masks that a routed token uses (default: 2)", 0},
     {"regime", KEY_REGIME, "R,..", 0,
@@ -186,7 +185,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case KEY_X_DTYPE:
         options->x_dtype = parse_x_dtype(state, argument);
         return 0;
-    case KEY_QUANTISED_X:
+    case ARGUMENTS_KEY_QUANTISED_X:
         options->quantised_x = true;
         return 0;
     case KEY_TOP_K:

@@ -285,13 +285,14 @@ static void project_down(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
+    if (chunk->layer->tiles && chunk->args->batch >= MGLU_CPU_LARGE_BATCH) {
+        mglu_cpu_down_batch(chunk);
+        return;
+    }
     if (chunk->layer->use_int8)
         mglu_cpu_parallel(chunk, chunk->tokens, (size_t)weights->packed.intermediate_size * sizeof(float),
                           mglu_cpu_round_z);
-    if (chunk->layer->tiles && chunk->args->batch >= MGLU_CPU_LARGE_BATCH)
-        mglu_cpu_down_batch(chunk);
-    else
-        for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
+    for_each_task(chunk, &weights->down, weights->packed.output_size, down_task);
 }
 
 /* Tokens of the next chunk: of all that are left, in as few chunks as they fit in, all of about one size. */

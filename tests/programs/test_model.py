@@ -79,6 +79,20 @@ class OpenClTest(ModelTest, ProgramTest):
 class CpuTest(ModelTest, ProgramTest):
     backends = ("cpu",)
 
+    def test_x_rounded_to_8_bits_costs_little(self):
+        quantised = self.folder / "quantised"
+        self.succeed("pack", MODEL, quantised, "--dtype", "q8_0")
+        self.use_start_of_text(START_BYTES)
+
+        def body(backend, env):
+            nll = [
+                self.perplexity(quantised, backend, env, "--window", "7", *more)["nll_nats_per_byte"]
+                for more in ([], ["--quantised-x"])
+            ]
+            self.assertAlmostEqual(*nll, delta=0.01)
+
+        self.on_each_variant(body, self.backends)
+
     def test_checkpoint_is_the_packed_model(self):
         self.use_start_of_text(START_BYTES)
         figures = [self.perplexity(model, "auto", {})["nll_nats_per_byte"] for model in (MODEL, self.packed)]

@@ -17,6 +17,14 @@
         "backend", 'b', "B", 0, "Backend to compute with, or auto (default: MGLU_BACKEND, else auto)", 0               \
     }
 
+/** The option of those that make layers; its letter is none. */
+enum { ARGUMENTS_KEY_QUANTISED_X = 0x400 };
+#define ARGUMENTS_QUANTISED_X                                                                                          \
+    {                                                                                                                  \
+        "quantised-x", ARGUMENTS_KEY_QUANTISED_X, NULL, 0,                                                             \
+            "Let x be rounded to 8 bits where weights are quantised, which is faster on CPUs", 0                       \
+    }
+
 /** A whole number from `lowest` to `highest`. `what` names the option. */
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest);
 

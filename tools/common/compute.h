@@ -16,6 +16,7 @@ struct compute {
     mglu_device *device;
     mglu_queue *queue;
     mglu_device_info info;
+    uint32_t layer_flags; /**< of all layers that are made on it: 0, or what a user asks for */
 };
 
 /** Seconds since some moment in the past, for measuring how long something took. */

@@ -114,6 +114,7 @@ static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t num
                               name, mglu_activation_name(desc.activation), mglu_activation_name(config->activation));
     desc.activation = config->activation;
     desc.max_batch = decoder->capacity;
+    desc.flags |= decoder->compute->layer_flags;
     return ffn_create(&decoder->layers[number].ffn, decoder->compute->device, &weights, &desc, name);
 }
 

@@ -16,6 +16,7 @@ struct options {
     const char *prompt, *backend;
     int64_t count; /**< tokens to add, -1: not given */
     bool stats;
+    uint32_t layer_flags;
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -33,6 +34,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case 'b':
         options->backend = argument;
+        return 0;
+    case ARGUMENTS_KEY_QUANTISED_X:
+        options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->dir}, 1);
@@ -116,6 +120,7 @@ static bool generate(const struct options *options)
         !compute_open(&compute, options->backend, 0))
         return false;
     const int64_t capacity = (int64_t)strlen(options->prompt) + options->count;
+    compute.layer_flags = options->layer_flags;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity);
     if (done) {
         done = write_text(&decoder, options, &compute);
@@ -132,6 +137,7 @@ int command_generate(int argc, char **argv)
         {NULL, 'n', "N", 0, "Tokens to add", 0},
         {"stats", 's', NULL, 0, "Print the speed and the device to stderr at the end", 0},
         ARGUMENTS_BACKEND,
+        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {

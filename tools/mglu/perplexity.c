@@ -16,6 +16,7 @@ struct options {
     const char *text, *backend;
     int64_t window; /**< 0: the model's longest */
     bool json;
+    uint32_t layer_flags;
 };
 
 /** What was measured. */
@@ -40,6 +41,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case 'j':
         options->json = true;
+        return 0;
+    case ARGUMENTS_KEY_QUANTISED_X:
+        options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->dir}, 1);
@@ -130,6 +134,7 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     if (!config_load(options->dir, &config) || !choose_window(options, &config, size, &window) ||
         !compute_open(&compute, options->backend, 0))
         return false;
+    compute.layer_flags = options->layer_flags;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, window);
     if (done) {
         done = measure(&decoder, text, &result) && print_result(&result, &compute, options->json);
@@ -146,6 +151,7 @@ int command_perplexity(int argc, char **argv)
         {"window", 'w', "N", 0, "Predict in separate windows of N bytes (default: max_position_embeddings)", 0},
         {"json", 'j', NULL, 0, "Print a JSON object", 0},
         ARGUMENTS_BACKEND,
+        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {

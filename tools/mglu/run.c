@@ -44,6 +44,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         request->activation = arguments_activation(state, argument);
         request->has_activation = true;
         return 0;
+    case ARGUMENTS_KEY_QUANTISED_X:
+        request->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
+        return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&request->path}, 1);
         return 0;
@@ -156,6 +159,7 @@ int command_run(int argc, char **argv)
          "beside it)",
          0},
         ARGUMENTS_BACKEND,
+        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {

@@ -13,6 +13,7 @@ struct run_request {
     struct tensor_name x, out, check;
     bool has_activation;
     mglu_activation activation;
+    uint32_t layer_flags;
 };
 
 /** The files of a run, opened and found to fit together. */

@@ -84,15 +84,18 @@ static void KERNEL(round_x)(const float *x, int64_t groups, void *rounded)
     }
 }
 
-/* Products of two groups' scales, for up to SCALES groups; what is beyond `groups` is undefined. */
+/*
+ * Products of two groups' scales, for up to SCALES groups; so many more than there are groups may be written that the
+ * last vector is whole, but nothing beyond them is read.
+ */
 MGLU_INLINE void multiply_scales(const uint16_t *of_weights, const float *of_x, int64_t groups, float *products)
 {
-    uint16_t last[SCALES] = {0};
+    int64_t group = 0;
 
-    if (groups < SCALES)
-        of_weights = memcpy(last, of_weights, (size_t)groups * sizeof *last);
-    for (int64_t group = 0; group < groups; group += VEC_LANES)
+    for (; group + VEC_LANES <= groups; group += VEC_LANES)
         vec_store_f32(products + group, vec_mul(vec_load_f16(of_weights + group), vec_load_f32(of_x + group)));
+    for (; group < groups; group++)
+        vec_store_f32(products + group, vec_mul(vec_spread_f16(of_weights[group]), vec_broadcast(of_x + group)));
 }
 
 /* The sums of one token. */
@@ -187,7 +190,7 @@ MGLU_INLINE void sum_row_of(const struct mglu_cpu_sums *jobs, int32_t r, mglu_dt
 {
     const struct mglu_cpu_matrix *matrix = jobs->matrix;
     const int64_t row = jobs->first_row + r, groups = matrix->groups, n_masks = matrix->n_masks;
-    float products[MGLU_CPU_TOGETHER][SCALES];
+    float products[MGLU_CPU_TOGETHER][SCALES + VEC_LANES];
     struct sums sums[MGLU_CPU_TOGETHER];
     struct place place = {.mask_ids = all ? NULL : jobs->mask_ids, .pitch = all ? n : n_masks};
 
