@@ -61,7 +61,8 @@ def milliseconds(row):
 
 
 def label(row):
-    return f"{row['d']}x{row['h']} {row['dtype']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    stored = row["dtype"] + (", x quantised" if row.get("quantised_x") else "")
+    return f"{row['d']}x{row['h']} {stored}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
 
 
 def find(rows, **wanted):

@@ -127,7 +127,7 @@ static void places(const struct trial *trial)
     problem_free(&problem);
 }
 
-static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "neon"};
+static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "neon", "neon-dotprod"};
 
 /* Bits under a cap; NULL where this machine's library does not know the name. */
 static unsigned char *run_capped(const struct trial *trial, const struct problem *problem, const char *isa)

@@ -17,7 +17,7 @@ REFERENCE = json.loads((MODEL / "reference.json").read_text())
 QUICK = bool(os.environ.get("MGLU_TEST_QUICK"))
 
 X86_LEVELS = ["baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16"]
-OTHER_LEVELS = ["baseline", "neon"]
+OTHER_LEVELS = ["baseline", "neon", "neon-dotprod"]
 LEVELS = X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else OTHER_LEVELS
 
 OWN_VARIABLES = ("MGLU_BACKEND", "MGLU_MAX_ISA", "MGLU_NUM_THREADS", "MGLU_LOG")

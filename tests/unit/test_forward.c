@@ -39,7 +39,8 @@ static int has_isa(const char *isa)
 
 static int find_targets(void **state)
 {
-    static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "neon"};
+    static const char *const isas[] = {"baseline",    "avx2", "avx512",      "avx512-vnni",
+                                       "avx512-bf16", "neon", "neon-dotprod"};
 
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         printf("%s %s\n", has_isa(isas[i]) ? "testing" : "this machine lacks", isas[i]);

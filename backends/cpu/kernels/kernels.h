@@ -130,6 +130,7 @@ struct mglu_cpu_int8 {
 extern const struct mglu_cpu_int8 mglu_int8_avx2;
 extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
 extern const struct mglu_cpu_int8 mglu_int8_neon;
+extern const struct mglu_cpu_int8 mglu_int8_neondot;
 
 struct mglu_cpu_kernels {
     mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];

@@ -43,6 +43,29 @@ static int has_avx512bf16(void)
 
 #endif
 
+#ifdef MGLU_CPU_AARCH64
+
+#ifdef __linux__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+static int has_dotprod(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+
+#else
+
+/* Elsewhere nothing says so. */
+static int has_dotprod(void)
+{
+    return 0;
+}
+
+#endif
+
+#endif
+
 const struct mglu_cpu_level mglu_cpu_levels[] = {
     {"baseline", always, &mglu_kernels_baseline, NULL, NULL, NULL, NULL},
 #ifdef MGLU_CPU_X86
@@ -54,6 +77,7 @@ const struct mglu_cpu_level mglu_cpu_levels[] = {
 #endif
 #ifdef MGLU_CPU_AARCH64
     {"neon", always, &mglu_kernels_neon, &mglu_int8_neon, NULL, NULL, NULL},
+    {"neon-dotprod", has_dotprod, &mglu_kernels_neon, &mglu_int8_neondot, NULL, NULL, NULL},
 #endif
     {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -205,6 +205,15 @@ static void the_largest_products_are_exact(void **state)
         }
 }
 
+static double largest_of(const float *group)
+{
+    float largest = 0;
+
+    for (int i = 0; i < MGLU_GROUP_COLUMNS; i++)
+        largest = fabsf(group[i]) > largest ? fabsf(group[i]) : largest;
+    return (double)largest;
+}
+
 static void x_is_rounded_to_the_nearest_of_255_steps(void **state)
 {
     const struct mglu_cpu_int8 *int8 = int8_of(state);
@@ -220,10 +229,7 @@ static void x_is_rounded_to_the_nearest_of_255_steps(void **state)
             const int64_t first = column / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
             const double scale = (double)((const float *)rounded)[column / MGLU_GROUP_COLUMNS];
             const int quant = (int8_t)mglu_cpu_quants(rounded, groups)[column];
-            double largest = 0;
-            for (int i = 0; i < MGLU_GROUP_COLUMNS; i++)
-                largest = fmax(largest, fabs((double)x[first + i]));
-            assert_true(fabs(scale * quant - (double)x[column]) <= largest / 254 * (1 + 0x1p-14));
+            assert_true(fabs(scale * quant - (double)x[column]) <= largest_of(x + first) / 254 * (1 + 0x1p-14));
         }
         free(x);
         free(rounded);
