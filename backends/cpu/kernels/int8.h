@@ -125,11 +125,11 @@ struct place {
     const float *scales[MGLU_CPU_TOGETHER];
 };
 
-MGLU_INLINE bytes load_weights(const struct place *place, int64_t at, mglu_dtype dtype, int groups)
+MGLU_INLINE bytes load_weights(const char *weights, int64_t at, mglu_dtype dtype, int groups)
 {
     if (dtype == MGLU_DTYPE_Q8_0)
-        return bytes_load(place->weights + at * MGLU_GROUP_COLUMNS, groups);
-    return bytes_load_nibbles(place->weights + at * MGLU_Q4_0_GROUP_BYTES, groups);
+        return bytes_load(weights + at * MGLU_GROUP_COLUMNS, groups);
+    return bytes_load_nibbles(weights + at * MGLU_Q4_0_GROUP_BYTES, groups);
 }
 
 MGLU_INLINE bytes choose(const struct place *place, int64_t at, bytes magnitude, int i, int groups)
@@ -146,7 +146,7 @@ MGLU_INLINE bytes choose(const struct place *place, int64_t at, bytes magnitude,
 MGLU_INLINE void add_groups(const struct place *place, int64_t at, mglu_dtype dtype, int n, int tokens, int groups,
                             int chain, struct sums *sums)
 {
-    const bytes w = load_weights(place, at, dtype, groups), magnitude = bytes_magnitude(w);
+    const bytes w = load_weights(place->weights, at, dtype, groups), magnitude = bytes_magnitude(w);
     bytes chosen[MGLU_MAX_MASKS];
 
     MGLU_UNROLL
@@ -228,16 +228,73 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *jobs, int32_t r, mglu_dtype
         sum_row_of(jobs, r, dtype, n, 1, mglu_cpu_together(n));
 }
 
+/* Adds a register's groups of each of PLAIN_ROWS rows in turn. */
+MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*products)[SCALES + VEC_LANES], int64_t at,
+                           mglu_dtype dtype, int chain, vec (*totals)[CHAINS])
+{
+    const bytes of_x = bytes_load(x + at * MGLU_GROUP_COLUMNS, BYTE_GROUPS);
+
+    MGLU_UNROLL
+    for (int i = 0; i < PLAIN_ROWS; i++) {
+        const bytes w = load_weights(weights[i], at, dtype, BYTE_GROUPS);
+        prefetch_weights(weights[i] + (size_t)at * group_bytes(dtype), group_bytes(dtype), PLAIN_AHEAD);
+        totals[i][chain] = vec_fma(bytes_dot(bytes_magnitude(w), bytes_signed(of_x, w)),
+                                   spread_scales(products[i] + at), totals[i][chain]);
+    }
+}
+
+/* The totals of PLAIN_ROWS rows, `apart` rows from each other, as sum_row_of() makes them. */
+MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, int32_t apart, mglu_dtype dtype)
+{
+    const int64_t groups = job->matrix->groups;
+    float products[PLAIN_ROWS][SCALES + VEC_LANES];
+    const char *weights[PLAIN_ROWS];
+    vec totals[PLAIN_ROWS][CHAINS];
+
+    for (int i = 0; i < PLAIN_ROWS; i++)
+        totals[i][0] = totals[i][1] = vec_zero();
+    for (int64_t group = 0; group < groups; group += SCALES) {
+        const int64_t count = groups - group < SCALES ? groups - group : SCALES;
+        const char *x = mglu_cpu_quants(job->x, groups) + group * MGLU_GROUP_COLUMNS;
+        int64_t at = 0;
+        MGLU_UNROLL
+        for (int i = 0; i < PLAIN_ROWS; i++) {
+            const struct weight_row row = row_from(job->matrix, job->first_row + r + i * apart, group, dtype);
+            weights[i] = row.weights;
+            multiply_scales(row.scales, (const float *)job->x + group, count, products[i]);
+        }
+        for (; at + CHAINS <= count; at += CHAINS) {
+            add_plain(weights, x, products, at, dtype, 0, totals);
+            add_plain(weights, x, products, at + 1, dtype, 1, totals);
+        }
+        if (at < count)
+            add_plain(weights, x, products, at, dtype, 0, totals);
+    }
+    for (int i = 0; i < PLAIN_ROWS; i++)
+        job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
+}
+
 #include "passes.h"
+
+/* One call. Some machines bring in several streams faster than one: plain rows of one token are read side by side. */
+MGLU_INLINE void sum_int8(const struct mglu_cpu_sums *jobs, mglu_dtype dtype)
+{
+    const int side_by_side = BYTE_GROUPS == 1 && PLAIN_ROWS > 1 && jobs->n == 0 && jobs->tokens == 1;
+    const int32_t apart = side_by_side ? jobs->rows / PLAIN_ROWS : 0;
+
+    for (int32_t r = 0; r < apart; r++)
+        sum_plain_rows(jobs, r, apart, dtype);
+    sum_rows(jobs, apart * PLAIN_ROWS, dtype);
+}
 
 static void KERNEL(int8_q8_0)(const struct mglu_cpu_sums *jobs)
 {
-    sum_rows(jobs, 0, MGLU_DTYPE_Q8_0);
+    sum_int8(jobs, MGLU_DTYPE_Q8_0);
 }
 
 static void KERNEL(int8_q4_0)(const struct mglu_cpu_sums *jobs)
 {
-    sum_rows(jobs, 0, MGLU_DTYPE_Q4_0);
+    sum_int8(jobs, MGLU_DTYPE_Q4_0);
 }
 
 const struct mglu_cpu_int8 KERNEL(int8) = {

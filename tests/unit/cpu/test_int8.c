@@ -10,7 +10,7 @@
 
 /* Sums of integers, for layers whose x may be rounded: all are exact here, so there is one right result. */
 
-enum { ROWS = 3, MOST_GROUPS = 140 };
+enum { ROWS = 6, MOST_GROUPS = 140 };
 
 static const int64_t sizes[] = {0, 1, 7, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000, 1024, 1025, 2080, 4099};
 static const mglu_dtype dtypes[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
