@@ -12,10 +12,10 @@ from harness import ProgramTest, run
 TINY = ["--shapes", "33x96", "--masks", "1,3", "--repeats", "2", "--cold-bytes", "100000", "--threads", "1"]
 
 ROW_KEYS = {
-    "backend", "device", "op", "what", "dtype", "x_dtype", "d", "h", "n_masks", "top_k", "batch", "regime", "threads",
-    "rounds", "median_us", "min_us", "p10_us", "p90_us", "bytes", "gbps", "read_gbps", "fraction_of_read_bandwidth",
-    "ratio_vs_glu", "ratio_vs_glu_p10", "ratio_vs_glu_p90", "ratio_vs_dense", "gflops", "peak", "peak_gflops",
-    "fraction_of_peak", "skipped", "failed",
+    "backend", "device", "op", "what", "dtype", "x_dtype", "quantised_x", "d", "h", "n_masks", "top_k", "batch",
+    "regime", "threads", "rounds", "median_us", "min_us", "p10_us", "p90_us", "bytes", "gbps", "read_gbps",
+    "fraction_of_read_bandwidth", "ratio_vs_glu", "ratio_vs_glu_p10", "ratio_vs_glu_p90", "ratio_vs_dense",
+    "gflops", "peak", "peak_gflops", "fraction_of_peak", "skipped", "failed",
 }  # fmt: skip
 REPORT_KEYS = {"version", "build", "command", "date", "device", "threads", "cache_bytes", "cold_bytes", "rows"}
 
@@ -104,6 +104,11 @@ class ReportTest(BenchTest):
             self.assertEqual({row["backend"] for row in rows}, {backend})
             self.assertEqual([row["dtype"] for row in rows], ["f32"] * 3 + ["f16"] * 3 + ["bf16"] * 3)
             self.assertEqual({(row["x_dtype"], row["skipped"]) for row in rows}, {("f16", None)})
+
+    def test_x_is_quantised_where_weights_are(self):
+        rows = self.rows("--dtype", "f16,q8_0", "--quantised-x", "--regime", "warm")
+        self.assertEqual({(row["dtype"], row["quantised_x"]) for row in rows}, {("f16", False), ("q8_0", True)})
+        self.assertEqual({row["failed"] for row in rows}, {None})
 
     def test_table(self):
         lines = self.succeed(*TINY, "--regime", "warm").decode().splitlines()
