@@ -139,73 +139,29 @@ MGLU_INLINE bytes choose(const struct place *place, int64_t at, bytes magnitude,
     return bytes_choose(magnitude, place->words + at * place->pitch + mask, place->pitch, groups);
 }
 
-/* Most masks for which several tokens share what is chosen by keeping it all; with more, they take turns mask by mask.
+/*
+ * Adds a register's groups to the sums. All but `place` and `sums` are constants where this is used. What masks choose
+ * for several tokens is kept, for one token it would take registers for nothing.
  */
-enum { MOST_KEPT = 3 };
-
-MGLU_INLINE bytes load_x(const struct place *place, int64_t at, int t, bytes w)
-{
-    return bytes_signed(bytes_load(place->x[t] + at * MGLU_GROUP_COLUMNS, BYTE_GROUPS), w);
-}
-
-MGLU_INLINE vec load_scale(const struct place *place, int64_t at, int t)
-{
-    return spread_scales(place->scales[t] + MUT(58, at, 0));
-}
-
-/* Adds a register's groups to the sums, token by token. All but `place` and `sums` are constants where this is used. */
-MGLU_INLINE void add_by_tokens(const struct place *place, int64_t at, bytes w, int n, int tokens, int groups, int chain,
-                               struct sums *sums)
-{
-    const bytes magnitude = bytes_magnitude(w);
-    bytes chosen[MOST_KEPT];
-
-    MGLU_UNROLL
-    for (int i = 0; i < n; i++)
-        chosen[i] = choose(place, at, magnitude, i, groups);
-    MGLU_UNROLL
-    for (int t = 0; t < tokens; t++) {
-        const bytes x = load_x(place, at, t, w);
-        const vec scale = load_scale(place, at, t);
-        sums[t].total[chain] = vec_fma(bytes_dot(magnitude, x), scale, sums[t].total[chain]);
-        MGLU_UNROLL
-        for (int i = 0; i < n; i++)
-            sums[t].gates[i] = vec_fma(bytes_dot(chosen[i], x), scale, sums[t].gates[i]);
-    }
-}
-
-/* The same, mask by mask. */
-MGLU_INLINE void add_by_masks(const struct place *place, int64_t at, bytes w, int n, int tokens, int groups, int chain,
-                              struct sums *sums)
-{
-    const bytes magnitude = bytes_magnitude(w);
-    bytes x[MGLU_CPU_TOGETHER];
-    vec scale[MGLU_CPU_TOGETHER];
-
-    MGLU_UNROLL
-    for (int t = 0; t < tokens; t++) {
-        x[t] = load_x(place, at, t, w);
-        scale[t] = load_scale(place, at, t);
-        sums[t].total[chain] = vec_fma(bytes_dot(magnitude, x[t]), scale[t], sums[t].total[chain]);
-    }
-    MGLU_UNROLL
-    for (int i = 0; i < n; i++) {
-        const bytes chosen = choose(place, at, magnitude, i, groups);
-        MGLU_UNROLL
-        for (int t = 0; t < tokens; t++)
-            sums[t].gates[i] = vec_fma(bytes_dot(chosen, x[t]), scale[t], sums[t].gates[i]);
-    }
-}
-
 MGLU_INLINE void add_groups(const struct place *place, int64_t at, mglu_dtype dtype, int n, int tokens, int groups,
                             int chain, struct sums *sums)
 {
-    const bytes w = load_weights(place->weights, at, dtype, groups);
+    const bytes w = load_weights(place->weights, at, dtype, groups), magnitude = bytes_magnitude(w);
+    bytes chosen[MGLU_MAX_MASKS];
 
-    if (tokens > 1 && n <= MOST_KEPT)
-        add_by_tokens(place, at, w, n, tokens, groups, chain, sums);
-    else
-        add_by_masks(place, at, w, n, tokens, groups, chain, sums);
+    MGLU_UNROLL
+    for (int i = 0; i < n && tokens > 1; i++)
+        chosen[i] = choose(place, at, magnitude, i, groups);
+    MGLU_UNROLL
+    for (int t = 0; t < tokens; t++) {
+        const bytes x = bytes_signed(bytes_load(place->x[t] + at * MGLU_GROUP_COLUMNS, BYTE_GROUPS), w);
+        const vec scale = spread_scales(place->scales[t] + MUT(58, at, 0));
+        sums[t].total[chain] = vec_fma(bytes_dot(magnitude, x), scale, sums[t].total[chain]);
+        MGLU_UNROLL
+        for (int i = 0; i < n; i++)
+            sums[t].gates[i] = vec_fma(bytes_dot(tokens > 1 ? chosen[i] : choose(place, at, magnitude, i, groups), x),
+                                       scale, sums[t].gates[i]);
+    }
 }
 
 /* Adds up to SCALES groups to the sums. */

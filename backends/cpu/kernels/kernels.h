@@ -108,14 +108,14 @@ static inline int mglu_cpu_is_rounded(const void *rounded)
 typedef void mglu_cpu_round_fn(const float *x, int64_t groups, void *rounded);
 
 /*
- * How many tokens int8 kernels take at once where there are so many, measured on a Zen 3. The sums of a token are the
- * same as without the others.
+ * How many tokens int8 kernels take at once where there are so many: as many as their sums have registers. The sums of
+ * a token are the same as without the others.
  */
 enum { MGLU_CPU_TOGETHER = 4 };
 
 static inline int32_t mglu_cpu_together(int32_t n_masks)
 {
-    return n_masks < 2 ? MGLU_CPU_TOGETHER : 2;
+    return n_masks < 2 ? MGLU_CPU_TOGETHER : n_masks < 4 ? 2 : 1;
 }
 
 /*
