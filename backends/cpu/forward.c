@@ -89,8 +89,6 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
         pad_row(slot.z, packed->intermediate_size, sizeof(float));
     MUT_DO(1, mutant_drop_columns(layer, &slot, h / 16 * 16));
     MUT_DO(42, mutant_drop_columns(layer, &slot, h > 64 ? h - 1 : h));
-    if (layer->use_int8)
-        mglu_cpu_round_x(chunk, token);
     mglu_cpu_route(chunk, token);
 }
 
@@ -275,10 +273,13 @@ static void project(struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
-    if (chunk->layer->tiles && chunk->args->batch >= chunk->layer->large_batch)
+    if (chunk->layer->tiles && chunk->args->batch >= chunk->layer->large_batch) {
         mglu_cpu_project_batch(chunk);
-    else
-        for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
+        return;
+    }
+    if (chunk->layer->use_int8)
+        mglu_cpu_parallel(chunk, chunk->tokens, (size_t)weights->packed.hidden_size * sizeof(float), mglu_cpu_round_x);
+    for_each_task(chunk, &weights->weight, weights->packed.intermediate_size, project_task);
 }
 
 static void project_down(struct mglu_cpu_chunk *chunk)

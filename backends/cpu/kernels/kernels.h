@@ -6,8 +6,8 @@
 
 /*
  * What the kernels of one instruction set give to the rest of the backend. All sets give the same bits but for
- * tiles, mglu_trees_avx2 and mglu_sums_bf16_avx512bf16, which layers that are to be reproducible do not use. Kernels
- * expect the default floating-point environment.
+ * tiles, mglu_trees_avx2, mglu_sums_bf16_avx512bf16 and int8 kernels, which layers that are to be reproducible do not
+ * use. Kernels expect the default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
