@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/mutants.h"
 
 #include <string.h>
 
@@ -90,7 +89,7 @@ static void take_block(const struct mglu_cpu_chunk *chunk, int64_t token, const 
         return;
     }
     for (int32_t i = 0; i < layer->terms; i++)
-        memcpy(block->gates[i], sums + places[MUT(49, i, 0)] * tile_rows(layer), sizeof block->gates[i]);
+        memcpy(block->gates[i], sums + places[i] * tile_rows(layer), sizeof block->gates[i]);
     if (block->rows < BLOCK_ROWS)
         memset(block->values, 0, (size_t)layer->terms * sizeof block->values[0]);
     mglu_cpu_split_totals(layer, totals, block);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/mutants.h"
 #include "common/core/mask_format.h"
 
 #include <string.h>
@@ -41,7 +40,7 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
 {
     const mglu_dtype dtype = chunk->layer->desc.y_dtype;
     const mglu_output *y = &chunk->args->y;
-    const mglu_input *residual = MUT(24, &chunk->args->residual, (const mglu_input *)(const void *)y);
+    const mglu_input *residual = &chunk->args->residual;
     const size_t size = mglu_dtype_size(dtype);
     const int64_t at = chunk->first_token + token;
 
@@ -52,11 +51,8 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
         for (int32_t r = 0; r < count; r++)
             values[r] += added[r];
     }
-    kernels_of(chunk)->narrow[dtype](
-        values,
-        mglu_cpu_element(y->data, y->byte_offset, MUT(23, y->row_stride, mutant_columns(chunk->layer)), at, row, size),
-        count);
-    MUT_DO(40, mutant_write_past(chunk, at, row + count));
+    kernels_of(chunk)->narrow[dtype](values, mglu_cpu_element(y->data, y->byte_offset, y->row_stride, at, row, size),
+                                     count);
 }
 
 /* Fills a row up with zeros to whole groups. */
@@ -71,12 +67,10 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const mglu_packed_weights *packed = &layer->weights->packed;
-    const int64_t h = MUT(2, packed->hidden_size, (packed->hidden_size + 15) / 16 * 16);
+    const int64_t h = packed->hidden_size;
     const mglu_input *x = &chunk->args->x;
-    const char *from = MUT_WRAP(37, mutant_align_down,
-                                mglu_cpu_element(x->data, x->byte_offset, MUT(22, x->row_stride, h),
-                                                 MUT(25, chunk->first_token + token, (chunk->first_token + token) & 7),
-                                                 0, mglu_dtype_size(layer->desc.x_dtype)));
+    const char *from = mglu_cpu_element(x->data, x->byte_offset, x->row_stride, chunk->first_token + token, 0,
+                                        mglu_dtype_size(layer->desc.x_dtype));
     struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
 
     if (layer->use_bf16 && h > 0) {
@@ -87,8 +81,6 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
         kernels_of(chunk)->widen[layer->desc.x_dtype](from, slot.x, h);
     if (packed->output_size > 0)
         pad_row(slot.z, packed->intermediate_size, sizeof(float));
-    MUT_DO(1, mutant_drop_columns(layer, &slot, h / 16 * 16));
-    MUT_DO(42, mutant_drop_columns(layer, &slot, h > 64 ? h - 1 : h));
     mglu_cpu_route(chunk, token);
 }
 
@@ -97,7 +89,7 @@ void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *tota
 {
     for (int32_t i = 0; i < layer->terms; i++)
         for (int32_t r = 0; r < block->rows; r++)
-            block->values[i][r] = MUT(9, totals[r] - block->gates[i][r], totals[r]);
+            block->values[i][r] = totals[r] - block->gates[i][r];
 }
 
 static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu_slot *slot, const void *x,
@@ -115,8 +107,7 @@ static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu
         .gates = block->gates,
     };
 
-    MUT(5, layer->project(&job), mutant_project_short_pitch(layer, &job));
-    MUT_DO(34, mutant_split_totals(layer, x, block->row, block->rows, layer->backend->host->num_threads, totals));
+    layer->project(&job);
     mglu_cpu_split_totals(layer, totals, block);
 }
 
@@ -143,7 +134,7 @@ static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, cons
     for (int32_t i = 0; i < layer->terms; i++) {
         const float *of_mask = bias + mask_ids[i] * layer->weights->packed.intermediate_size + block->row;
         for (int32_t r = 0; r < block->rows; r++)
-            sums[i][r] += of_mask[MUT(12, r, r % 4)];
+            sums[i][r] += of_mask[r];
     }
 }
 
@@ -167,21 +158,13 @@ void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, st
     float z[BLOCK_ROWS] = {0};
 
     add_bias(layer, packed->gate_bias, slot.mask_ids, block, block->gates);
-    add_bias(layer, MUT(10, packed->value_bias, NULL), slot.mask_ids, block, block->values);
-    MUT_DO(8, mutant_swap(block->gates, block->values, layer->terms));
-    MUT_DO(27, mutant_weigh_gates(&slot, layer->terms, block->gates, block->values));
-    MUT_DO(35, mutant_halve_sums(chunk, &slot, block->row, block->rows, block->values));
-    MUT_DO(47, mutant_round(block->gates[0], layer->terms * BLOCK_ROWS, packed->dtype));
-    MUT(11,
-        kernels_of(chunk)->activate[layer->desc.activation](block->gates[0], layer->terms * BLOCK_ROWS,
-                                                            layer->desc.silu_beta),
-        mutant_bias_after(layer, &slot, block->row, block->rows, block->gates));
-    for (int32_t i = 0; i < MUT(48, layer->terms, layer->terms - 1); i++) {
+    add_bias(layer, packed->value_bias, slot.mask_ids, block, block->values);
+    kernels_of(chunk)->activate[layer->desc.activation](block->gates[0], layer->terms * BLOCK_ROWS,
+                                                        layer->desc.silu_beta);
+    for (int32_t i = 0; i < layer->terms; i++) {
         for (int32_t r = 0; r < BLOCK_ROWS; r++)
-            z[r] += slot.p[i] * (block->gates[i][r] * MUT_WRAP(46, mutant_flush_small, block->values[i][r]));
-        MUT_DO(17, mutant_round(z, BLOCK_ROWS, layer->desc.y_dtype));
+            z[r] += slot.p[i] * (block->gates[i][r] * block->values[i][r]);
     }
-    MUT_DO(33, mutant_share_sums(z));
     if (packed->output_size > 0)
         memcpy(slot.z + block->row, z, (size_t)block->rows * sizeof(float));
     else
@@ -247,8 +230,7 @@ static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const struct mglu_cpu_weights *weights = chunk->layer->weights;
 
-    for_each_block(chunk, &weights->weight,
-                   MUT(3, weights->packed.intermediate_size, weights->packed.intermediate_size / 4 * 4), task,
+    for_each_block(chunk, &weights->weight, weights->packed.intermediate_size, task,
                    chunk->layer->use_int8 ? mglu_cpu_project_int8 : mglu_cpu_project_block);
 }
 
@@ -310,13 +292,13 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
     const mglu_packed_weights *packed = &self->weights->packed;
     struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue};
 
-    while (chunk.first_token < MUT(38, args->batch, packed->hidden_size ? args->batch : 0)) {
+    while (chunk.first_token < args->batch) {
         chunk.tokens = next_chunk(self, args->batch - chunk.first_token);
         mglu_cpu_parallel(&chunk, chunk.tokens, (size_t)packed->hidden_size * sizeof(float), prepare_token);
         project(&chunk);
         if (packed->output_size > 0)
             project_down(&chunk);
-        chunk.first_token += MUT(53, chunk.tokens, mglu_cpu_chunk_tokens(self));
+        chunk.first_token += chunk.tokens;
     }
     return MGLU_OK;
 }

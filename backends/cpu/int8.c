@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
 #include "common/core/mask_format.h"
-#include "common/core/mutant.h"
 
 /*
  * Layers whose x and z may be rounded to 8 bits. Blocks of rows are summed for several tokens at once where these use
@@ -34,7 +33,7 @@ static int32_t count_tokens(const struct mglu_cpu_chunk *chunk, const void *roun
 {
     for (int32_t t = 0; t < most; t++) {
         const char *of_token = (const char *)rounded + (size_t)t * chunk->layer->layout.size;
-        if (token + t == chunk->tokens || !MUT(61, mglu_cpu_is_rounded(of_token), 1))
+        if (token + t == chunk->tokens || !mglu_cpu_is_rounded(of_token))
             return t > 0;
     }
     return most;
@@ -49,7 +48,7 @@ static void sum_rows(const struct mglu_cpu_layer *layer, const struct mglu_cpu_m
         jobs[t].first_row = row;
         jobs[t].rows = rows;
         jobs[t].tokens = tokens;
-        jobs[t].x = (const char *)rounded + (size_t)MUT(62, t, 0) * layer->layout.size;
+        jobs[t].x = (const char *)rounded + (size_t)t * layer->layout.size;
     }
     layer->backend->level->int8->sums[layer->weights->packed.dtype](jobs);
 }

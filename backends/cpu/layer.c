@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/mutants.h"
 #include "common/core/mask_format.h"
 
 /* What a layer is, and where a token's data lie in its workspace. */
@@ -100,7 +99,7 @@ static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_d
 {
     if (packed->kind == MGLU_KIND_PLAIN)
         return 1;
-    return desc->top_k ? desc->top_k : MUT(7, packed->n_masks, packed->n_masks < 8 ? packed->n_masks : 8);
+    return desc->top_k ? desc->top_k : packed->n_masks;
 }
 
 mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
@@ -110,7 +109,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
     const mglu_packed_weights *packed = &((const struct mglu_cpu_weights *)weights)->packed;
     struct mglu_cpu_layer *made = mglu_cpu_allocate(self->host, sizeof *made);
 
-    if (MUT(101, !made, 0))
+    if (!made)
         return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_cpu_layer){
         .backend = self,
@@ -152,7 +151,7 @@ size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)
 struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_slot_layout *layout = &chunk->layer->layout;
-    char *start = (char *)MUT(36, chunk->args->workspace, mutant_scratch(chunk)) + (size_t)token * layout->size;
+    char *start = (char *)chunk->args->workspace + (size_t)token * layout->size;
 
     return (struct mglu_cpu_slot){
         .x = (float *)(void *)(start + layout->x),

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/mutants.h"
 #include "common/core/mask_format.h"
 
 /* The packed arrays are used where they lie: all that is kept is where. */
@@ -12,7 +11,7 @@ static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t c
 {
     return (struct mglu_cpu_matrix){
         .rows = packed->data ? packed->data : (const void *)nothing,
-        .row_stride = columns ? MUT(21, packed->row_stride, mutant_dense_stride(packed, columns)) : 0,
+        .row_stride = columns ? packed->row_stride : 0,
         .groups = (int64_t)mglu_format_groups((mglu_index)columns),
         .masks = nothing,
         .scales = packed->scales,

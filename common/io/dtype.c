@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/dtype.h"
 
-#include "common/core/mutant.h"
-
 #include <string.h>
 
 static const struct {
@@ -99,8 +97,7 @@ int mglu_io_tensor_bytes(mglu_file_dtype dtype, int32_t rank, const int64_t *sha
     size_t product = mglu_file_dtype_size(dtype);
 
     for (int32_t i = 0; i < rank; i++)
-        if (shape[i] < 0 ||
-            MUT(104, __builtin_mul_overflow(product, (uint64_t)shape[i], &product), (product *= (uint64_t)shape[i], 0)))
+        if (shape[i] < 0 || __builtin_mul_overflow(product, (uint64_t)shape[i], &product))
             return 0;
     *bytes = product;
     return 1;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/header.h"
 
-#include "common/core/mutant.h"
 #include "common/io/entry.h"
 #include "common/io/report.h"
 
@@ -213,7 +212,7 @@ static mglu_status check_cover(const mglu_file *file, const struct mglu_io_data 
         const mglu_file_tensor *tensor = &file->tensors[i];
         size_t begin = (size_t)((const unsigned char *)tensor->data - data->first);
 
-        if (MUT(105, begin != end, begin > end))
+        if (begin != end)
             return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name,
                                 "%s: begins at byte %zu of the data, the tensors before it end at %zu",
                                 begin < end ? "overlap" : "hole", begin, end);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/mask_format.h"
-#include "common/core/mutant.h"
 #include "common/io/dtype.h"
 #include "common/io/file.h"
 #include "common/io/report.h"
@@ -173,7 +172,7 @@ static mglu_status take_words(const mglu_file *file, const mglu_file_tensor *ten
                             mglu_file_dtype_name(tensor->dtype));
     snprintf(expected, sizeof expected, "[%lld, %lld, masks]", (long long)weights->intermediate_size,
              (long long)groups);
-    if (tensor->rank != 3 || tensor->shape[0] != weights->intermediate_size || MUT(106, tensor->shape[1] != groups, 0))
+    if (tensor->rank != 3 || tensor->shape[0] != weights->intermediate_size || tensor->shape[1] != groups)
         return wrong_shape(file, tensor, expected);
     status = take_mask_count(file, tensor, tensor->shape[2], weights);
     if (status == MGLU_OK && mglu_check_mask_words(tensor->data, weights->n_masks, weights->intermediate_size,

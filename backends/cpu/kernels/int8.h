@@ -21,7 +21,6 @@
 #include "widen.h"
 
 #include "common/core/mask_format.h"
-#include "common/core/mutant.h"
 
 #include <math.h>
 #include <string.h>
@@ -80,7 +79,7 @@ static void KERNEL(round_x)(const float *x, int64_t groups, void *rounded)
         scales[group] = largest / 127;
         times = 127 / largest;
         for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
-            quants[j] = nearest(MUT_WRAP(60, floorf, x[j] * times));
+            quants[j] = nearest(x[j] * times);
     }
 }
 
@@ -155,7 +154,7 @@ MGLU_INLINE void add_groups(const struct place *place, int64_t at, mglu_dtype dt
     MGLU_UNROLL
     for (int t = 0; t < tokens; t++) {
         const bytes x = bytes_signed(bytes_load(place->x[t] + at * MGLU_GROUP_COLUMNS, BYTE_GROUPS), w);
-        const vec scale = spread_scales(place->scales[t] + MUT(58, at, 0));
+        const vec scale = spread_scales(place->scales[t] + at);
         sums[t].total[chain] = vec_fma(bytes_dot(magnitude, x), scale, sums[t].total[chain]);
         MGLU_UNROLL
         for (int i = 0; i < n; i++)
@@ -212,7 +211,7 @@ MGLU_INLINE void sum_row_of(const struct mglu_cpu_sums *jobs, int32_t r, mglu_dt
     }
     MGLU_UNROLL
     for (int t = 0; t < tokens; t++) {
-        jobs[t].totals[r] = vec_reduce(vec_add(sums[t].total[0], MUT(59, sums[t].total[1], vec_zero())));
+        jobs[t].totals[r] = vec_reduce(vec_add(sums[t].total[0], sums[t].total[1]));
         for (int i = 0; i < n; i++)
             jobs[t].gates[i][r] = vec_reduce(sums[t].gates[i]);
     }

@@ -10,7 +10,6 @@
 #include "inline.h"
 
 #include "common/core/half.h"
-#include "common/core/mutant.h"
 
 MGLU_INLINE uint32_t narrow_to_f32(float value)
 {
@@ -28,16 +27,16 @@ MGLU_INLINE uint16_t narrow_to_f16(float value)
     /* The last bit of 0.5 is worth as much as that of a subnormal half. */
     uint32_t subnormal = mglu_f32_bits(mglu_f32_from_bits(magnitude) + 0.5f) - mglu_f32_bits(0.5f);
 
-    half = magnitude < 0x38800000u ? MUT(19, subnormal, 0) : half;
+    half = magnitude < 0x38800000u ? subnormal : half;
     half = magnitude >= 0x47800000u ? 0x7c00u : half;
     half |= sign;
-    return (uint16_t)(magnitude > 0x7f800000u ? 0x7e00u : MUT(20, half, half - ((half & 0x7fffu) == 0x7c00u)));
+    return (uint16_t)(magnitude > 0x7f800000u ? 0x7e00u : half);
 }
 
 MGLU_INLINE uint16_t narrow_to_bf16(float value)
 {
     uint32_t bits = mglu_f32_bits(value);
-    uint32_t rounded = MUT(18, bits + 0x7fffu + ((bits >> 16) & 1u), bits) >> 16;
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 

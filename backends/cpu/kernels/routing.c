@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/mutants.h"
 #include "common/core/exp.h"
 
 #include <math.h>
@@ -27,16 +26,13 @@ static void route_as_told(const struct mglu_cpu_chunk *chunk, int64_t token, str
 {
     const mglu_input *ids = &chunk->args->routing_ids, *weights = &chunk->args->routing_weights;
     const int32_t terms = chunk->layer->terms, n_masks = chunk->layer->weights->packed.n_masks;
-    const int64_t row = MUT(45, chunk->first_token + token, 0);
+    const int64_t row = chunk->first_token + token;
     int in_range = 1;
 
     memcpy(slot->mask_ids, mglu_cpu_element(ids->data, ids->byte_offset, ids->row_stride, row, 0, sizeof(int32_t)),
            (size_t)terms * sizeof(int32_t));
     memcpy(slot->p, mglu_cpu_element(weights->data, weights->byte_offset, weights->row_stride, row, 0, sizeof(float)),
            (size_t)terms * sizeof(float));
-    MUT_DO(28, slot->p[terms - 1] = 1.0f);
-    MUT_DO(29, mutant_ids_in_order(slot, terms));
-    MUT_DO(30, mutant_drop_duplicates(slot, terms));
     for (int32_t i = 0; i < terms; i++) {
         if (slot->mask_ids[i] < 0 || slot->mask_ids[i] >= n_masks) {
             slot->mask_ids[i] = 0;
@@ -108,5 +104,4 @@ void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token)
         route_as_told(chunk, token, &slot);
     else
         route_by_router(chunk, &slot);
-    MUT_DO(6, mutant_ids_below_8(&slot, layer->terms));
 }

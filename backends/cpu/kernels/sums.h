@@ -21,7 +21,6 @@
  */
 
 #include "kernels.h"
-#include "mutants.h"
 #include "widen.h"
 
 #include "common/core/mask_format.h"
@@ -57,8 +56,7 @@ MGLU_INLINE float lanes_reduce(lanes sum)
 /* The products of a part of a group with x, the input of that group's columns. */
 MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int part, mglu_dtype dtype)
 {
-    return MUT(31, vec_mul, mutant_mul_nonzero)(MUT_WRAP(43, mutant_weight_off, load_part(group, part, dtype)),
-                                                vec_load_f32(x + part * VEC_LANES));
+    return vec_mul(load_part(group, part, dtype), vec_load_f32(x + part * VEC_LANES));
 }
 
 /* Some groups of a row. */
@@ -95,13 +93,10 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
             t.part[part] = vec_add(t.part[part], p);
             MGLU_UNROLL
             for (int i = 0; i < n; i++)
-                s[i].part[part] = MUT(32, vec_add_masked, mutant_add_multiplied)(
-                    s[i].part[part], p, MUT_WRAP(4, mutant_reverse_bytes, words[i][group * block->pitch]), part);
+                s[i].part[part] = vec_add_masked(s[i].part[part], p, words[i][group * block->pitch], part);
             if (keep)
                 vec_store_f32(products + group * MGLU_GROUP_COLUMNS + part * VEC_LANES, p);
         }
-        MUT_DO(16, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_F16));
-        MUT_DO(44, mutant_round_sums(t.part, s[0].part, n * VEC_PARTS, VEC_PARTS, MGLU_DTYPE_BF16));
     }
     *total = t;
     MGLU_UNROLL
@@ -128,21 +123,21 @@ MGLU_INLINE void add_chosen(const struct block *block, int32_t mask_id, const fl
 MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype, int n, int more)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
-    const int64_t row = job->first_row + r, groups = matrix->groups, end = MUT(39, groups, groups + 1);
+    const int64_t row = job->first_row + r, groups = matrix->groups;
     const uint32_t *words = matrix->masks + row * groups * matrix->n_masks;
-    const int64_t most = more ? BLOCK_GROUPS : end;
+    const int64_t most = more ? BLOCK_GROUPS : groups;
     _Alignas(64) float products[BLOCK_GROUPS * MGLU_GROUP_COLUMNS];
     lanes total = lanes_zero(), gates[MGLU_MAX_MASKS];
 
     for (int32_t i = 0; i < (more ? job->n : n); i++)
         gates[i] = lanes_zero();
-    for (int64_t group = 0; group < end; group += most) {
+    for (int64_t group = 0; group < groups; group += most) {
         const struct block block = {
             .row = row_from(matrix, row, group, dtype),
             .words = words + group * matrix->n_masks,
             .pitch = matrix->n_masks,
             .x = (const float *)job->x + group * MGLU_GROUP_COLUMNS,
-            .groups = end - group < most ? end - group : most,
+            .groups = groups - group < most ? groups - group : most,
         };
         multiply_block(&block, job->mask_ids, dtype, n, more, &total, gates, products);
         for (int32_t i = n; more && i < job->n; i++)

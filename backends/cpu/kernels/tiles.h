@@ -15,7 +15,6 @@
 #include "kernels.h"
 
 #include "common/core/mask_format.h"
-#include "common/core/mutant.h"
 
 #include <string.h>
 
@@ -45,7 +44,7 @@ MGLU_INLINE void fill_group(const struct mglu_cpu_tiles *job, int32_t first, int
         MGLU_UNROLL
         for (int i = 0; i < VEC_LANES; i++) {
             int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
-            int64_t word = MUT(51, row, job->first_row) * matrix->groups + group;
+            int64_t word = row * matrix->groups + group;
             uint32_t mask = masked ? matrix->masks[word * matrix->n_masks + job->mask] : ~0u;
             rows[i] = load_words(matrix, row, group, part, mask, dtype);
         }
@@ -134,7 +133,7 @@ MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t wor
         tile_copy(&partial[level], sums, n);
         chains++;
     }
-    for (int level = 0; MUT(50, chains, 0) >> level; level++)
+    for (int level = 0; chains >> level; level++)
         if (chains >> level & 1)
             tile_add(sums, &partial[level], n);
 }
@@ -153,11 +152,11 @@ MGLU_INLINE void sum_tile(const struct mglu_cpu_tiles *job, const float *panel, 
         x[t] = job->x + (size_t)token * job->x_stride + (size_t)first_group * GROUP_WORDS * sizeof(float);
     }
     sum_panel(panel, x, groups * GROUP_WORDS, chain, n, &sums);
-    for (int t = 0; t < n && place + t < MUT(54, job->count, job->count / 2 * 2); t++) {
+    for (int t = 0; t < n && place + t < job->count; t++) {
         float *to = job->sums + (size_t)(place + t) * TILE_ROWS;
         MGLU_UNROLL
         for (int v = 0; v < TILE_VECS; v++, to += VEC_LANES)
-            vec_store_f32(to, MUT(52, first_group, 0) ? vec_add(vec_load_f32(to), sums.sum[t][v]) : sums.sum[t][v]);
+            vec_store_f32(to, first_group ? vec_add(vec_load_f32(to), sums.sum[t][v]) : sums.sum[t][v]);
     }
 }
 

@@ -45,7 +45,7 @@ struct pairs {
 MGLU_INLINE struct pairs make_pairs(vec p)
 {
     const vec swapped = _mm256_permute_ps(p, _MM_SHUFFLE(2, 3, 0, 1));
-    const vec both = MUT(55, vec_add(p, swapped), swapped);
+    const vec both = vec_add(p, swapped);
     const vec neither_or_even = _mm256_blend_ps(p, vec_zero(), 0xaa);
     const vec both_or_odd = _mm256_blend_ps(p, both, 0x55);
 
@@ -65,7 +65,7 @@ MGLU_INLINE vec choose(vec sums, __m256i words, int column)
 MGLU_INLINE vec choose_four(const struct pairs *pairs, const uint32_t *words)
 {
     const __m256i same = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)words));
-    const __m256i of_half = MUT(56, _mm256_srlv_epi32(same, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), same);
+    const __m256i of_half = _mm256_srlv_epi32(same, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
     vec parts[VEC_PARTS];
 
     MGLU_UNROLL
@@ -122,7 +122,7 @@ MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mg
     for (int i = 0; i < ones; i++)
         job->gates[i][r] = vec_reduce(gates[i]);
     for (int i = 0; i < times; i++)
-        store_four(gates[i], job->gates + MUT(57, first_of_four(job->n, i), i * AT_A_TIME), r);
+        store_four(gates[i], job->gates + first_of_four(job->n, i), r);
 }
 
 /* From four masks on for all of a matrix: mask_ids are then taken to be 0 to n - 1. */

@@ -7,7 +7,6 @@
 #include "kernels.h"
 
 #include "common/core/mask_format.h"
-#include "common/core/mutant.h"
 #include <mglu/types.h>
 
 #include <string.h>
@@ -54,7 +53,7 @@ struct weight_row {
 MGLU_INLINE struct weight_row row_from(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group,
                                        mglu_dtype dtype)
 {
-    const char *weights = matrix->rows + MUT_WRAP(26, (uint16_t), (size_t)row * matrix->row_stride);
+    const char *weights = matrix->rows + (size_t)row * matrix->row_stride;
 
     return (struct weight_row){
         .weights = weights + (size_t)group * group_bytes(dtype),

@@ -23,9 +23,7 @@
 typedef uint uint32_t;
 typedef ushort uint16_t;
 typedef ulong uint64_t;
-#define MGLU_INLINE            static inline
-#define MUT(n, good, bad)      (good)
-#define MUT_WRAP(n, bad, good) (good)
+#define MGLU_INLINE static inline
 
 /* mglu_dtype and mglu_activation. */
 #define F32  0
