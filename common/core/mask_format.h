@@ -58,11 +58,23 @@ MGLU_FORMAT_FN mglu_index mglu_format_groups(mglu_index columns)
     return (columns + MGLU_GROUP_COLUMNS - 1) / MGLU_GROUP_COLUMNS;
 }
 
-/* Index of the word with mask `mask` of group `group` of row `row`. */
+/* Words from a group's word of a mask to the next group's word of that mask, where `n_masks` lie side by side. */
+MGLU_FORMAT_FN mglu_index mglu_format_mask_pitch(mglu_u32 n_masks)
+{
+    return n_masks;
+}
+
+/* Index of the word with mask `mask` of group `group`, counted from the first word of its row. */
+MGLU_FORMAT_FN mglu_index mglu_format_mask_word_in_row(mglu_index group, mglu_u32 mask, mglu_u32 n_masks)
+{
+    return group * mglu_format_mask_pitch(n_masks) + mask;
+}
+
+/* Index of the word with mask `mask` of group `group` of row `row`, in rows of `groups` groups. */
 MGLU_FORMAT_FN mglu_index mglu_format_mask_word(mglu_index row, mglu_index group, mglu_u32 mask, mglu_index groups,
                                                 mglu_u32 n_masks)
 {
-    return (row * groups + group) * n_masks + mask;
+    return mglu_format_mask_word_in_row(row * groups + group, mask, n_masks);
 }
 
 /* The bit of a column within its word. */
