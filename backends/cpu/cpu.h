@@ -10,23 +10,25 @@
 
 /* The CPU backend: one set of kernels per instruction set, on the packed weights where they lie. */
 
-/* kernels/levels.c: an instruction set that kernels were built for. */
-struct mglu_cpu_level {
+/* kernels/isa.c: an instruction set that kernels were built for. */
+struct mglu_cpu_isa {
     const char *name;
-    int (*is_available)(void); /* on this machine */
-    const struct mglu_cpu_kernels *kernels;
-    const struct mglu_cpu_int8 *int8; /* NULL: none */
-    mglu_cpu_sums_fn *const *trees;   /* for each dtype, sums of several masks; NULL: none */
-    mglu_cpu_sums_fn *sums_bf16;      /* on x in bf16; NULL: none */
-    mglu_cpu_tiles_fn *tiles_bf16;
+    int (*is_available)(void);     /* on this machine */
+    mglu_cpu_gemv_fn *const *gemv; /* for each dtype of weights */
+    const struct mglu_cpu_gemm_kernels *gemm;
+    const struct mglu_cpu_elementwise *elementwise;
+    const struct mglu_cpu_int8 *int8;    /* NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_pairs; /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *gemv_bf16;         /* on x in bf16; NULL: none */
+    mglu_cpu_gemm_fn *gemm_bf16;
 };
 
 /* In ascending order, each needing all that those before it need. The last has no name. */
-extern const struct mglu_cpu_level mglu_cpu_levels[];
+extern const struct mglu_cpu_isa mglu_cpu_isas[];
 
 struct mglu_cpu_backend {
     const mglu_host *host;
-    const struct mglu_cpu_level *level;
+    const struct mglu_cpu_isa *isa;
     uint64_t memory_bytes;
     char name[64];
     char details[64];
@@ -44,9 +46,32 @@ struct mglu_cpu_weights {
     struct mglu_cpu_matrix down;
 };
 
+/* How rows are cut into tasks. */
+struct mglu_cpu_tasks {
+    int64_t rows; /* of a task */
+    int64_t count;
+    size_t bytes; /* that a task reads for one token */
+};
+
+/* plan.c: how a layer is computed, decided when it is created. */
+struct mglu_cpu_plan {
+    int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
+    int use_bf16;  /* the projection takes x in bf16 */
+    int use_int8;  /* x and z are quantised to 8 bits where they can be */
+    mglu_cpu_gemv_fn *project_gemv, *down_gemv;
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
+    int64_t project_gemm_tokens, down_gemm_tokens; /* tokens of a call from which on GEMM is used */
+    int32_t tile_rows;                             /* of GEMM */
+    int32_t chunk_tokens;                          /* at most */
+    int32_t int8_tokens;                           /* of one call of an int8 kernel of the projection, at most */
+    struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
+    const char *gemv_name, *gemv_reason;
+    const char *no_gemm_reason; /* NULL: GEMM is used */
+};
+
 /* Offsets in bytes of what one token has in the workspace. */
-struct mglu_cpu_slot_layout {
-    size_t x, x_bf16, x_rounded, mask_ids, p, z, z_rounded;
+struct mglu_cpu_workspace_layout {
+    size_t x, x_bf16, x_quantised, mask_ids, p, z, z_quantised;
     size_t size;
 };
 
@@ -54,41 +79,33 @@ struct mglu_cpu_layer {
     const struct mglu_cpu_backend *backend;
     const struct mglu_cpu_weights *weights;
     mglu_layer_desc desc;
-    int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
-    int use_bf16;  /* the projection takes x in bf16 */
-    int use_int8;  /* x and z are rounded to 8 bits where they can be */
-    mglu_cpu_sums_fn *project;
-    mglu_cpu_tiles_fn *tiles; /* what large batches are projected by; NULL: as small ones are */
-    int64_t large_batch;      /* tokens of a call from which on they project; down, it is MGLU_CPU_LARGE_BATCH */
-    struct mglu_cpu_slot_layout layout;
+    struct mglu_cpu_plan plan;
+    struct mglu_cpu_workspace_layout layout;
 };
 
 /* One token's part of the workspace. */
-struct mglu_cpu_slot {
-    float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 but for the router */
+struct mglu_cpu_token_workspace {
+    float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 except by the router */
     uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
-    void *x_rounded;   /* as int8 kernels take it, with use_int8 */
+    void *x_quantised; /* as int8 kernels take it, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */
     float *p;          /* [terms] */
     float *z;          /* [d_pad], with a down-projection */
-    void *z_rounded;   /* with both */
+    void *z_quantised; /* with both */
 };
 
-/* Tokens of a call from which on tiles are faster than one token after the other. */
-enum { MGLU_CPU_LARGE_BATCH = 8 };
-
-/* Floats of all sums of a block of rows in a chunk of a large batch: 32 KiB, beside a panel of 32 KiB on the stack. */
-enum { MGLU_CPU_BATCH_SUMS = 8192, MGLU_CPU_MOST_PLACES = MGLU_CPU_BATCH_SUMS / MGLU_CPU_BLOCK_ROWS };
+/* Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB, beside a panel of 32 KiB on the stack. */
+enum { MGLU_CPU_GEMM_SUMS = 8192, MGLU_CPU_MOST_POSITIONS = MGLU_CPU_GEMM_SUMS / MGLU_CPU_BLOCK_ROWS };
 
 /*
- * Which sums a chunk of a large batch needs of a block of rows, each with its place: list 0 has the total of each
- * token, list 1 + i the gates of mask i, as often as tokens chose it. A plain layer's second list has the values.
+ * The tokens that each mask is needed for in a chunk of GEMM. Each sum of a token has a position: list 0 has the total
+ * of each token, list 1 + i the gates of mask i, as often as tokens use it. A plain layer's second list has the values.
  */
-struct mglu_cpu_lists {
+struct mglu_cpu_tokens_by_mask {
     int32_t count;
-    int32_t first[MGLU_MAX_MASKS + 2]; /* list k: places first[k] to first[k + 1] - 1 */
-    int32_t tokens[MGLU_CPU_MOST_PLACES];
-    int32_t places[MGLU_CPU_MOST_PLACES]; /* [token][term] */
+    int32_t first[MGLU_MAX_MASKS + 2]; /* list k: positions first[k] to first[k + 1] - 1 */
+    int32_t tokens[MGLU_CPU_MOST_POSITIONS];
+    int32_t positions[MGLU_CPU_MOST_POSITIONS]; /* [token][term] */
 };
 
 /* The terms of the sum over masks for a block of rows, [term][row]. */
@@ -99,14 +116,14 @@ struct mglu_cpu_block {
     float values[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
 };
 
-/* A forward's tokens are worked off in chunks, so that the workspace is bounded and weights are read once per chunk. */
+/* A forward computes its tokens in chunks, so that the workspace is bounded and weights are read once per chunk. */
 struct mglu_cpu_chunk {
     const struct mglu_cpu_layer *layer;
     const mglu_forward_args *args;
     struct mglu_cpu_queue *queue;
     int64_t first_token;
     int32_t tokens;
-    const struct mglu_cpu_lists *lists; /* of a large batch */
+    const struct mglu_cpu_tokens_by_mask *by_mask; /* of GEMM */
 };
 
 static inline void *mglu_cpu_allocate(const mglu_host *host, size_t size)
@@ -147,8 +164,20 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
 void mglu_cpu_layer_destroy(void *backend, void *layer);
 size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
 mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
-int32_t mglu_cpu_chunk_tokens(const struct mglu_cpu_layer *layer);
-struct mglu_cpu_slot mglu_cpu_slot(const struct mglu_cpu_chunk *chunk, int64_t token);
+
+/* plan.c */
+struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const struct mglu_cpu_weights *weights,
+                                        const mglu_layer_desc *desc);
+int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
+int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
+void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
+                       const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);
+
+/* workspace.c */
+struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_weights *packed,
+                                                            const struct mglu_cpu_plan *plan);
+size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
+struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token);
 
 /* parallel.c */
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
@@ -157,24 +186,30 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
 /* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
-/* batch.c */
-int32_t mglu_cpu_batch_tokens(const struct mglu_cpu_layer *layer);
-void mglu_cpu_project_batch(struct mglu_cpu_chunk *chunk);
-void mglu_cpu_down_batch(struct mglu_cpu_chunk *chunk);
+/* gemv.c: the projections of a chunk, one token after the other; the block functions return how many tokens they did.
+ */
+void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk);
+void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk);
+int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 
-/* int8.c: the last two return the number of tokens that they were done for. */
-void mglu_cpu_round_x(const struct mglu_cpu_chunk *chunk, int64_t token);
-void mglu_cpu_round_z(const struct mglu_cpu_chunk *chunk, int64_t token);
+/* gemv_int8.c: the same for tokens whose x or z is quantised. */
+void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk, int64_t token);
+void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk, int64_t token);
 int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 int32_t mglu_cpu_down_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 
-/* forward.c: a block of rows for one token, as project_int8 does it for several. */
-int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
-int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+/* gemm.c: the projections of a chunk, all tokens at once. */
+void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk);
+void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk);
+
+/* epilogue.c: from sums to z and y. */
 void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block);
 void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block);
 void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block);
 void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values);
+
+/* forward.c */
 mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);
 
 #endif

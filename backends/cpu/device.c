@@ -6,14 +6,14 @@
 #include <unistd.h>
 
 /* The best level of this machine up to max_isa (NULL: no cap); NULL when max_isa is unknown. */
-static const struct mglu_cpu_level *best_level(const char *max_isa)
+static const struct mglu_cpu_isa *best_level(const char *max_isa)
 {
-    const struct mglu_cpu_level *best = NULL;
+    const struct mglu_cpu_isa *best = NULL;
 
-    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
-        if (level->is_available())
-            best = level;
-        if (max_isa && !strcmp(level->name, max_isa))
+    for (const struct mglu_cpu_isa *isa = mglu_cpu_isas; isa->name; isa++) {
+        if (isa->is_available())
+            best = isa;
+        if (max_isa && !strcmp(isa->name, max_isa))
             return best;
     }
     return max_isa ? NULL : best;
@@ -23,9 +23,9 @@ static mglu_status fail_unknown_isa(const mglu_host *host)
 {
     char known[128] = "";
 
-    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
+    for (const struct mglu_cpu_isa *isa = mglu_cpu_isas; isa->name; isa++) {
         size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", level->name);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", isa->name);
     }
     return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "max_isa or MGLU_MAX_ISA: unknown instruction set '%s'; known: %s",
                       host->max_isa, known);
@@ -61,17 +61,17 @@ static uint64_t memory_bytes(void)
 
 mglu_status mglu_cpu_open(const mglu_host *host, void **backend)
 {
-    const struct mglu_cpu_level *level = best_level(host->max_isa);
+    const struct mglu_cpu_isa *isa = best_level(host->max_isa);
     struct mglu_cpu_backend *made;
 
-    if (!level)
+    if (!isa)
         return fail_unknown_isa(host);
     made = mglu_cpu_allocate(host, sizeof *made);
     if (!made)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
-    *made = (struct mglu_cpu_backend){.host = host, .level = level, .memory_bytes = memory_bytes()};
+    *made = (struct mglu_cpu_backend){.host = host, .isa = isa, .memory_bytes = memory_bytes()};
     read_cpu_name(made->name, sizeof made->name);
-    snprintf(made->details, sizeof made->details, "isa=%s threads=%d", level->name, (int)host->num_threads);
+    snprintf(made->details, sizeof made->details, "isa=%s threads=%d", isa->name, (int)host->num_threads);
     *backend = made;
     return MGLU_OK;
 }

@@ -5,9 +5,6 @@
 
 /* Loops over tasks, each in the default floating-point environment whatever the thread's own is. */
 
-/* Reading less than this is done before other threads have woken up. */
-#define PARALLEL_BYTES ((size_t)256 << 10)
-
 struct loop {
     const struct mglu_cpu_chunk *chunk;
     void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index);
@@ -30,7 +27,7 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
     const mglu_host *host = chunk->layer->backend->host;
     struct loop loop = {chunk, body};
 
-    if (count > 1 && bytes_per_task > PARALLEL_BYTES / (size_t)count) {
+    if (mglu_cpu_is_worth_threads(count, bytes_per_task)) {
         host->parallel_for(host, count, run_task, &loop);
         return;
     }

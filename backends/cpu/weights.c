@@ -5,15 +5,15 @@
 /* The packed arrays are used where they lie: all that is kept is where. */
 
 /* An array without elements may have no address; kernels add offsets of 0 and mask ids to this one. */
-static const uint32_t nothing[MGLU_MAX_MASKS];
+static const uint32_t zero_words[MGLU_MAX_MASKS];
 
 static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t columns)
 {
     return (struct mglu_cpu_matrix){
-        .rows = packed->data ? packed->data : (const void *)nothing,
+        .rows = packed->data ? packed->data : (const void *)zero_words,
         .row_stride = columns ? packed->row_stride : 0,
         .groups = (int64_t)mglu_format_groups((mglu_index)columns),
-        .masks = nothing,
+        .masks = zero_words,
         .scales = packed->scales,
         .scale_stride = packed->scale_row_stride,
     };

@@ -2,7 +2,7 @@
 #ifndef MGLU_CPU_BYTES_NEON_H
 #define MGLU_CPU_BYTES_NEON_H
 
-/* What int8.h asks for in NEON, but for bytes_dot(), for which there are two ways. */
+/* Vectors of bytes in NEON; bytes_dot() is in bytes_neonmull.h and bytes_neondot.h. */
 
 #include "vec_neon.h"
 
@@ -25,7 +25,7 @@ MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
 }
 
 /* Two bytes of a word, each for eight lanes, of which each takes its bit. */
-MGLU_INLINE int8x16_t bytes_choose_half(int8x16_t v, uint32_t word)
+MGLU_INLINE int8x16_t bytes_select_half(int8x16_t v, uint32_t word)
 {
     const uint8x16_t bit_of_lane = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t of_lane = vcombine_u8(vdup_n_u8((uint8_t)word), vdup_n_u8((uint8_t)(word >> 8)));
@@ -33,9 +33,9 @@ MGLU_INLINE int8x16_t bytes_choose_half(int8x16_t v, uint32_t word)
     return vandq_s8(v, vreinterpretq_s8_u8(vtstq_u8(of_lane, bit_of_lane)));
 }
 
-MGLU_INLINE bytes bytes_choose(bytes v, const uint32_t *words, int64_t pitch, int groups)
+MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {
-    return (bytes){{bytes_choose_half(v.val[0], *words), bytes_choose_half(v.val[1], *words >> 16)}};
+    return (bytes){{bytes_select_half(v.val[0], *words), bytes_select_half(v.val[1], *words >> 16)}};
 }
 
 /* Products of signed bytes need no magnitudes. */
@@ -49,7 +49,7 @@ MGLU_INLINE bytes bytes_signed(bytes x, bytes w)
     return x;
 }
 
-MGLU_INLINE vec spread_scales(const float *scales)
+MGLU_INLINE vec bytes_broadcast_scales(const float *scales)
 {
     return vec_broadcast(scales);
 }

@@ -4,10 +4,12 @@
 
 #include <mglu/types.h>
 
+#include <stddef.h>
+
 /*
- * What the kernels of one instruction set give to the rest of the backend. All sets give the same bits but for
- * tiles, mglu_trees_avx2, mglu_sums_bf16_avx512bf16 and int8 kernels, which layers that are to be reproducible do not
- * use. Kernels expect the default floating-point environment.
+ * What the kernels of one instruction set give to the rest of the backend. All instruction sets give the same bits, but
+ * for GEMM, gemv_pairs_avx2.c, gemv_bf16dot.c and gemv_int8.c, which reproducible layers do not use. Kernels expect the
+ * default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
@@ -27,11 +29,11 @@ struct mglu_cpu_matrix {
 };
 
 /*
- * One call of a sums kernel: for rows r = 0..rows-1 from first_row on, totals[r] = sum of w * x over the row, and
+ * One call of a GEMV kernel: for rows r = 0..rows-1 from first_row on, totals[r] = sum of w * x over the row, and
  * gates[i][r] = the part of it where mask mask_ids[i] has a 1, for i < n. With n = 0 it is a plain matrix product, and
  * mask_ids and gates may be NULL.
  */
-struct mglu_cpu_sums {
+struct mglu_cpu_gemv {
     const struct mglu_cpu_matrix *matrix;
     int64_t first_row;
     int32_t rows;
@@ -40,25 +42,25 @@ struct mglu_cpu_sums {
     const void *x; /* f32, padded with zeros to whole groups */
     float *totals;
     float (*gates)[MGLU_CPU_BLOCK_ROWS];
-    int32_t tokens; /* of int8 kernels: so many jobs lie in a row, alike but for x, totals and gates */
+    int32_t tokens; /* of int8 kernels: number of consecutive jobs, one per token, alike but for x, totals and gates */
 };
 
-typedef void mglu_cpu_sums_fn(const struct mglu_cpu_sums *job);
+typedef void mglu_cpu_gemv_fn(const struct mglu_cpu_gemv *job);
 
-/* Longest row that tiles take: beyond, sums in panels would round too often. */
-#define MGLU_CPU_TILE_COLUMNS 57344
+/* Longest row that GEMM takes: beyond, sums in panels would round too often. */
+#define MGLU_CPU_GEMM_COLUMNS 57344
 
 /*
- * One call of a tile kernel: sums[place][r] = sum of w * x over row first_row + r and token tokens[place], where mask
- * `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). What is in sums[place] beyond `rows` is undefined. A sum depends on
- * its row, its mask and its x alone.
+ * One call of a GEMM kernel: sums[position][r] = sum of w * x over row first_row + r and token tokens[position], where
+ * mask `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). What is in sums[position] beyond `rows` is undefined. A sum
+ * depends on its row, its mask and its x alone.
  */
 #define MGLU_CPU_NO_MASK (-1)
 
-struct mglu_cpu_tiles {
+struct mglu_cpu_gemm {
     const struct mglu_cpu_matrix *matrix;
     int64_t first_row;
-    int32_t rows; /* up to the tile_rows of the kernels; so many are written */
+    int32_t rows; /* up to the tile_rows of the kernels; that many are written */
     int32_t mask;
     const char *x; /* of token 0, padded with zeros to whole groups */
     size_t x_stride;
@@ -67,7 +69,7 @@ struct mglu_cpu_tiles {
     float *sums;
 };
 
-typedef void mglu_cpu_tiles_fn(const struct mglu_cpu_tiles *job);
+typedef void mglu_cpu_gemm_fn(const struct mglu_cpu_gemm *job);
 
 /* Converts to f32 and pads with zeros to whole groups. `source` has any alignment, `target` that of a vector. */
 typedef void mglu_cpu_widen_fn(const void *source, float *target, int64_t count);
@@ -79,52 +81,55 @@ typedef void mglu_cpu_narrow_fn(const float *source, void *target, int64_t count
 typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
 
 /*
- * x rounded to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32, padded,
- * then the quants in int8, padded. The first scale is NaN where x can't be rounded: it is not finite, or so large or so
- * small that scales might be no normal numbers. Aligned to 64 bytes.
+ * x quantised to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32,
+ * padded, then the quants in int8, padded. The first scale is NaN where x can't be quantised: it is not finite, or so
+ * large or so small that scales might not be normal numbers. Aligned to 64 bytes.
  */
 static inline size_t mglu_cpu_quants_offset(int64_t groups)
 {
     return (size_t)(groups / 16 + 1) * 64;
 }
 
-static inline size_t mglu_cpu_rounded_bytes(int64_t groups)
+static inline size_t mglu_cpu_quantised_bytes(int64_t groups)
 {
     return mglu_cpu_quants_offset(groups) + (size_t)(groups + 1) / 2 * 64;
 }
 
-static inline const char *mglu_cpu_quants(const void *rounded, int64_t groups)
+static inline const char *mglu_cpu_quants(const void *quantised, int64_t groups)
 {
-    return (const char *)rounded + mglu_cpu_quants_offset(groups);
+    return (const char *)quantised + mglu_cpu_quants_offset(groups);
 }
 
-static inline int mglu_cpu_is_rounded(const void *rounded)
+static inline int mglu_cpu_is_quantised(const void *quantised)
 {
-    const float first = *(const float *)rounded;
+    const float first = *(const float *)quantised;
 
     return first == first;
 }
 
-typedef void mglu_cpu_round_fn(const float *x, int64_t groups, void *rounded);
+typedef void mglu_cpu_quantise_fn(const float *x, int64_t groups, void *quantised);
 
 /*
- * How many tokens int8 kernels take at once where there are so many: as many as their sums have registers. The sums of
- * a token are the same as without the others.
+ * Tokens per call of int8 kernels, where there are that many: as many as have registers for their sums. The sums of a
+ * token are the same as without the others.
  */
-enum { MGLU_CPU_TOGETHER = 4 };
+enum { MGLU_CPU_INT8_MOST_TOKENS = 4 };
 
-static inline int32_t mglu_cpu_together(int32_t n_masks)
+static inline int32_t mglu_cpu_int8_tokens_per_call(int32_t n_masks)
 {
-    return n_masks < 2 ? MGLU_CPU_TOGETHER : n_masks < 4 ? 2 : 1;
+    return n_masks < 2 ? MGLU_CPU_INT8_MOST_TOKENS : n_masks < 4 ? 2 : 1;
 }
 
+/* For each dtype of weights. */
+#define MGLU_CPU_DTYPES (MGLU_DTYPE_Q4_0 + 1)
+
 /*
- * Sums of integers. The x of their jobs is rounded. mask_ids may be NULL: all masks of the matrix, in their order; then
- * jobs->tokens may be mglu_cpu_together() besides 1.
+ * GEMV of integers. The x of its jobs is quantised. jobs->tokens is 1, or mglu_cpu_int8_tokens_per_call() of the number
+ * of masks.
  */
 struct mglu_cpu_int8 {
-    mglu_cpu_round_fn *round_x;
-    mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];
+    mglu_cpu_quantise_fn *quantise_x;
+    mglu_cpu_gemv_fn *gemv[MGLU_CPU_DTYPES];
 };
 
 extern const struct mglu_cpu_int8 mglu_int8_avx2;
@@ -132,27 +137,40 @@ extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
 extern const struct mglu_cpu_int8 mglu_int8_neon;
 extern const struct mglu_cpu_int8 mglu_int8_neondot;
 
-struct mglu_cpu_kernels {
-    mglu_cpu_sums_fn *sums[MGLU_DTYPE_Q4_0 + 1];
-    mglu_cpu_tiles_fn *tiles[MGLU_DTYPE_Q4_0 + 1];
-    int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
+extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_CPU_DTYPES];
+extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_CPU_DTYPES];
+extern mglu_cpu_gemv_fn *const mglu_gemv_avx512[MGLU_CPU_DTYPES];
+extern mglu_cpu_gemv_fn *const mglu_gemv_neon[MGLU_CPU_DTYPES];
+
+struct mglu_cpu_gemm_kernels {
+    int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS */
+    mglu_cpu_gemm_fn *gemm[MGLU_CPU_DTYPES];
+};
+
+extern const struct mglu_cpu_gemm_kernels mglu_gemm_baseline;
+extern const struct mglu_cpu_gemm_kernels mglu_gemm_avx2;
+extern const struct mglu_cpu_gemm_kernels mglu_gemm_avx512;
+extern const struct mglu_cpu_gemm_kernels mglu_gemm_neon;
+
+/* The dtypes of x and y, and all activations. */
+struct mglu_cpu_elementwise {
     mglu_cpu_widen_fn *widen[MGLU_DTYPE_BF16 + 1];
     mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_BF16 + 1];
     mglu_cpu_activate_fn *activate[MGLU_ACTIVATION_IDENTITY + 1];
 };
 
-extern const struct mglu_cpu_kernels mglu_kernels_baseline;
-extern const struct mglu_cpu_kernels mglu_kernels_avx2;
-extern const struct mglu_cpu_kernels mglu_kernels_avx512;
-extern const struct mglu_cpu_kernels mglu_kernels_neon;
+extern const struct mglu_cpu_elementwise mglu_elementwise_baseline;
+extern const struct mglu_cpu_elementwise mglu_elementwise_avx2;
+extern const struct mglu_cpu_elementwise mglu_elementwise_avx512;
+extern const struct mglu_cpu_elementwise mglu_elementwise_neon;
 
-/* For each dtype, sums of two masks and more in other steps; of four and more, all of a matrix. */
-enum { MGLU_CPU_LEAST_TREES = 2, MGLU_CPU_TREES_OF_ALL = 4 };
+/* For each dtype, GEMV with another summation order: for two masks and more; from four on, for all of a matrix. */
+enum { MGLU_CPU_LEAST_PAIRS = 2, MGLU_CPU_PAIRS_OF_ALL = 4 };
 
-extern mglu_cpu_sums_fn *const mglu_trees_avx2[MGLU_DTYPE_Q4_0 + 1];
+extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_CPU_DTYPES];
 
-/* Takes x in bf16. Sums in other steps than the other kernels, so its bits are its own. */
-mglu_cpu_sums_fn mglu_sums_bf16_avx512bf16;
-mglu_cpu_tiles_fn mglu_tiles_bf16_avx512bf16;
+/* These take x in bf16. Their summation order, and so their bits, are their own. */
+mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
+mglu_cpu_gemm_fn mglu_gemm_bf16_avx512bf16;
 
 #endif

@@ -7,46 +7,46 @@
 
 /* Which masks a token sums over, in which order, and with which weights. */
 
-static void route_to_all(struct mglu_cpu_slot *slot, int32_t terms)
+static void route_to_all(struct mglu_cpu_token_workspace *own, int32_t terms)
 {
     for (int32_t i = 0; i < terms; i++) {
-        slot->mask_ids[i] = i;
-        slot->p[i] = 1.0f;
+        own->mask_ids[i] = i;
+        own->p[i] = 1.0f;
     }
 }
 
 /* Weights that make all of the token's outputs NaN. */
-static void poison(struct mglu_cpu_slot *slot, int32_t terms)
+static void poison(struct mglu_cpu_token_workspace *own, int32_t terms)
 {
     for (int32_t i = 0; i < terms; i++)
-        slot->p[i] = NAN;
+        own->p[i] = NAN;
 }
 
-static void route_as_told(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_slot *slot)
+static void route_given(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_token_workspace *own)
 {
     const mglu_input *ids = &chunk->args->routing_ids, *weights = &chunk->args->routing_weights;
-    const int32_t terms = chunk->layer->terms, n_masks = chunk->layer->weights->packed.n_masks;
+    const int32_t terms = chunk->layer->plan.terms, n_masks = chunk->layer->weights->packed.n_masks;
     const int64_t row = chunk->first_token + token;
     int in_range = 1;
 
-    memcpy(slot->mask_ids, mglu_cpu_element(ids->data, ids->byte_offset, ids->row_stride, row, 0, sizeof(int32_t)),
+    memcpy(own->mask_ids, mglu_cpu_element(ids->data, ids->byte_offset, ids->row_stride, row, 0, sizeof(int32_t)),
            (size_t)terms * sizeof(int32_t));
-    memcpy(slot->p, mglu_cpu_element(weights->data, weights->byte_offset, weights->row_stride, row, 0, sizeof(float)),
+    memcpy(own->p, mglu_cpu_element(weights->data, weights->byte_offset, weights->row_stride, row, 0, sizeof(float)),
            (size_t)terms * sizeof(float));
     for (int32_t i = 0; i < terms; i++) {
-        if (slot->mask_ids[i] < 0 || slot->mask_ids[i] >= n_masks) {
-            slot->mask_ids[i] = 0;
+        if (own->mask_ids[i] < 0 || own->mask_ids[i] >= n_masks) {
+            own->mask_ids[i] = 0;
             in_range = 0;
         }
     }
     if (!in_range) {
-        poison(slot, terms);
+        poison(own, terms);
         atomic_store(&chunk->queue->bad_routing, 1);
     }
 }
 
 /* Sorts the ids of the `terms` largest logits to the front, in descending order; the lower id wins a tie. */
-static void choose_largest(const float *logits, int32_t n_masks, int32_t *mask_ids, int32_t terms)
+static void select_largest(const float *logits, int32_t n_masks, int32_t *mask_ids, int32_t terms)
 {
     for (int32_t i = 0; i < n_masks; i++) {
         int32_t place = i < terms ? i : terms;
@@ -60,35 +60,35 @@ static void choose_largest(const float *logits, int32_t n_masks, int32_t *mask_i
     }
 }
 
-static void softmax(const float *logits, struct mglu_cpu_slot *slot, int32_t terms)
+static void softmax(const float *logits, struct mglu_cpu_token_workspace *own, int32_t terms)
 {
-    const float largest = logits[slot->mask_ids[0]];
+    const float largest = logits[own->mask_ids[0]];
     float sum = 0;
 
     for (int32_t i = 0; i < terms; i++) {
-        slot->p[i] = mglu_exp_nonpositive(logits[slot->mask_ids[i]] - largest, 0.0f);
-        sum += slot->p[i];
+        own->p[i] = mglu_exp_nonpositive(logits[own->mask_ids[i]] - largest, 0.0f);
+        sum += own->p[i];
     }
     for (int32_t i = 0; i < terms; i++)
-        slot->p[i] /= sum;
+        own->p[i] /= sum;
 }
 
-static void route_by_router(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_slot *slot)
+static void route_by_router(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_token_workspace *own)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const int32_t n_masks = layer->weights->packed.n_masks;
     float logits[MGLU_CPU_BLOCK_ROWS];
-    const struct mglu_cpu_sums job = {
-        .matrix = &layer->weights->router, .rows = n_masks, .x = slot->x, .totals = logits};
+    const struct mglu_cpu_gemv job = {
+        .matrix = &layer->weights->router, .rows = n_masks, .x = own->x, .totals = logits};
     int is_nan = 0;
 
-    layer->backend->level->kernels->sums[MGLU_DTYPE_F32](&job);
-    choose_largest(logits, n_masks, slot->mask_ids, layer->terms);
-    softmax(logits, slot, layer->terms);
+    layer->backend->isa->gemv[MGLU_DTYPE_F32](&job);
+    select_largest(logits, n_masks, own->mask_ids, layer->plan.terms);
+    softmax(logits, own, layer->plan.terms);
     for (int32_t i = 0; i < n_masks; i++)
         is_nan |= isnan(logits[i]);
     if (is_nan)
-        poison(slot, layer->terms);
+        poison(own, layer->plan.terms);
 }
 
 _Static_assert(MGLU_MAX_MASKS <= MGLU_CPU_BLOCK_ROWS, "a router's rows make one block");
@@ -96,12 +96,12 @@ _Static_assert(MGLU_MAX_MASKS <= MGLU_CPU_BLOCK_ROWS, "a router's rows make one 
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
-    struct mglu_cpu_slot slot = mglu_cpu_slot(chunk, token);
+    struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
     if (layer->desc.top_k == 0)
-        route_to_all(&slot, layer->terms);
+        route_to_all(&own, layer->plan.terms);
     else if (chunk->args->routing_ids.data)
-        route_as_told(chunk, token, &slot);
+        route_given(chunk, token, &own);
     else
-        route_by_router(chunk, &slot);
+        route_by_router(chunk, &own);
 }

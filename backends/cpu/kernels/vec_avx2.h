@@ -9,7 +9,9 @@
 
 typedef __m256 vec;
 
-enum { VEC_LANES = 8, VEC_MASKS = 1, PLAIN_ROWS = 4, PLAIN_AHEAD = 512 };
+enum { VEC_LANES = 8, VEC_MASKS = 1, PLAIN_ROWS = 4, PLAIN_PREFETCH = 512 };
+
+#define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_1
 
 /* 12 sums, 2 weights and an x fill 15 of 16 registers. */
 enum { TILE_VECS = 2, TILE_TOKENS = 6 };
@@ -55,7 +57,7 @@ MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
 }
 
 /* One f16 for all lanes. */
-MGLU_INLINE vec vec_spread_f16(uint16_t half)
+MGLU_INLINE vec vec_broadcast_f16(uint16_t half)
 {
     return _mm256_cvtph_ps(_mm_set1_epi16((short)half));
 }
@@ -70,8 +72,8 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return _mm256_add_ps(a, b);
 }
 
-/* Lanes whose top bit is the one of the word that is theirs. */
-MGLU_INLINE __m256i vec_chosen(uint32_t word, int part)
+/* Moves each lane's bit of the mask word to its sign. */
+MGLU_INLINE __m256i vec_lane_masks(uint32_t word, int part)
 {
     __m256i to_top = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
     return _mm256_sllv_epi32(_mm256_set1_epi32((int)word),
@@ -81,7 +83,7 @@ MGLU_INLINE __m256i vec_chosen(uint32_t word, int part)
 /* v where the lanes' bits of part `part` of the mask word are 1, else +0. */
 MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 {
-    return _mm256_blendv_ps(vec_zero(), v, _mm256_castsi256_ps(vec_chosen(word, part)));
+    return _mm256_blendv_ps(vec_zero(), v, _mm256_castsi256_ps(vec_lane_masks(word, part)));
 }
 
 /* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
@@ -92,7 +94,7 @@ MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
 {
-    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_chosen(word, part)));
+    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_lane_masks(word, part)));
 }
 
 MGLU_INLINE vec vec_broadcast(const void *from)

@@ -9,7 +9,9 @@
 
 typedef __m512 vec;
 
-enum { VEC_LANES = 16, VEC_MASKS = 8, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
+enum { VEC_LANES = 16, VEC_MASKS = 8, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+
+#define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_8
 
 /* 24 sums and 2 weights of 32 registers; an x serves two multiplications. */
 enum { TILE_VECS = 2, TILE_TOKENS = 12 };
@@ -55,7 +57,7 @@ MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
 }
 
 /* One f16 for all lanes. */
-MGLU_INLINE vec vec_spread_f16(uint16_t half)
+MGLU_INLINE vec vec_broadcast_f16(uint16_t half)
 {
     return _mm512_cvtph_ps(_mm256_set1_epi16((short)half));
 }

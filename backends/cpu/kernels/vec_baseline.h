@@ -14,7 +14,9 @@ typedef uint16_t vec_u16 __attribute__((vector_size(8)));
 typedef int8_t vec_i8 __attribute__((vector_size(4)));
 typedef uint8_t vec_u8 __attribute__((vector_size(4)));
 
-enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
+enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+
+#define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_1
 
 /* 8 sums, an x and a product of 16 registers; weights are read where they lie. */
 enum { TILE_VECS = 4, TILE_TOKENS = 2 };
@@ -78,7 +80,7 @@ MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
 }
 
 /* One f16 for all lanes. */
-MGLU_INLINE vec vec_spread_f16(uint16_t half)
+MGLU_INLINE vec vec_broadcast_f16(uint16_t half)
 {
     return vec_zero() + mglu_f16_to_f32(half);
 }
@@ -97,8 +99,8 @@ MGLU_INLINE vec vec_add(vec a, vec b)
 MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 {
     vec_u32 bits = (vec_u32){1, 2, 4, 8} << (uint32_t)(part * VEC_LANES);
-    vec_i32 chosen = (((vec_u32){0} + word) & bits) == bits;
-    return (vec)((vec_i32)v & chosen);
+    vec_i32 selected = (((vec_u32){0} + word) & bits) == bits;
+    return (vec)((vec_i32)v & selected);
 }
 
 /* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */

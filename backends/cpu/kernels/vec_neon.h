@@ -11,7 +11,9 @@
 typedef float32x4_t vec;
 
 /* The sums of two masks and the total take 24 of 32 registers. */
-enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_ROWS = 1, PLAIN_AHEAD = 0 };
+enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+
+#define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_2
 
 /* 24 sums, 4 weights, an x and a product: the 32 registers nearly. */
 enum { TILE_VECS = 4, TILE_TOKENS = 6 };
@@ -69,7 +71,7 @@ MGLU_INLINE vec vec_load_nibbles(const void *from, int shift)
 }
 
 /* One f16 for all lanes. */
-MGLU_INLINE vec vec_spread_f16(uint16_t half)
+MGLU_INLINE vec vec_broadcast_f16(uint16_t half)
 {
     return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
 }
@@ -88,8 +90,8 @@ MGLU_INLINE vec vec_add(vec a, vec b)
 MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 {
     const uint32x4_t bits = (uint32x4_t){1, 2, 4, 8} << (uint32_t)(part * VEC_LANES);
-    uint32x4_t chosen = vtstq_u32(vdupq_n_u32(word), bits);
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), chosen));
+    uint32x4_t selected = vtstq_u32(vdupq_n_u32(word), bits);
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), selected));
 }
 
 /* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 
 #include <float.h>
 #include <math.h>
@@ -58,9 +58,9 @@ static double tolerance(const struct activation *a, double g, double want)
     }
 }
 
-static void activate(const struct mglu_cpu_level *level, const struct activation *a, float *values, int32_t count)
+static void activate(const struct mglu_cpu_isa *isa, const struct activation *a, float *values, int32_t count)
 {
-    level->kernels->activate[a->kind](values, count, a->beta);
+    isa->elementwise->activate[a->kind](values, count, a->beta);
 }
 
 /* All finite halves, all bf16 values, and every 4096th float. */
@@ -79,25 +79,25 @@ static int32_t inputs(const float **values)
     return count;
 }
 
-static float *activated(const struct mglu_cpu_level *level, const struct activation *a)
+static float *activated(const struct mglu_cpu_isa *isa, const struct activation *a)
 {
     const float *values;
     int32_t count = inputs(&values);
     float *got = malloc((size_t)count * sizeof(float));
 
     memcpy(got, values, (size_t)count * sizeof(float));
-    activate(level, a, got, count);
+    activate(isa, a, got, count);
     return got;
 }
 
 static void activations_keep_the_error_bound(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     const float *values;
     int32_t count = inputs(&values);
 
     for (int a = 0; a < ACTIVATION_COUNT; a++) {
-        float *got = activated(level, &activations[a]);
+        float *got = activated(isa, &activations[a]);
         double worst = 0;
         for (int32_t i = 0; i < count; i++) {
             double g = (double)values[i];
@@ -118,19 +118,19 @@ static void activations_keep_the_error_bound(void **state)
 
 static void activations_have_the_same_bits_as_baseline(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     const float *values;
     int32_t count = inputs(&values);
 
     for (int a = 0; a < ACTIVATION_COUNT; a++) {
-        float *want = activated(&mglu_cpu_levels[0], &activations[a]);
-        float *got = activated(level, &activations[a]);
+        float *want = activated(&mglu_cpu_isas[0], &activations[a]);
+        float *got = activated(isa, &activations[a]);
         for (int32_t i = 0; i < count; i++)
             assert_true(same_bits(got[i], want[i]));
         for (int32_t length = 1; length < 40; length++) { /* the bits of an element don't depend on where it stands */
             float some[40];
             memcpy(some, values + 12345, sizeof some);
-            activate(level, &activations[a], some, length);
+            activate(isa, &activations[a], some, length);
             for (int32_t i = 0; i < 40; i++)
                 assert_true(same_bits(some[i], i < length ? want[12345 + i] : values[12345 + i]));
         }
@@ -139,20 +139,20 @@ static void activations_have_the_same_bits_as_baseline(void **state)
     }
 }
 
-static float activate_one(const struct mglu_cpu_level *level, mglu_activation kind, float beta, float g)
+static float activate_one(const struct mglu_cpu_isa *isa, mglu_activation kind, float beta, float g)
 {
     const struct activation a = {kind, beta};
     float values[16];
 
     for (int i = 0; i < 16; i++)
         values[i] = g;
-    activate(level, &a, values, 16);
+    activate(isa, &a, values, 16);
     return values[7];
 }
 
 static void activations_take_their_limits_at_infinity(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     const struct {
         mglu_activation kind;
         float beta, at_minus, at_plus;
@@ -167,8 +167,8 @@ static void activations_take_their_limits_at_infinity(void **state)
     };
 
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        assert_true(activate_one(level, limits[i].kind, limits[i].beta, -INFINITY) == limits[i].at_minus);
-        assert_true(activate_one(level, limits[i].kind, limits[i].beta, INFINITY) == limits[i].at_plus);
+        assert_true(activate_one(isa, limits[i].kind, limits[i].beta, -INFINITY) == limits[i].at_minus);
+        assert_true(activate_one(isa, limits[i].kind, limits[i].beta, INFINITY) == limits[i].at_plus);
     }
 }
 
@@ -176,14 +176,14 @@ static void nan_stays_nan_and_finite_stays_finite(void **state)
 {
     static const uint32_t nans[] = {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0x7fffffffu, 0xff800fffu};
     static const float large[] = {FLT_MAX, -FLT_MAX, 1e19f, -1e19f, 1e30f, -1e30f, FLT_MIN, 1e-45f};
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (int a = 0; a < ACTIVATION_COUNT; a++) {
         for (size_t i = 0; i < sizeof nans / sizeof nans[0]; i++)
             assert_true(
-                isnan(activate_one(level, activations[a].kind, activations[a].beta, mglu_f32_from_bits(nans[i]))));
+                isnan(activate_one(isa, activations[a].kind, activations[a].beta, mglu_f32_from_bits(nans[i]))));
         for (size_t i = 0; i < sizeof large / sizeof large[0]; i++)
-            assert_true(isfinite(activate_one(level, activations[a].kind, activations[a].beta, large[i])));
+            assert_true(isfinite(activate_one(isa, activations[a].kind, activations[a].beta, large[i])));
     }
 }
 
@@ -196,5 +196,5 @@ int main(void)
         cmocka_unit_test(nan_stays_nan_and_finite_stays_finite),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 
 #include "common/core/convert.h"
 
@@ -7,16 +7,16 @@ enum { HALVES = 1 << 16 };
 
 static void widening_is_exact_for_all_halves(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static uint16_t halves[HALVES];
     static float wide[HALVES];
 
     for (uint32_t i = 0; i < HALVES; i++)
         halves[i] = (uint16_t)i;
-    level->kernels->widen[MGLU_DTYPE_F16](halves, wide, HALVES);
+    isa->elementwise->widen[MGLU_DTYPE_F16](halves, wide, HALVES);
     for (uint32_t i = 0; i < HALVES; i++)
         assert_true(same_bits(wide[i], mglu_f16_to_f32((uint16_t)i)));
-    level->kernels->widen[MGLU_DTYPE_BF16](halves, wide, HALVES);
+    isa->elementwise->widen[MGLU_DTYPE_BF16](halves, wide, HALVES);
     for (uint32_t i = 0; i < HALVES; i++)
         assert_true(same_bits(wide[i], mglu_bf16_to_f32((uint16_t)i)));
 }
@@ -24,7 +24,7 @@ static void widening_is_exact_for_all_halves(void **state)
 /* From memory of just the right size and any alignment, for all lengths around a group. */
 static void widening_pads_with_zeros_and_reads_nothing_more(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (mglu_dtype dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++)
         for (size_t count = 0; count <= 100; count++) {
@@ -34,7 +34,7 @@ static void widening_pads_with_zeros_and_reads_nothing_more(void **state)
             for (size_t i = 0; i < count; i++)
                 mglu_store_element(source + 1, dtype, i, (float)i + 1);
             target[padded] = -1;
-            level->kernels->widen[dtype](source + 1, target, (int64_t)count);
+            isa->elementwise->widen[dtype](source + 1, target, (int64_t)count);
             for (size_t i = 0; i < padded; i++)
                 assert_true(target[i] == (i < count ? (float)i + 1 : 0));
             assert_true(target[padded] == -1);
@@ -42,11 +42,11 @@ static void widening_pads_with_zeros_and_reads_nothing_more(void **state)
         }
 }
 
-static void check_narrowing(const struct mglu_cpu_level *level, mglu_dtype dtype, const float *values, int64_t count)
+static void check_narrowing(const struct mglu_cpu_isa *isa, mglu_dtype dtype, const float *values, int64_t count)
 {
     char *got = malloc(1 + (size_t)count * 4);
 
-    level->kernels->narrow[dtype](values, got + 1, count);
+    isa->elementwise->narrow[dtype](values, got + 1, count);
     for (int64_t i = 0; i < count; i++) {
         uint32_t want = 0;
         uint32_t bits = 0;
@@ -64,7 +64,7 @@ static void narrowing_rounds_as_the_scalar_functions(void **state)
     static const uint32_t mantissas[] = {0,        1,        0xfff,    0x1000,   0x1001,   0x1fff,   0x2000,   0x3000,
                                          0x7fff,   0x8000,   0x8001,   0xffff,   0x10000,  0x18000,  0x3fffff, 0x400000,
                                          0x400001, 0x5fffff, 0x600000, 0x600001, 0x7fefff, 0x7ff000, 0x7fffff};
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static float values[512 * 32];
     int64_t count = 0;
 
@@ -72,22 +72,22 @@ static void narrowing_rounds_as_the_scalar_functions(void **state)
         for (size_t m = 0; m < sizeof mantissas / sizeof mantissas[0]; m++)
             values[count++] = mglu_f32_from_bits(exponent << 23 | mantissas[m]);
     for (mglu_dtype dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++) {
-        check_narrowing(level, dtype, values, count);
+        check_narrowing(isa, dtype, values, count);
         for (int64_t length = 0; length < 40; length++)
-            check_narrowing(level, dtype, values, length);
+            check_narrowing(isa, dtype, values, length);
     }
 }
 
 static void narrowing_rounds_random_values_as_the_scalar_functions(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static float values[1 << 18];
     uint64_t seed = 1;
 
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         values[i] = mglu_f32_from_bits(next_random(&seed));
     for (mglu_dtype dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++)
-        check_narrowing(level, dtype, values, sizeof values / sizeof values[0]);
+        check_narrowing(isa, dtype, values, sizeof values / sizeof values[0]);
 }
 
 int main(void)
@@ -99,5 +99,5 @@ int main(void)
         cmocka_unit_test(narrowing_rounds_random_values_as_the_scalar_functions),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

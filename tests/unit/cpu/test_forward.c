@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 #include "tests/unit/sample.h"
 
 #include <fenv.h>
@@ -15,10 +15,10 @@ static const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 1000
 static const mglu_layer_desc routed = {
     .struct_size = sizeof routed, .x_dtype = MGLU_DTYPE_F16, .top_k = 3, .max_batch = BATCH};
 
-static struct rig open_level(const struct mglu_cpu_level *level, const struct sample *sample,
-                             const mglu_layer_desc *layer, const mglu_parallel *parallel)
+static struct rig open_level(const struct mglu_cpu_isa *isa, const struct sample *sample, const mglu_layer_desc *layer,
+                             const mglu_parallel *parallel)
 {
-    const mglu_context_desc context = {.struct_size = sizeof context, .max_isa = level->name, .parallel = parallel};
+    const mglu_context_desc context = {.struct_size = sizeof context, .max_isa = isa->name, .parallel = parallel};
 
     return rig_make("cpu", &context, &sample->desc, layer);
 }
@@ -41,10 +41,10 @@ static void *make_x(void)
 
 static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level, &sample, &routed, NULL);
+    struct rig rig = open_level(isa, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x);
 
@@ -68,7 +68,7 @@ static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
 /* One weight that is a subnormal f32; with flushing, products with it vanish. And unmasked, it would trap. */
 static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     enum { FLUSH = 0x8040, UNMASKED = 0x0000 };
     const struct sample_shape tiny = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 1, 1, 0, 1, 0};
     const mglu_layer_desc identity = {
@@ -81,7 +81,7 @@ static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(voi
     sample.desc.weight.data = &subnormal;
     sample.desc.masks.data = &value_side;
     sample.desc.gate_bias = (mglu_array){.data = &huge, .dtype = MGLU_DTYPE_F32};
-    struct rig rig = open_level(level, &sample, &identity, NULL);
+    struct rig rig = open_level(isa, &sample, &identity, NULL);
     const unsigned int before = _mm_getcsr();
     _mm_setcsr((before & ~0x1f80u) | FLUSH | UNMASKED);
     const unsigned int set = _mm_getcsr();
@@ -128,12 +128,12 @@ static void run_hostile(void *user, int64_t count, mglu_task task, void *argumen
 
 static void a_hosts_pool_may_run_tasks_in_any_order_on_any_thread(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
     int calls = 0;
     const mglu_parallel hostile = {.user = &calls, .parallel_for = run_hostile};
-    struct rig serial = open_level(level, &sample, &routed, NULL);
-    struct rig pooled = open_level(level, &sample, &routed, &hostile);
+    struct rig serial = open_level(isa, &sample, &routed, NULL);
+    struct rig pooled = open_level(isa, &sample, &routed, &hostile);
     void *x = make_x();
     float *want = forward(&serial, x), *got = forward(&pooled, x);
 
@@ -147,7 +147,7 @@ static void a_hosts_pool_may_run_tasks_in_any_order_on_any_thread(void **state)
 
 static void the_workspace_is_not_overrun(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static const struct sample_shape shapes[] = {
         {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 33, 17, 5, 16, WITH_DOWN | WITH_ROUTER},
         {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 31, 17, 0, 1, 0},
@@ -162,7 +162,7 @@ static void the_workspace_is_not_overrun(void **state)
                                           .top_k = shapes[i].parts & WITH_ROUTER ? 16 : 0,
                                           .max_batch = batch};
             struct sample sample = sample_make(&shapes[i], 3);
-            struct rig rig = open_level(level, &sample, &desc, NULL);
+            struct rig rig = open_level(isa, &sample, &desc, NULL);
             size_t size = mglu_layer_workspace_size(rig.layer);
             unsigned char *workspace = aligned_alloc(64, size + CANARIES);
             void *x = calloc((size_t)(batch * shapes[i].h) + 1, 2);
@@ -185,9 +185,9 @@ static void the_workspace_is_not_overrun(void **state)
 
 static void y_may_be_its_own_residual(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level, &sample, &routed, NULL);
+    struct rig rig = open_level(isa, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x), *y = calloc(BATCH * (size_t)shape.out, sizeof *y);
 
@@ -203,12 +203,12 @@ static void y_may_be_its_own_residual(void **state)
 }
 
 /* Runs with a bad id in token 1 and compares the other tokens with a good run. */
-static void check_bad_id(const struct mglu_cpu_level *level, int32_t bad_id, int parts)
+static void check_bad_id(const struct mglu_cpu_isa *isa, int32_t bad_id, int parts)
 {
     const struct sample_shape some = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 40, 20, 20, 3, parts};
     const mglu_layer_desc desc = {.struct_size = sizeof desc, .top_k = 2, .max_batch = 3};
     struct sample sample = sample_make(&some, 1);
-    struct rig rig = open_level(level, &sample, &desc, NULL);
+    struct rig rig = open_level(isa, &sample, &desc, NULL);
     uint32_t seed = 1;
     float *x = sample_array(MGLU_DTYPE_F32, 3 * 40, 1, &seed), good[60], y[60];
     int32_t ids[] = {0, 1, 2, 0, 1, 1};
@@ -239,21 +239,21 @@ static void check_bad_id(const struct mglu_cpu_level *level, int32_t bad_id, int
 
 static void a_routing_id_out_of_range_spoils_its_token_only(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     static const int32_t bad_ids[] = {3, -1, INT32_MAX, INT32_MIN};
 
     for (size_t i = 0; i < sizeof bad_ids / sizeof bad_ids[0]; i++) {
-        check_bad_id(level, bad_ids[i], 0);
-        check_bad_id(level, bad_ids[i], WITH_DOWN);
+        check_bad_id(isa, bad_ids[i], 0);
+        check_bad_id(isa, bad_ids[i], WITH_DOWN);
     }
 }
 
 /* Token 1 has an x that overflows every logit. */
 static void a_logit_that_is_nan_spoils_its_token_only(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level, &sample, &routed, NULL);
+    struct rig rig = open_level(isa, &sample, &routed, NULL);
     uint16_t *x = make_x();
     float *good = forward(&rig, x);
     x[shape.h + 7] = 0x7e00; /* NaN */
@@ -268,13 +268,13 @@ static void a_logit_that_is_nan_spoils_its_token_only(void **state)
 
 static void the_device_tells_its_instruction_set(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(level, &sample, &routed, NULL);
+    struct rig rig = open_level(isa, &sample, &routed, NULL);
     mglu_device_info info = {.struct_size = sizeof info};
     char wanted[64];
 
-    snprintf(wanted, sizeof wanted, "isa=%s threads=1", level->name);
+    snprintf(wanted, sizeof wanted, "isa=%s threads=1", isa->name);
     assert_ok(mglu_device_get_info(rig.device, &info));
     assert_string_equal(info.details, wanted);
     assert_true(info.name[0] != '\0' && info.name[0] != ' ' && !strchr(info.name, '\n'));
@@ -298,5 +298,5 @@ int main(void)
         cmocka_unit_test(the_device_tells_its_instruction_set),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

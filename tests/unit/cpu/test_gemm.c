@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 
-#include "backends/cpu/kernels/chains.h"
+#include "backends/cpu/kernels/gemm_order.h"
 #include "common/core/mask_format.h"
 #include "common/core/quantise.h"
 
@@ -136,14 +136,14 @@ static void free_problem(struct problem *p)
 
 /* A tile kernel, and the x that it takes. */
 struct kernel {
-    mglu_cpu_tiles_fn *run;
+    mglu_cpu_gemm_fn *run;
     int32_t rows;
     int takes_bf16;
 };
 
-static struct mglu_cpu_tiles job_of(const struct problem *p, const struct kernel *kernel, int32_t mask)
+static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel *kernel, int32_t mask)
 {
-    return (struct mglu_cpu_tiles){
+    return (struct mglu_cpu_gemm){
         .matrix = &p->matrix,
         .mask = mask,
         .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
@@ -184,7 +184,7 @@ static void expect_sum(const struct problem *p, int64_t row, int32_t token, int3
 static void check_mask(const struct problem *p, const struct kernel *kernel, int32_t mask)
 {
     int32_t tokens[2 * MOST_TOKENS], count = choose_tokens(p, tokens);
-    struct mglu_cpu_tiles job = job_of(p, kernel, mask);
+    struct mglu_cpu_gemm job = job_of(p, kernel, mask);
     size_t floats = (size_t)(count * kernel->rows);
     float *sums = make((floats + GUARD) * sizeof *sums);
 
@@ -213,12 +213,12 @@ static void check_kernel(struct problem p, const struct kernel *kernel, uint64_t
 }
 
 /* The case for each type of weights, and once more for x in bf16 where that is another kernel. */
-static void check_all(const struct mglu_cpu_level *level, struct problem p, uint64_t seed)
+static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
 {
-    const struct kernel bf16 = {level->tiles_bf16, level->kernels->tile_rows, 1};
+    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1};
 
     for (p.dtype = MGLU_DTYPE_F32; p.dtype <= MGLU_DTYPE_Q4_0; p.dtype++)
-        check_kernel(p, &(struct kernel){level->kernels->tiles[p.dtype], level->kernels->tile_rows, 0}, seed);
+        check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run)
         check_kernel(p, &bf16, seed);
@@ -226,21 +226,21 @@ static void check_all(const struct mglu_cpu_level *level, struct problem p, uint
 
 static void tiles_are_right_for_every_number_of_tokens(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (int32_t tokens = 1; tokens <= MOST_TOKENS; tokens++)
         for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
-            check_all(level, (struct problem){.h = 67, .rows = 5, .n_masks = 2, .tokens = tokens, .fill = fill},
+            check_all(isa, (struct problem){.h = 67, .rows = 5, .n_masks = 2, .tokens = tokens, .fill = fill},
                       (uint64_t)tokens);
 }
 
 static void tiles_are_right_for_every_number_of_rows_and_masks(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (int32_t rows = 1; rows <= MOST_ROWS; rows++)
         for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
-            check_all(level,
+            check_all(isa,
                       (struct problem){
                           .h = 41, .rows = rows, .n_masks = rows % (MGLU_MAX_MASKS + 1), .tokens = 9, .fill = fill},
                       (uint64_t)rows);
@@ -262,28 +262,28 @@ static int64_t next_h(int64_t h)
 
 static void tiles_keep_the_error_bound_at_every_length(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (int64_t h = 1; h > 0; h = next_h(h))
         for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++)
-            check_all(level, (struct problem){.h = h, .rows = 3, .n_masks = 1, .tokens = 7, .fill = fill}, (uint64_t)h);
+            check_all(isa, (struct problem){.h = h, .rows = 3, .n_masks = 1, .tokens = 7, .fill = fill}, (uint64_t)h);
 }
 
 static void rows_without_columns_sum_to_zero(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
-    check_all(level, (struct problem){.h = 0, .rows = 3, .n_masks = 2, .tokens = 9}, 1);
+    check_all(isa, (struct problem){.h = 0, .rows = 3, .n_masks = 2, .tokens = 9}, 1);
 }
 
 /* A token's bits in batches of all sizes, at all places. */
 static void a_sum_does_not_depend_on_the_other_tokens(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
-    const struct kernel kernel = {level->kernels->tiles[MGLU_DTYPE_F16], level->kernels->tile_rows, 0};
+    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct kernel kernel = {isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm->tile_rows, 0};
     struct problem p = make_problem(
         (struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = MGLU_DTYPE_F16}, 1);
-    struct mglu_cpu_tiles job = job_of(&p, &kernel, 0);
+    struct mglu_cpu_gemm job = job_of(&p, &kernel, 0);
     float *all = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all),
           *some = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all);
     int32_t tokens[MOST_TOKENS];
@@ -310,7 +310,7 @@ static void a_sum_does_not_depend_on_the_other_tokens(void **state)
 /* The roundings that a product can suffer, against c of docs/semantics.md, class A. */
 static void no_product_is_rounded_more_often_than_c(void **state)
 {
-    for (int64_t h = 1; h <= MGLU_CPU_TILE_COLUMNS; h++)
+    for (int64_t h = 1; h <= MGLU_CPU_GEMM_COLUMNS; h++)
         for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS; panel *= 2) { /* pairs of columns in a word too */
             int64_t chain = chain_columns((int64_t)mglu_format_groups((mglu_index)h));
             int64_t in_panel = h < panel ? h : panel, panels = (h + panel - 1) / panel;
@@ -332,5 +332,5 @@ int main(void)
         cmocka_unit_test(no_product_is_rounded_more_often_than_c),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined(__AVX2__) || !defined(__F16C__)
-#error "build this file with -mavx2 -mfma -mf16c"
-#endif
-
-#define KERNEL(name) mglu_##name##_avx2
+#ifndef MGLU_CPU_BYTES_AVX2_H
+#define MGLU_CPU_BYTES_AVX2_H
 
 #include "vec_avx2.h"
 
@@ -25,7 +22,7 @@ MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
 }
 
 /* Each byte of the word goes to eight lanes, of which each keeps one bit. */
-MGLU_INLINE bytes bytes_choose(bytes v, const uint32_t *words, int64_t pitch, int groups)
+MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {
     const __m256i byte_of_lane = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit_of_lane = _mm256_set1_epi64x((long long)0x8040201008040201);
@@ -52,9 +49,9 @@ MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
     return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-MGLU_INLINE vec spread_scales(const float *scales)
+MGLU_INLINE vec bytes_broadcast_scales(const float *scales)
 {
     return vec_broadcast(scales);
 }
 
-#include "int8.h"
+#endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_CHAINS_H
-#define MGLU_CPU_CHAINS_H
+#ifndef MGLU_CPU_GEMM_ORDER_H
+#define MGLU_CPU_GEMM_ORDER_H
 
 /*
- * In which order a tile sums, so that no product is rounded more often than the c of docs/semantics.md allows,
+ * The summation order of GEMM, such that no product is rounded more often than the c of docs/semantics.md allows,
  * min(h, 8 + sqrt(h)). A row is cut into panels and a panel into chains. A chain is one sum from its first column to
  * its last; the chains of a panel are added in pairs, then pairs of pairs; the panels one after the other. So a product
  * is rounded at most chain + log2(chains of a panel) + panels - 1 times.
@@ -14,7 +14,7 @@
 /* 32-bit words of a row in a panel. The panel of 32 rows has 32 KiB. */
 enum { PANEL_WORDS = 256, LONGEST_CHAIN = 32, SHORTEST_CHAIN = 8 };
 
-/* Columns of a chain in a row of so many groups. */
+/* Columns of a chain in a row of `groups` groups. */
 MGLU_INLINE int32_t chain_columns(int64_t groups)
 {
     if (groups < 8)

@@ -66,18 +66,21 @@ static int has_dotprod(void)
 
 #endif
 
-const struct mglu_cpu_level mglu_cpu_levels[] = {
-    {"baseline", always, &mglu_kernels_baseline, NULL, NULL, NULL, NULL},
+/* The kernels that each instruction set of this name was built with. */
+#define KERNELS(isa) .gemv = mglu_gemv_##isa, .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa
+
+const struct mglu_cpu_isa mglu_cpu_isas[] = {
+    {"baseline", always, KERNELS(baseline)},
 #ifdef MGLU_CPU_X86
-    {"avx2", has_avx2, &mglu_kernels_avx2, &mglu_int8_avx2, mglu_trees_avx2, NULL, NULL},
-    {"avx512", has_avx512, &mglu_kernels_avx512, &mglu_int8_avx2, NULL, NULL, NULL},
-    {"avx512-vnni", has_avx512vnni, &mglu_kernels_avx512, &mglu_int8_avx512vnni, NULL, NULL, NULL},
-    {"avx512-bf16", has_avx512bf16, &mglu_kernels_avx512, &mglu_int8_avx512vnni, NULL, mglu_sums_bf16_avx512bf16,
-     mglu_tiles_bf16_avx512bf16},
+    {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemv_pairs = mglu_gemv_pairs_avx2},
+    {"avx512", has_avx512, KERNELS(avx512), .int8 = &mglu_int8_avx2},
+    {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .int8 = &mglu_int8_avx512vnni},
+    {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .int8 = &mglu_int8_avx512vnni,
+     .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AARCH64
-    {"neon", always, &mglu_kernels_neon, &mglu_int8_neon, NULL, NULL, NULL},
-    {"neon-dotprod", has_dotprod, &mglu_kernels_neon, &mglu_int8_neondot, NULL, NULL, NULL},
+    {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},
+    {"neon-dotprod", has_dotprod, KERNELS(neon), .int8 = &mglu_int8_neondot},
 #endif
-    {NULL, NULL, NULL, NULL, NULL, NULL, NULL},
+    {NULL},
 };

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#if !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
-#error "build this file with -mavx512vnni and all that avx512.c needs"
-#endif
-
-#define KERNEL(name) mglu_##name##_avx512vnni
+#ifndef MGLU_CPU_BYTES_AVX512VNNI_H
+#define MGLU_CPU_BYTES_AVX512VNNI_H
 
 #include "vec_avx512.h"
 
@@ -27,7 +24,7 @@ MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
     return _mm512_maskz_sub_epi8(groups == 2 ? ~(__mmask64)0 : 0xffffffff, nibbles, _mm512_set1_epi8(8));
 }
 
-MGLU_INLINE bytes bytes_choose(bytes v, const uint32_t *words, int64_t pitch, int groups)
+MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {
     const uint64_t first = words[0], second = groups == 2 ? words[pitch] : 0;
 
@@ -50,11 +47,11 @@ MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
 }
 
 /* The scales of two groups, each for half of the lanes. */
-MGLU_INLINE vec spread_scales(const float *scales)
+MGLU_INLINE vec bytes_broadcast_scales(const float *scales)
 {
     const __m512i half_of_lane = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
 
     return _mm512_permutexvar_ps(half_of_lane, _mm512_castsi512_ps(_mm512_broadcastq_epi64(_mm_loadu_si64(scales))));
 }
 
-#include "int8.h"
+#endif

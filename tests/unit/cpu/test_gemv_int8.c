@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 
 #include "common/core/mask_format.h"
 #include "common/core/quantise.h"
@@ -17,11 +17,11 @@ static const mglu_dtype dtypes[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 
 static const struct mglu_cpu_int8 *int8_of(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
-    if (!level->int8)
+    if (!isa->int8)
         skip();
-    return level->int8;
+    return isa->int8;
 }
 
 struct problem {
@@ -31,8 +31,8 @@ struct problem {
     struct mglu_cpu_matrix matrix;
     char *weights, *scales;
     uint32_t *masks;
-    int8_t *x[MGLU_CPU_TOGETHER];
-    void *rounded[MGLU_CPU_TOGETHER];
+    int8_t *x[MGLU_CPU_INT8_MOST_TOKENS];
+    void *rounded[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
 /* Memory of just this size, so that a sanitizer sees every step beyond it. */
@@ -56,9 +56,9 @@ static void make_x(struct problem *p, const struct mglu_cpu_int8 *int8, int toke
         p->x[token][column] = (int8_t)(column % MGLU_GROUP_COLUMNS ? number : number < 0 ? -127 : 127);
         x[column] = (float)p->x[token][column];
     }
-    p->rounded[token] = make(mglu_cpu_rounded_bytes(p->groups));
-    int8->round_x(x, p->groups, p->rounded[token]);
-    assert_true(mglu_cpu_is_rounded(p->rounded[token]));
+    p->rounded[token] = make(mglu_cpu_quantised_bytes(p->groups));
+    int8->quantise_x(x, p->groups, p->rounded[token]);
+    assert_true(mglu_cpu_is_quantised(p->rounded[token]));
     free(x);
 }
 
@@ -78,7 +78,7 @@ static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, co
         mglu_store_element(p->scales, MGLU_DTYPE_F16, i, (float)(1 + next_random(&seed) % 4));
     for (int64_t i = 0; i < ROWS * p->groups * p->n_masks; i++)
         p->masks[i] = next_random(&seed);
-    for (int token = 0; token < MGLU_CPU_TOGETHER; token++)
+    for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++)
         make_x(p, int8, token, &seed);
     p->matrix = (struct mglu_cpu_matrix){.rows = p->weights,
                                          .row_stride = stride,
@@ -91,7 +91,7 @@ static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, co
 
 static void free_problem(struct problem *p)
 {
-    for (int token = 0; token < MGLU_CPU_TOGETHER; token++) {
+    for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++) {
         free(p->x[token]);
         free(p->rounded[token]);
     }
@@ -127,12 +127,12 @@ static void expect_sum(const struct problem *p, int64_t row, int32_t mask, int t
 /* Rows 1.. of the problem for some tokens; `ids` NULL: all masks. */
 static void check_problem(const struct mglu_cpu_int8 *int8, const struct problem *p, const int32_t *ids, int32_t tokens)
 {
-    float totals[MGLU_CPU_TOGETHER][MGLU_CPU_BLOCK_ROWS];
-    float gates[MGLU_CPU_TOGETHER][MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
-    struct mglu_cpu_sums jobs[MGLU_CPU_TOGETHER];
+    float totals[MGLU_CPU_INT8_MOST_TOKENS][MGLU_CPU_BLOCK_ROWS];
+    float gates[MGLU_CPU_INT8_MOST_TOKENS][MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+    struct mglu_cpu_gemv jobs[MGLU_CPU_INT8_MOST_TOKENS];
 
     for (int32_t t = 0; t < tokens; t++)
-        jobs[t] = (struct mglu_cpu_sums){.matrix = &p->matrix,
+        jobs[t] = (struct mglu_cpu_gemv){.matrix = &p->matrix,
                                          .first_row = 1,
                                          .rows = ROWS - 1,
                                          .n = p->n_masks,
@@ -141,7 +141,7 @@ static void check_problem(const struct mglu_cpu_int8 *int8, const struct problem
                                          .totals = totals[t],
                                          .gates = gates[t],
                                          .tokens = tokens};
-    int8->sums[p->dtype](jobs);
+    int8->gemv[p->dtype](jobs);
     for (int32_t t = 0; t < tokens; t++)
         for (int32_t r = 0; r < ROWS - 1; r++) {
             expect_sum(p, r + 1, -1, t, totals[t][r]);
@@ -160,7 +160,7 @@ static void sums_of_integers_are_exact_for_one_token_and_for_several(void **stat
                 struct problem p = {.dtype = dtypes[t], .h = sizes[s], .n_masks = n_masks};
                 make_problem(&p, int8, NULL, s * 100 + (uint64_t)n_masks);
                 check_problem(int8, &p, NULL, 1);
-                check_problem(int8, &p, NULL, mglu_cpu_together(n_masks));
+                check_problem(int8, &p, NULL, mglu_cpu_int8_tokens_per_call(n_masks));
                 free_problem(&p);
             }
 }
@@ -192,13 +192,13 @@ static void the_largest_products_are_exact(void **state)
         for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++) {
             struct problem p = {.dtype = dtypes[t], .h = 128, .n_masks = 2};
             make_problem(&p, int8, &bytes[i], i);
-            for (int token = 0; token < MGLU_CPU_TOGETHER; token++) {
+            for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++) {
                 float x[128];
                 for (int column = 0; column < 128; column++) {
                     p.x[token][column] = token % 2 ? -127 : 127;
                     x[column] = p.x[token][column];
                 }
-                int8->round_x(x, p.groups, p.rounded[token]);
+                int8->quantise_x(x, p.groups, p.rounded[token]);
             }
             check_problem(int8, &p, NULL, 2);
             free_problem(&p);
@@ -221,10 +221,10 @@ static void x_is_rounded_to_the_nearest_of_255_steps(void **state)
 
     for (int64_t groups = 0; groups <= MOST_GROUPS; groups += groups < 40 ? 1 : 25) {
         float *x = make((size_t)groups * MGLU_GROUP_COLUMNS * sizeof *x);
-        void *rounded = make(mglu_cpu_rounded_bytes(groups));
+        void *rounded = make(mglu_cpu_quantised_bytes(groups));
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++)
             x[column] = ldexpf(random_real(&seed), (int)(column / MGLU_GROUP_COLUMNS * 7 % 150) - 70);
-        int8->round_x(x, groups, rounded);
+        int8->quantise_x(x, groups, rounded);
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++) {
             const int64_t first = column / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
             const double scale = (double)((const float *)rounded)[column / MGLU_GROUP_COLUMNS];
@@ -241,9 +241,9 @@ static void zeros_stay_zeros_and_ties_go_to_the_even_step(void **state)
     const struct mglu_cpu_int8 *int8 = int8_of(state);
     float x[2 * MGLU_GROUP_COLUMNS] = {127, 0.5f, 1.5f, -0.5f, -1.5f, 2.5f, -0.0f};
     static const int8_t want[] = {127, 0, 2, 0, -2, 2, 0};
-    void *rounded = make(mglu_cpu_rounded_bytes(2));
+    void *rounded = make(mglu_cpu_quantised_bytes(2));
 
-    int8->round_x(x, 2, rounded);
+    int8->quantise_x(x, 2, rounded);
     assert_true(((const float *)rounded)[0] == 1.0f && ((const float *)rounded)[1] == 0.0f);
     assert_memory_equal(mglu_cpu_quants(rounded, 2), want, sizeof want);
     for (size_t i = sizeof want; i < sizeof x / sizeof x[0]; i++)
@@ -259,14 +259,14 @@ static void x_that_is_not_finite_or_far_too_large_or_small_is_not_rounded(void *
     } cases[] = {{NAN, 0},    {-NAN, 0},    {INFINITY, 0}, {-INFINITY, 0}, {0x1p97f, 0},  {-0x1p127f, 0}, {0x1p-81f, 0},
                  {1e-44f, 0}, {0x1p96f, 1}, {0x1p-80f, 1}, {-0x1p-80f, 1}, {-0x1p96f, 1}, {0.0f, 1},      {-0.0f, 1}};
     const struct mglu_cpu_int8 *int8 = int8_of(state);
-    void *rounded = make(mglu_cpu_rounded_bytes(3));
+    void *rounded = make(mglu_cpu_quantised_bytes(3));
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int group = 0; group < 3; group++) {
             float x[3 * MGLU_GROUP_COLUMNS] = {0};
             x[group * MGLU_GROUP_COLUMNS + 17] = cases[i].value;
-            int8->round_x(x, 3, rounded);
-            assert_int_equal(mglu_cpu_is_rounded(rounded), cases[i].is_rounded);
+            int8->quantise_x(x, 3, rounded);
+            assert_int_equal(mglu_cpu_is_quantised(rounded), cases[i].is_rounded);
         }
     free(rounded);
 }
@@ -282,5 +282,5 @@ int main(void)
         cmocka_unit_test(x_that_is_not_finite_or_far_too_large_or_small_is_not_rounded),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

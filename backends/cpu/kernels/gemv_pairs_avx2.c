@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_TREES_H
-#define MGLU_CPU_TREES_H
+#include "weights.h"
 
 /*
- * The sums of a row with two masks and more, in AVX2, for layers that need not be reproducible. What a mask takes of a
- * group of columns is added in a tree, and then to the groups before: so a sum is one register, where the 32 lanes of
- * sums.h are four, and all sums stay in registers.
+ * GEMV with two masks and more, in AVX2, for layers that need not be reproducible. What a mask selects of a group of
+ * columns is added in a tree, and then to the groups before: so a sum is one register, where the 32 lanes of gemv.c are
+ * four, and all sums stay in registers.
  *
- * Two or three masks select from the products. Of more masks, four at a time choose from sums of pairs: of the products
- * p and q of two neighbouring columns a mask takes 0, p, q or p + q. These are made once and lie in four lanes; the
- * mask's two bits for the columns say in which. So one instruction finds what four masks take of a pair, in both halves
- * of a register what they take of two. A mask costs three operations for 16 weights; selecting costs three for 8.
+ * Two or three masks select from the products. More masks select four at a time from sums of pairs: of the products p
+ * and q of two neighbouring columns a mask selects 0, p, q or p + q. These are computed once and lie in four lanes; the
+ * mask's two bits for the columns are the number of the lane. So one instruction gives what four masks select of a
+ * pair, in both halves of a register what they select of two. A mask costs three operations for 16 weights; selecting
+ * from the products costs three for 8.
  *
  * The order of additions: two columns to a pair, two pairs to four columns (by selection: no columns are added here),
  * the four parts of a group as (0 + 1) + (2 + 3), group after group, and last across the register. A total is added as
  * what is selected. Hence a sum depends on its row, its mask, x and whether there are four masks.
  */
 
-#include "sums.h"
-
-enum { AT_A_TIME = MGLU_CPU_TREES_OF_ALL, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
+enum { AT_A_TIME = MGLU_CPU_PAIRS_OF_ALL, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
 
 MGLU_INLINE vec add_parts(const vec *parts)
 {
@@ -36,7 +34,7 @@ MGLU_INLINE vec select_one(const vec *products, uint32_t word)
     return add_parts(parts);
 }
 
-/* What masks choose from in a part of a group, in each half of a register: the sums of its first pair, and second. */
+/* What masks select from in a part of a group, in each half of a register: the sums of its first pair, and second. */
 struct pairs {
     vec first, second;
 };
@@ -55,14 +53,14 @@ MGLU_INLINE struct pairs make_pairs(vec p)
     };
 }
 
-/* Two bits of each word, from bit `column` on, choose from the four lanes of each half. */
-MGLU_INLINE vec choose(vec sums, __m256i words, int column)
+/* Two bits of each word, from bit `column` on, select one of the four lanes of each half. */
+MGLU_INLINE vec select_pair(vec sums, __m256i words, int column)
 {
     return _mm256_permutevar_ps(sums, _mm256_srli_epi32(words, column));
 }
 
-/* What four masks choose of a group: four sums in each half. */
-MGLU_INLINE vec choose_four(const struct pairs *pairs, const uint32_t *words)
+/* What four masks select of a group: four sums in each half. */
+MGLU_INLINE vec select_four(const struct pairs *pairs, const uint32_t *words)
 {
     const __m256i same = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)words));
     const __m256i of_half = _mm256_srlv_epi32(same, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
@@ -70,12 +68,12 @@ MGLU_INLINE vec choose_four(const struct pairs *pairs, const uint32_t *words)
 
     MGLU_UNROLL
     for (int part = 0; part < VEC_PARTS; part++)
-        parts[part] = vec_add(choose(pairs[part].first, of_half, part * VEC_LANES),
-                              choose(pairs[part].second, of_half, part * VEC_LANES + 2));
+        parts[part] = vec_add(select_pair(pairs[part].first, of_half, part * VEC_LANES),
+                              select_pair(pairs[part].second, of_half, part * VEC_LANES + 2));
     return add_parts(parts);
 }
 
-/* The first of four masks. The last four begin early enough to read no words but the group's. */
+/* The first of four masks. The last four overlap the ones before, so that only the group's words are read. */
 MGLU_INLINE int32_t first_of_four(int32_t n, int time)
 {
     const int32_t first = time * AT_A_TIME;
@@ -93,20 +91,20 @@ MGLU_INLINE void store_four(vec sum, float (*gates)[MGLU_CPU_BLOCK_ROWS], int32_
 }
 
 /* Row r's total and gate sums: of `ones` masks, or `times` four masks. Both are constants where this is used. */
-MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype, int ones, int times)
+MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mglu_dtype dtype, int ones, int times)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const struct weight_row row = row_from(matrix, job->first_row + r, 0, dtype);
-    const uint32_t *words = matrix->masks + (job->first_row + r) * matrix->groups * matrix->n_masks;
+    const uint32_t *words = mask_words(matrix, job->first_row + r, 0);
     vec total = vec_zero(), gates[MOST_TIMES];
 
     for (int i = 0; i < ones + times; i++)
         gates[i] = vec_zero();
-    for (int64_t group = 0; group < matrix->groups; group++, words += matrix->n_masks) {
+    for (int64_t group = 0; group < matrix->groups; group++, words += mask_pitch(matrix)) {
         const struct weight_group weights = group_of(row, group, dtype);
         struct pairs pairs[VEC_PARTS];
         vec products[VEC_PARTS];
-        prefetch_weights(weights.weights, group_bytes(dtype), AHEAD);
+        prefetch_weights(weights.weights, group_bytes(dtype), PREFETCH_DISTANCE);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             products[part] = multiply(&weights, (const float *)job->x + group * MGLU_GROUP_COLUMNS, part, dtype);
@@ -116,7 +114,7 @@ MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mg
         for (int i = 0; i < ones; i++)
             gates[i] = vec_add(gates[i], select_one(products, words[job->mask_ids[i]]));
         for (int i = 0; i < times; i++)
-            gates[i] = vec_add(gates[i], choose_four(pairs, words + first_of_four(job->n, i)));
+            gates[i] = vec_add(gates[i], select_four(pairs, words + first_of_four(job->n, i)));
     }
     job->totals[r] = vec_reduce(total);
     for (int i = 0; i < ones; i++)
@@ -126,21 +124,49 @@ MGLU_INLINE void sum_trees_of_row(const struct mglu_cpu_sums *job, int32_t r, mg
 }
 
 /* From four masks on for all of a matrix: mask_ids are then taken to be 0 to n - 1. */
-MGLU_INLINE void sum_trees(const struct mglu_cpu_sums *job, mglu_dtype dtype)
+MGLU_INLINE void sum_by_pairs(const struct mglu_cpu_gemv *job, mglu_dtype dtype)
 {
     const int ones = job->n < AT_A_TIME ? job->n : 0, times = ones ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;
 
     for (int32_t r = 0; r < job->rows; r++)
         if (ones == 2)
-            sum_trees_of_row(job, r, dtype, 2, 0);
+            sum_row_by_pairs(job, r, dtype, 2, 0);
         else if (ones == 3)
-            sum_trees_of_row(job, r, dtype, 3, 0);
+            sum_row_by_pairs(job, r, dtype, 3, 0);
         else if (times == 1)
-            sum_trees_of_row(job, r, dtype, 0, 1);
+            sum_row_by_pairs(job, r, dtype, 0, 1);
         else if (times == 2)
-            sum_trees_of_row(job, r, dtype, 0, 2);
+            sum_row_by_pairs(job, r, dtype, 0, 2);
         else
-            sum_trees_of_row(job, r, dtype, ones, times);
+            sum_row_by_pairs(job, r, dtype, ones, times);
 }
 
-#endif
+static void pairs_f32(const struct mglu_cpu_gemv *job)
+{
+    sum_by_pairs(job, MGLU_DTYPE_F32);
+}
+
+static void pairs_f16(const struct mglu_cpu_gemv *job)
+{
+    sum_by_pairs(job, MGLU_DTYPE_F16);
+}
+
+static void pairs_bf16(const struct mglu_cpu_gemv *job)
+{
+    sum_by_pairs(job, MGLU_DTYPE_BF16);
+}
+
+static void pairs_q8_0(const struct mglu_cpu_gemv *job)
+{
+    sum_by_pairs(job, MGLU_DTYPE_Q8_0);
+}
+
+static void pairs_q4_0(const struct mglu_cpu_gemv *job)
+{
+    sum_by_pairs(job, MGLU_DTYPE_Q4_0);
+}
+
+mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_CPU_DTYPES] = {
+    [MGLU_DTYPE_F32] = pairs_f32,   [MGLU_DTYPE_F16] = pairs_f16,   [MGLU_DTYPE_BF16] = pairs_bf16,
+    [MGLU_DTYPE_Q8_0] = pairs_q8_0, [MGLU_DTYPE_Q4_0] = pairs_q4_0,
+};

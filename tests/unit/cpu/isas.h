@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_TEST_CPU_LEVELS_H
-#define MGLU_TEST_CPU_LEVELS_H
+#ifndef MGLU_TEST_CPU_ISAS_H
+#define MGLU_TEST_CPU_ISAS_H
 
 #include "tests/unit/check.h"
 
@@ -14,28 +14,28 @@
 
 enum { MAX_RUNS = 64 };
 
-static inline const struct mglu_cpu_level *level_of(void **state)
+static inline const struct mglu_cpu_isa *isa_of(void **state)
 {
-    const struct mglu_cpu_level *level = *state;
+    const struct mglu_cpu_isa *isa = *state;
 
-    if (!level->is_available())
+    if (!isa->is_available())
         skip();
-    return level;
+    return isa;
 }
 
-static inline int run_on_levels(const struct CMUnitTest *tests, size_t count)
+static inline int run_on_isas(const struct CMUnitTest *tests, size_t count)
 {
     static struct CMUnitTest runs[MAX_RUNS];
     static char names[MAX_RUNS][96];
     size_t total = 0;
 
-    for (const struct mglu_cpu_level *level = mglu_cpu_levels; level->name; level++) {
-        printf("%s: %s\n", level->name, level->is_available() ? "tested" : "not on this machine, skipped");
+    for (const struct mglu_cpu_isa *isa = mglu_cpu_isas; isa->name; isa++) {
+        printf("%s: %s\n", isa->name, isa->is_available() ? "tested" : "not on this machine, skipped");
         for (size_t i = 0; i < count && total < MAX_RUNS; i++, total++) {
-            snprintf(names[total], sizeof names[total], "%s (%s)", tests[i].name, level->name);
+            snprintf(names[total], sizeof names[total], "%s (%s)", tests[i].name, isa->name);
             runs[total] = tests[i];
             runs[total].name = names[total];
-            runs[total].initial_state = (void *)(uintptr_t)level;
+            runs[total].initial_state = (void *)(uintptr_t)isa;
         }
     }
     return _cmocka_run_group_tests("cpu", runs, total, NULL, NULL);

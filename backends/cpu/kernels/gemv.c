@@ -1,31 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_SUMS_H
-#define MGLU_CPU_SUMS_H
+#include "for_mask_count.h"
+#include "weights.h"
 
 /*
- * The sums over a row, written once over the vectors of whichever vec_<isa>.h was included before.
+ * GEMV: the sums over a row, for all instruction sets in the same order.
  *
  * A group of 32 columns goes to 32 lanes: lane j sums columns j, 32 + j, 64 + j, ... in this order, each product
- * rounded and then added, for all instruction sets alike. The lanes are then added in one fixed tree: lane j and lane
- * j + 16, then j + 8, + 4, + 2, + 1. Hence the same bits everywhere.
+ * rounded and then added. The lanes are then added in one fixed tree: lane j and lane j + 16, then j + 8, + 4, + 2,
+ * + 1. Hence the same bits everywhere.
  *
- * A row is worked off in blocks. Its first masks pick from each product as it is made; those whose sums find no
- * registers then pick from the block's products, kept in the nearest cache, one mask after the other. So each weight is
+ * A row is summed in blocks. Its first masks select from each product as it is made; those whose sums find no registers
+ * then select from the block's products, kept in the first-level cache, one mask after the other. So each weight is
  * read and converted once, whatever the number of masks.
- *
- * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and PLAIN_ROWS
- * (rows without masks that are read side by side) and PLAIN_AHEAD (bytes by which they are asked for ahead); vec_zero;
- * from any address vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8 and vec_load_nibbles; vec_spread_f16,
- * vec_store_f32, vec_mul, vec_add; vec_add_masked, which adds the lanes of p that the bits of the word from part *
- * VEC_LANES on choose; vec_add_masked_at, the same with p in memory; and vec_reduce, the rest of the tree.
  */
 
-#include "kernels.h"
-#include "widen.h"
-
-#include "common/core/mask_format.h"
-
-enum { VEC_PARTS = MGLU_GROUP_COLUMNS / VEC_LANES, MASKS_AT_ONCE = VEC_MASKS, BLOCK_GROUPS = 16 };
+enum { MASKS_AT_ONCE = VEC_MASKS, BLOCK_GROUPS = 16 };
 
 /* The 32 lanes of one sum. */
 typedef struct lanes {
@@ -53,12 +42,6 @@ MGLU_INLINE float lanes_reduce(lanes sum)
     return vec_reduce(sum.part[0]);
 }
 
-/* The products of a part of a group with x, the input of that group's columns. */
-MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int part, mglu_dtype dtype)
-{
-    return vec_mul(load_part(group, part, dtype), vec_load_f32(x + part * VEC_LANES));
-}
-
 /* Some groups of a row. */
 struct block {
     struct weight_row row;
@@ -69,7 +52,7 @@ struct block {
 };
 
 /*
- * Adds the products of a block to the total, and what the first n masks choose of them to the gate sums; keeps them,
+ * Adds the products of a block to the total, and what the first n masks select of them to the gate sums; keeps them,
  * with `keep`. `dtype`, `n` and `keep` are constants where this is used.
  */
 MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_ids, mglu_dtype dtype, int n, int keep,
@@ -86,7 +69,7 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
     }
     for (int64_t group = 0; group < block->groups; group++) {
         const struct weight_group weights = group_of(row, group, dtype);
-        prefetch_weights(weights.weights, group_bytes(dtype), AHEAD);
+        prefetch_weights(weights.weights, group_bytes(dtype), PREFETCH_DISTANCE);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             vec p = multiply(&weights, block->x + group * MGLU_GROUP_COLUMNS, part, dtype);
@@ -104,8 +87,8 @@ MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_i
         gates[i] = s[i];
 }
 
-/* Adds what one mask chooses of a block's products to its gate sum. */
-MGLU_INLINE void add_chosen(const struct block *block, int32_t mask_id, const float *products, lanes *gate)
+/* Adds what one mask selects of a block's products to its gate sum. */
+MGLU_INLINE void add_selected(const struct block *block, int32_t mask_id, const float *products, lanes *gate)
 {
     const uint32_t *words = block->words + mask_id;
     lanes s = *gate;
@@ -120,11 +103,10 @@ MGLU_INLINE void add_chosen(const struct block *block, int32_t mask_id, const fl
 }
 
 /* Row r's total and its gate sums, those of the first n masks in registers. `dtype`, `n` and `more` are constants. */
-MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype dtype, int n, int more)
+MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *job, int32_t r, mglu_dtype dtype, int n, int more)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const int64_t row = job->first_row + r, groups = matrix->groups;
-    const uint32_t *words = matrix->masks + row * groups * matrix->n_masks;
     const int64_t most = more ? BLOCK_GROUPS : groups;
     _Alignas(64) float products[BLOCK_GROUPS * MGLU_GROUP_COLUMNS];
     lanes total = lanes_zero(), gates[MGLU_MAX_MASKS];
@@ -134,14 +116,14 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
     for (int64_t group = 0; group < groups; group += most) {
         const struct block block = {
             .row = row_from(matrix, row, group, dtype),
-            .words = words + group * matrix->n_masks,
-            .pitch = matrix->n_masks,
+            .words = mask_words(matrix, row, group),
+            .pitch = mask_pitch(matrix),
             .x = (const float *)job->x + group * MGLU_GROUP_COLUMNS,
             .groups = groups - group < most ? groups - group : most,
         };
         multiply_block(&block, job->mask_ids, dtype, n, more, &total, gates, products);
         for (int32_t i = n; more && i < job->n; i++)
-            add_chosen(&block, job->mask_ids[i], products, &gates[i]);
+            add_selected(&block, job->mask_ids[i], products, &gates[i]);
     }
     job->totals[r] = lanes_reduce(total);
     for (int32_t i = 0; i < (more ? job->n : n); i++)
@@ -152,7 +134,7 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_sums *job, int32_t r, mglu_dtype 
  * The totals of PLAIN_ROWS rows, `apart` rows from each other, a group of each in turn: some machines bring in several
  * streams faster than one. The order of additions is that of sum_row().
  */
-MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, int32_t apart, mglu_dtype dtype)
+MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int32_t apart, mglu_dtype dtype)
 {
     struct weight_row rows[PLAIN_ROWS];
     lanes totals[PLAIN_ROWS];
@@ -165,7 +147,7 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, int3
         const float *x = (const float *)job->x + group * MGLU_GROUP_COLUMNS;
         for (int i = 0; i < PLAIN_ROWS; i++) {
             const struct weight_group weights = group_of(rows[i], group, dtype);
-            prefetch_weights(weights.weights, group_bytes(dtype), PLAIN_AHEAD);
+            prefetch_weights(weights.weights, group_bytes(dtype), PLAIN_PREFETCH);
             MGLU_UNROLL
             for (int part = 0; part < VEC_PARTS; part++)
                 totals[i].part[part] = vec_add(totals[i].part[part], multiply(&weights, x, part, dtype));
@@ -175,17 +157,47 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_sums *job, int32_t r, int3
         job->totals[r + i * apart] = lanes_reduce(totals[i]);
 }
 
-#include "passes.h"
-
-/* One call of a sums kernel. Arithmetic bounds quantised rows: side by side they gain nothing, and spill registers. */
-MGLU_INLINE void sum_matrix(const struct mglu_cpu_sums *job, mglu_dtype dtype)
+/*
+ * One call. Rows without masks are read side by side, as some machines bring in several streams faster than one;
+ * quantised rows are bound by arithmetic, gain nothing from it and would spill registers.
+ */
+MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *job, mglu_dtype dtype, int n, int more)
 {
-    const int side_by_side = PLAIN_ROWS > 1 && !is_quantised(dtype) && job->n == 0;
+    const int side_by_side = PLAIN_ROWS > 1 && !is_quantised(dtype) && n == 0;
     const int32_t apart = side_by_side ? job->rows / PLAIN_ROWS : 0;
 
     for (int32_t r = 0; r < apart; r++)
         sum_plain_rows(job, r, apart, dtype);
-    sum_rows(job, apart * PLAIN_ROWS, dtype);
+    for (int32_t r = apart * PLAIN_ROWS; r < job->rows; r++)
+        sum_row(job, r, dtype, n, more);
 }
 
-#endif
+/* A kernel for each number of masks whose sums fit the registers, one for more, and the one that selects among them. */
+#define KERNEL_OF_COUNT(n, type, TYPE)                                                                                 \
+    static void gemv_##type##_##n(const struct mglu_cpu_gemv *job)                                                     \
+    {                                                                                                                  \
+        sum_matrix(job, MGLU_DTYPE_##TYPE, n, 0);                                                                      \
+    }
+#define ENTRY_OF_COUNT(n, type, TYPE) [n] = gemv_##type##_##n,
+#define KERNELS_OF_DTYPE(type, TYPE)                                                                                   \
+    VEC_FOR_MASK_COUNTS(KERNEL_OF_COUNT, type, TYPE)                                                                   \
+    static void gemv_##type##_more(const struct mglu_cpu_gemv *job)                                                    \
+    {                                                                                                                  \
+        sum_matrix(job, MGLU_DTYPE_##TYPE, MASKS_AT_ONCE, 1);                                                          \
+    }                                                                                                                  \
+    static void gemv_##type(const struct mglu_cpu_gemv *job)                                                           \
+    {                                                                                                                  \
+        static mglu_cpu_gemv_fn *const of_count[] = {VEC_FOR_MASK_COUNTS(ENTRY_OF_COUNT, type, TYPE)};                 \
+        (job->n <= MASKS_AT_ONCE ? of_count[job->n] : gemv_##type##_more)(job);                                        \
+    }
+
+KERNELS_OF_DTYPE(f32, F32)
+KERNELS_OF_DTYPE(f16, F16)
+KERNELS_OF_DTYPE(bf16, BF16)
+KERNELS_OF_DTYPE(q8_0, Q8_0)
+KERNELS_OF_DTYPE(q4_0, Q4_0)
+
+mglu_cpu_gemv_fn *const KERNEL(gemv)[MGLU_CPU_DTYPES] = {
+    [MGLU_DTYPE_F32] = gemv_f32,   [MGLU_DTYPE_F16] = gemv_f16,   [MGLU_DTYPE_BF16] = gemv_bf16,
+    [MGLU_DTYPE_Q8_0] = gemv_q8_0, [MGLU_DTYPE_Q4_0] = gemv_q4_0,
+};

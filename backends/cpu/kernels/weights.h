@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CPU_WIDEN_H
-#define MGLU_CPU_WIDEN_H
+#ifndef MGLU_CPU_WEIGHTS_H
+#define MGLU_CPU_WEIGHTS_H
 
-/* Conversion to f32 of weights and of x, written once over the vectors of whichever vec_<isa>.h was included before. */
+/* Where the weights of a row lie, and their conversion to f32. */
 
 #include "kernels.h"
+#include "vec.h"
 
 #include "common/core/mask_format.h"
 #include <mglu/types.h>
 
-#include <string.h>
+/* Vectors of a group of columns. */
+enum { VEC_PARTS = MGLU_GROUP_COLUMNS / VEC_LANES };
 
 /* In all that follows `dtype` is a constant where it is used. */
 
@@ -19,7 +21,7 @@ MGLU_INLINE size_t element_bytes(mglu_dtype dtype)
 }
 
 /* One vector of elements as f32, from any address. */
-MGLU_INLINE vec load(const void *row, int64_t column, mglu_dtype dtype)
+MGLU_INLINE vec load_elements(const void *row, int64_t column, mglu_dtype dtype)
 {
     switch (dtype) {
     case MGLU_DTYPE_F16:
@@ -72,7 +74,7 @@ MGLU_INLINE struct weight_group group_of(struct weight_row row, int64_t group, m
 {
     return (struct weight_group){
         .weights = row.weights + (size_t)group * group_bytes(dtype),
-        .scale = is_quantised(dtype) ? vec_spread_f16(row.scales[group]) : vec_zero(),
+        .scale = is_quantised(dtype) ? vec_broadcast_f16(row.scales[group]) : vec_zero(),
     };
 }
 
@@ -86,22 +88,26 @@ MGLU_INLINE vec load_part(const struct weight_group *group, int part, mglu_dtype
     if (dtype == MGLU_DTYPE_Q4_0)
         return vec_mul(group->scale, vec_load_nibbles(group->weights + column % MGLU_Q4_0_GROUP_BYTES,
                                                       column < MGLU_Q4_0_GROUP_BYTES ? 0 : 4));
-    return load(group->weights, column, dtype);
+    return load_elements(group->weights, column, dtype);
 }
 
-MGLU_INLINE void widen(const void *source, float *target, int64_t count, mglu_dtype dtype)
+/* The products of a part of a group with x, the input of that group's columns. */
+MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int part, mglu_dtype dtype)
 {
-    uint32_t last[MGLU_GROUP_COLUMNS] = {0};
-    int64_t whole = count / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
+    return vec_mul(load_part(group, part, dtype), vec_load_f32(x + part * VEC_LANES));
+}
 
-    for (int64_t column = 0; column < whole; column += VEC_LANES)
-        vec_store_f32(target + column, load(source, column, dtype));
-    if (count == whole)
-        return;
-    memcpy(last, (const char *)source + (size_t)whole * element_bytes(dtype),
-           (size_t)(count - whole) * element_bytes(dtype));
-    for (int64_t column = 0; column < MGLU_GROUP_COLUMNS; column += VEC_LANES)
-        vec_store_f32(target + whole + column, load(last, column, dtype));
+/* The mask words of a row from one of its groups on: mask i's is words[i], its word of the next group `pitch` further.
+ */
+MGLU_INLINE const uint32_t *mask_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group)
+{
+    return matrix->masks + mglu_format_mask_word((mglu_index)row, (mglu_index)group, 0, (mglu_index)matrix->groups,
+                                                 (mglu_u32)matrix->n_masks);
+}
+
+MGLU_INLINE int64_t mask_pitch(const struct mglu_cpu_matrix *matrix)
+{
+    return (int64_t)mglu_format_mask_pitch((mglu_u32)matrix->n_masks);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#define KERNEL(name) mglu_##name##_neon
+#ifndef MGLU_CPU_BYTES_NEONMULL_H
+#define MGLU_CPU_BYTES_NEONMULL_H
 
 #include "bytes_neon.h"
 
@@ -14,4 +15,4 @@ MGLU_INLINE vec bytes_dot(bytes w, bytes x)
     return vcvtq_f32_s32(vpadalq_s16(vpaddlq_s16(bytes_pairs(w.val[0], x.val[0])), bytes_pairs(w.val[1], x.val[1])));
 }
 
-#include "int8.h"
+#endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/levels.h"
+#include "tests/unit/cpu/isas.h"
 
 #include "common/core/mask_format.h"
 #include "common/core/quantise.h"
@@ -189,10 +189,10 @@ static void expect_same(const struct problem *p, model_fn *model, int64_t row, i
 }
 
 /* Runs the kernel on rows 1.. of the problem and compares every sum. */
-static void check_problem(mglu_cpu_sums_fn *sums, const struct problem *p, const void *x, model_fn *model)
+static void check_problem(mglu_cpu_gemv_fn *sums, const struct problem *p, const void *x, model_fn *model)
 {
     float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
-    const struct mglu_cpu_sums job = {.matrix = &p->matrix,
+    const struct mglu_cpu_gemv job = {.matrix = &p->matrix,
                                       .first_row = 1,
                                       .rows = ROWS - 1,
                                       .n = p->n,
@@ -226,7 +226,7 @@ static void choose_some(struct problem *p, uint64_t seed)
 
 static void sums_follow_the_written_tree(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
         for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
@@ -235,31 +235,31 @@ static void sums_follow_the_written_tree(void **state)
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
-                    check_problem(level->kernels->sums[p.dtype], &p, p.x, model_lanes);
+                    check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
                     choose_some(&p, s);
-                    check_problem(level->kernels->sums[p.dtype], &p, p.x, model_lanes);
+                    check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
                     free_problem(&p);
                 }
 }
 
 static void trees_follow_their_written_order(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
-    if (!level->trees)
+    if (!isa->gemv_pairs)
         skip();
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
         for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
-            for (int32_t n_masks = MGLU_CPU_LEAST_TREES; n_masks <= MGLU_MAX_MASKS; n_masks++)
+            for (int32_t n_masks = MGLU_CPU_LEAST_PAIRS; n_masks <= MGLU_MAX_MASKS; n_masks++)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
-                    check_problem(level->trees[p.dtype], &p, p.x,
-                                  n_masks < MGLU_CPU_TREES_OF_ALL ? model_trees : model_trees_of_pairs);
+                    check_problem(isa->gemv_pairs[p.dtype], &p, p.x,
+                                  n_masks < MGLU_CPU_PAIRS_OF_ALL ? model_trees : model_trees_of_pairs);
                     choose_some(&p, s);
-                    p.n = MGLU_CPU_LEAST_TREES + (int32_t)s % (MGLU_CPU_TREES_OF_ALL - MGLU_CPU_LEAST_TREES);
-                    check_problem(level->trees[p.dtype], &p, p.x, model_trees);
+                    p.n = MGLU_CPU_LEAST_PAIRS + (int32_t)s % (MGLU_CPU_PAIRS_OF_ALL - MGLU_CPU_LEAST_PAIRS);
+                    check_problem(isa->gemv_pairs[p.dtype], &p, p.x, model_trees);
                     free_problem(&p);
                 }
 }
@@ -275,9 +275,9 @@ static uint16_t *x_in_bf16(const struct problem *p)
 
 static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
-    if (!level->sums_bf16)
+    if (!isa->gemv_bf16)
         skip();
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
         for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++) {
@@ -285,21 +285,21 @@ static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
             make_problem(&p, FILL_INTEGERS, s);
             uint16_t *x = x_in_bf16(&p);
             choose_all(&p);
-            check_problem(level->sums_bf16, &p, x, model_lanes);
+            check_problem(isa->gemv_bf16, &p, x, model_lanes);
             choose_some(&p, s);
-            check_problem(level->sums_bf16, &p, x, model_lanes);
+            check_problem(isa->gemv_bf16, &p, x, model_lanes);
             free(x);
             free_problem(&p);
         }
 }
 
 /* The bound of docs/semantics.md for class A: min(h, 8 + sqrt h) units of the sum of magnitudes. */
-static void check_bf16_error(const struct mglu_cpu_level *level, const struct problem *p, const uint16_t *x)
+static void check_bf16_error(const struct mglu_cpu_isa *isa, const struct problem *p, const uint16_t *x)
 {
     float totals[MGLU_CPU_BLOCK_ROWS], gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
     const double units = fmin((double)p->h, 8 + sqrt((double)p->h));
 
-    level->sums_bf16(&(struct mglu_cpu_sums){
+    isa->gemv_bf16(&(struct mglu_cpu_gemv){
         .matrix = &p->matrix, .rows = ROWS, .n = p->n, .mask_ids = p->ids, .x = x, .totals = totals, .gates = gates});
     for (int32_t r = 0; r < ROWS; r++) {
         double total = 0, gate = 0, magnitude = 0;
@@ -319,16 +319,16 @@ static void check_bf16_error(const struct mglu_cpu_level *level, const struct pr
 
 static void bf16_sums_keep_the_error_bound(void **state)
 {
-    const struct mglu_cpu_level *level = level_of(state);
+    const struct mglu_cpu_isa *isa = isa_of(state);
 
-    if (!level->sums_bf16)
+    if (!isa->gemv_bf16)
         skip();
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         struct problem p = {.h = sizes[s], .n_masks = 1, .dtype = MGLU_DTYPE_BF16};
         make_problem(&p, FILL_REAL, s);
         uint16_t *x = x_in_bf16(&p);
         choose_all(&p);
-        check_bf16_error(level, &p, x);
+        check_bf16_error(isa, &p, x);
         free(x);
         free_problem(&p);
     }
@@ -343,5 +343,5 @@ int main(void)
         cmocka_unit_test(bf16_sums_keep_the_error_bound),
     };
 
-    return run_on_levels(tests, sizeof tests / sizeof tests[0]);
+    return run_on_isas(tests, sizeof tests / sizeof tests[0]);
 }

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+
+#include <string.h>
+
+/*
+ * Projections by GEMM. Large batches are bound by arithmetic, not by reading weights: each block of rows is summed for
+ * all tokens of a chunk at once, the totals first and then each mask for the tokens that use it.
+ */
+
+enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
+
+static int32_t tile_rows(const struct mglu_cpu_chunk *chunk)
+{
+    return chunk->layer->plan.tile_rows;
+}
+
+/* Sorts the terms of all tokens by mask; within a mask, tokens stay in order. */
+static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tokens_by_mask *by_mask)
+{
+    const int32_t terms = chunk->layer->plan.terms, n_masks = chunk->layer->weights->packed.n_masks;
+    int32_t next[MGLU_MAX_MASKS] = {0}, position = chunk->tokens;
+
+    by_mask->count = 1 + (n_masks > 0 ? n_masks : 1);
+    by_mask->first[0] = 0;
+    for (int32_t token = 0; token < chunk->tokens; token++) {
+        by_mask->tokens[token] = token;
+        for (int32_t i = 0; i < terms; i++)
+            next[mglu_cpu_token_workspace(chunk, token).mask_ids[i]]++;
+    }
+    for (int32_t list = 1; list < by_mask->count; list++) {
+        by_mask->first[list] = position;
+        position += next[list - 1];
+        next[list - 1] = by_mask->first[list];
+    }
+    by_mask->first[by_mask->count] = position;
+    for (int32_t token = 0; token < chunk->tokens; token++)
+        for (int32_t i = 0; i < terms; i++) {
+            position = next[mglu_cpu_token_workspace(chunk, token).mask_ids[i]]++;
+            by_mask->tokens[position] = token;
+            by_mask->positions[token * terms + i] = position;
+        }
+}
+
+/* All sums of a block of rows. */
+static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const struct mglu_cpu_weights *weights = layer->weights;
+    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
+    const int is_plain = weights->packed.kind == MGLU_KIND_PLAIN;
+
+    for (int32_t list = 0; list < chunk->by_mask->count; list++) {
+        const int32_t first = chunk->by_mask->first[list];
+        layer->plan.project_gemm(&(struct mglu_cpu_gemm){
+            .matrix = is_plain && list > 0 ? &weights->value : &weights->weight,
+            .first_row = row,
+            .rows = rows,
+            .mask = is_plain || list == 0 ? MGLU_CPU_NO_MASK : list - 1,
+            .x = layer->plan.use_bf16 ? (const char *)own.x_bf16 : (const char *)own.x,
+            .x_stride = layer->layout.size,
+            .tokens = chunk->by_mask->tokens + first,
+            .count = chunk->by_mask->first[list + 1] - first,
+            .sums = sums + (size_t)first * (size_t)tile_rows(chunk),
+        });
+    }
+}
+
+/* The sums of one token with one block of those rows. */
+static void take_block(const struct mglu_cpu_chunk *chunk, int64_t token, const float *sums,
+                       struct mglu_cpu_block *block)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const int32_t *positions = chunk->by_mask->positions + token * layer->plan.terms;
+    const float *totals = sums + token * tile_rows(chunk);
+
+    if (layer->weights->packed.kind == MGLU_KIND_PLAIN) {
+        memcpy(block->gates[0], totals, sizeof block->gates[0]);
+        memcpy(block->values[0], sums + positions[0] * tile_rows(chunk), sizeof block->values[0]);
+        return;
+    }
+    for (int32_t i = 0; i < layer->plan.terms; i++)
+        memcpy(block->gates[i], sums + positions[i] * tile_rows(chunk), sizeof block->gates[i]);
+    if (block->rows < BLOCK_ROWS)
+        memset(block->values, 0, (size_t)layer->plan.terms * sizeof block->values[0]);
+    mglu_cpu_split_totals(layer, totals, block);
+}
+
+static int32_t rows_left(int64_t row, int64_t rows, int32_t most)
+{
+    return rows - row < most ? (int32_t)(rows - row) : most;
+}
+
+static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows)
+{
+    _Alignas(64) float sums[MGLU_CPU_GEMM_SUMS];
+
+    sum_masks(chunk, row, rows, sums);
+    for (int64_t token = 0; token < chunk->tokens; token++)
+        for (int32_t part = 0; part < rows; part += BLOCK_ROWS) {
+            struct mglu_cpu_block block;
+            block.row = row + part;
+            block.rows = rows_left(part, rows, BLOCK_ROWS);
+            take_block(chunk, token, sums + part, &block);
+            mglu_cpu_finish_block(chunk, token, &block);
+        }
+}
+
+static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    _Alignas(64) float sums[MGLU_CPU_GEMM_SUMS];
+
+    layer->plan.down_gemm(&(struct mglu_cpu_gemm){
+        .matrix = &layer->weights->down,
+        .first_row = row,
+        .rows = rows,
+        .mask = MGLU_CPU_NO_MASK,
+        .x = (const char *)mglu_cpu_token_workspace(chunk, 0).z,
+        .x_stride = layer->layout.size,
+        .tokens = chunk->by_mask->tokens,
+        .count = chunk->tokens,
+        .sums = sums,
+    });
+    for (int64_t token = 0; token < chunk->tokens; token++)
+        for (int32_t part = 0; part < rows; part += BLOCK_ROWS)
+            mglu_cpu_finish_down(chunk, token, row + part, rows_left(part, rows, BLOCK_ROWS),
+                                 sums + token * tile_rows(chunk) + part);
+}
+
+static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const int32_t most = (int32_t)chunk->layer->plan.gemm_project.rows;
+    const int32_t rows = rows_left(task * most, chunk->layer->weights->packed.intermediate_size, most);
+
+    for (int32_t row = 0; row < rows; row += tile_rows(chunk))
+        project_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)));
+}
+
+static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const int32_t most = (int32_t)chunk->layer->plan.gemm_down.rows;
+    const int32_t rows = rows_left(task * most, chunk->layer->weights->packed.output_size, most);
+
+    for (int32_t row = 0; row < rows; row += tile_rows(chunk))
+        down_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)));
+}
+
+/* All rows of a matrix for all tokens of the chunk. */
+static void for_each_task(struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks,
+                          void (*task)(const struct mglu_cpu_chunk *chunk, int64_t index))
+{
+    struct mglu_cpu_tokens_by_mask by_mask;
+
+    sort_by_mask(chunk, &by_mask);
+    chunk->by_mask = &by_mask;
+    mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, task);
+    chunk->by_mask = NULL;
+}
+
+void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
+{
+    for_each_task(chunk, &chunk->layer->plan.gemm_project, project_task);
+}
+
+void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
+{
+    for_each_task(chunk, &chunk->layer->plan.gemm_down, down_task);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+
+/* Projections by GEMV: each block of rows is summed for one token after the other, while its weights are in the cache.
+ */
+
+enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
+
+static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu_token_workspace *own, const void *x,
+                       struct mglu_cpu_block *block)
+{
+    float totals[BLOCK_ROWS];
+    const struct mglu_cpu_gemv job = {
+        .matrix = &layer->weights->weight,
+        .first_row = block->row,
+        .rows = block->rows,
+        .n = layer->plan.terms,
+        .mask_ids = own->mask_ids,
+        .x = x,
+        .totals = totals,
+        .gates = block->gates,
+    };
+
+    layer->plan.project_gemv(&job);
+    mglu_cpu_split_totals(layer, totals, block);
+}
+
+static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct mglu_cpu_block *block)
+{
+    struct mglu_cpu_gemv job = {.matrix = &layer->weights->weight,
+                                .first_row = block->row,
+                                .rows = block->rows,
+                                .x = x,
+                                .totals = block->gates[0]};
+
+    layer->plan.project_gemv(&job);
+    job.matrix = &layer->weights->value;
+    job.totals = block->values[0];
+    layer->plan.project_gemv(&job);
+}
+
+int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
+    const void *x = layer->plan.use_bf16 ? (const void *)own.x_bf16 : own.x;
+    struct mglu_cpu_block block;
+
+    mglu_cpu_begin_block(layer, row, rows, &block);
+    if (layer->weights->packed.kind == MGLU_KIND_PLAIN)
+        sum_plain(layer, x, &block);
+    else
+        sum_masked(layer, &own, x, &block);
+    mglu_cpu_finish_block(chunk, token, &block);
+    return 1;
+}
+
+int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
+{
+    const struct mglu_cpu_weights *weights = chunk->layer->weights;
+    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
+    float values[BLOCK_ROWS];
+
+    chunk->layer->plan.down_gemv(&(struct mglu_cpu_gemv){
+        .matrix = &weights->down, .first_row = row, .rows = rows, .x = own.z, .totals = values});
+    mglu_cpu_finish_down(chunk, token, row, rows, values);
+    return 1;
+}
+
+/*
+ * Applies `work` to the blocks of one task, to each for all tokens. It returns how many tokens it did.
+ */
+static void
+for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks, int64_t rows, int64_t task,
+               int32_t (*work)(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows))
+{
+    int64_t row = task * tasks->rows, end = row + tasks->rows;
+
+    if (end > rows)
+        end = rows;
+    for (; row < end; row += BLOCK_ROWS)
+        for (int64_t token = 0; token < chunk->tokens;)
+            token += work(chunk, token, row, end - row < BLOCK_ROWS ? (int32_t)(end - row) : BLOCK_ROWS);
+}
+
+static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+
+    for_each_block(chunk, &plan->gemv_project, chunk->layer->weights->packed.intermediate_size, task,
+                   plan->use_int8 ? mglu_cpu_project_int8 : mglu_cpu_project_block);
+}
+
+static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
+{
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+
+    for_each_block(chunk, &plan->gemv_down, chunk->layer->weights->packed.output_size, task,
+                   plan->use_int8 ? mglu_cpu_down_int8 : mglu_cpu_down_block);
+}
+
+/* Quantises a row of each token, where the layer does. */
+static void quantise(const struct mglu_cpu_chunk *chunk, int64_t columns,
+                     void (*row)(const struct mglu_cpu_chunk *chunk, int64_t token))
+{
+    if (chunk->layer->plan.use_int8)
+        mglu_cpu_parallel(chunk, chunk->tokens, (size_t)columns * sizeof(float), row);
+}
+
+void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk)
+{
+    const struct mglu_cpu_tasks *tasks = &chunk->layer->plan.gemv_project;
+
+    quantise(chunk, chunk->layer->weights->packed.hidden_size, mglu_cpu_quantise_x);
+    mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, project_task);
+}
+
+void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk)
+{
+    const struct mglu_cpu_tasks *tasks = &chunk->layer->plan.gemv_down;
+
+    quantise(chunk, chunk->layer->weights->packed.intermediate_size, mglu_cpu_quantise_z);
+    mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, down_task);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "narrow.h"
+#include "weights.h"
+
+#include "common/core/activate.h"
+
+#include <string.h>
+
+/* Conversions and activations, element by element. */
+
+MGLU_INLINE void widen(const void *source, float *target, int64_t count, mglu_dtype dtype)
+{
+    uint32_t last[MGLU_GROUP_COLUMNS] = {0};
+    int64_t whole = count / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
+
+    for (int64_t column = 0; column < whole; column += VEC_LANES)
+        vec_store_f32(target + column, load_elements(source, column, dtype));
+    if (count == whole)
+        return;
+    memcpy(last, (const char *)source + (size_t)whole * element_bytes(dtype),
+           (size_t)(count - whole) * element_bytes(dtype));
+    for (int64_t column = 0; column < MGLU_GROUP_COLUMNS; column += VEC_LANES)
+        vec_store_f32(target + whole + column, load_elements(last, column, dtype));
+}
+
+static void widen_f32(const void *source, float *target, int64_t count)
+{
+    widen(source, target, count, MGLU_DTYPE_F32);
+}
+
+static void widen_f16(const void *source, float *target, int64_t count)
+{
+    widen(source, target, count, MGLU_DTYPE_F16);
+}
+
+static void widen_bf16(const void *source, float *target, int64_t count)
+{
+    widen(source, target, count, MGLU_DTYPE_BF16);
+}
+
+static void narrow_f32(const float *source, void *target, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        store_u32(target, i, narrow_to_f32(source[i]));
+}
+
+static void narrow_f16(const float *source, void *target, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        store_u16(target, i, narrow_to_f16(source[i]));
+}
+
+static void narrow_bf16(const float *source, void *target, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        store_u16(target, i, narrow_to_bf16(source[i]));
+}
+
+static void apply_silu(float *g, int32_t count, float beta)
+{
+    for (int32_t i = 0; i < count; i++)
+        g[i] = silu(g[i], beta);
+}
+
+static void apply_gelu_erf(float *g, int32_t count, float beta)
+{
+    for (int32_t i = 0; i < count; i++)
+        g[i] = gelu_erf(g[i]);
+}
+
+static void apply_gelu_tanh(float *g, int32_t count, float beta)
+{
+    for (int32_t i = 0; i < count; i++)
+        g[i] = gelu_tanh(g[i]);
+}
+
+static void apply_relu(float *g, int32_t count, float beta)
+{
+    for (int32_t i = 0; i < count; i++)
+        g[i] = relu(g[i]);
+}
+
+static void apply_sigmoid(float *g, int32_t count, float beta)
+{
+    for (int32_t i = 0; i < count; i++)
+        g[i] = sigmoid(g[i]);
+}
+
+static void apply_identity(float *g, int32_t count, float beta)
+{
+}
+
+const struct mglu_cpu_elementwise KERNEL(elementwise) = {
+    .widen =
+        {
+            [MGLU_DTYPE_F32] = widen_f32,
+            [MGLU_DTYPE_F16] = widen_f16,
+            [MGLU_DTYPE_BF16] = widen_bf16,
+        },
+    .narrow =
+        {
+            [MGLU_DTYPE_F32] = narrow_f32,
+            [MGLU_DTYPE_F16] = narrow_f16,
+            [MGLU_DTYPE_BF16] = narrow_bf16,
+        },
+    .activate =
+        {
+            [MGLU_ACTIVATION_SILU] = apply_silu,
+            [MGLU_ACTIVATION_GELU_ERF] = apply_gelu_erf,
+            [MGLU_ACTIVATION_GELU_TANH] = apply_gelu_tanh,
+            [MGLU_ACTIVATION_RELU] = apply_relu,
+            [MGLU_ACTIVATION_SIGMOID] = apply_sigmoid,
+            [MGLU_ACTIVATION_IDENTITY] = apply_identity,
+        },
+};

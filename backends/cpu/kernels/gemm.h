@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_GEMM_H
+#define MGLU_CPU_GEMM_H
+
+/*
+ * GEMM: the sums of a block of rows for many tokens. gemm.c includes this for weights as f32, gemm_bf16dot.c for pairs
+ * of bf16; both define before: COLUMNS_PER_WORD; load_words(), the masked words of one vector of a row; add_products(),
+ * sums + words * x.
+ *
+ * A panel holds the masked words of all rows of the block, word by word, so that a vector has one word of each row. A
+ * tile is the sums of all rows with some tokens, held in registers: each word of x is read once, for all rows. Weights
+ * are converted, masked and transposed once for all tokens.
+ */
+
+#include "gemm_order.h"
+#include "weights.h"
+
+#include <string.h>
+
+enum {
+    TILE_ROWS = TILE_VECS * VEC_LANES,
+    GROUP_WORDS = MGLU_GROUP_COLUMNS / COLUMNS_PER_WORD,
+    GROUP_PARTS = GROUP_WORDS / VEC_LANES,
+    PANEL_GROUPS = PANEL_WORDS / GROUP_WORDS,
+    UNROLLED_WORDS = 4, /* a divisor of every chain */
+    MOST_LEVELS = 5     /* of pairs of chains: a panel has at most 32 chains */
+};
+
+/* The sums of all rows with `n` tokens. */
+typedef struct tile {
+    vec sum[TILE_TOKENS][TILE_VECS];
+} tile;
+
+/* Where VEC_LANES rows and their words of one mask begin. */
+struct panel_rows {
+    struct weight_row weights[VEC_LANES];
+    const uint32_t *masks[VEC_LANES];
+};
+
+/* The rows from row `first` of the block on, from a group on. Beyond the block's last row they are that row. */
+MGLU_INLINE struct panel_rows find_rows(const struct mglu_cpu_gemm *job, int32_t first, int64_t group, int masked,
+                                        mglu_dtype dtype)
+{
+    struct panel_rows rows;
+
+    for (int i = 0; i < VEC_LANES; i++) {
+        const int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
+        rows.weights[i] = row_from(job->matrix, row, group, dtype);
+        rows.masks[i] = masked ? mask_words(job->matrix, row, group) + job->mask : NULL;
+    }
+    return rows;
+}
+
+/* One group of VEC_LANES rows. */
+MGLU_INLINE void fill_group(const struct panel_rows *rows, int64_t group, int64_t pitch, int masked, mglu_dtype dtype,
+                            float *words)
+{
+    MGLU_UNROLL
+    for (int part = 0; part < GROUP_PARTS; part++) {
+        vec of_rows[VEC_LANES];
+        MGLU_UNROLL
+        for (int i = 0; i < VEC_LANES; i++) {
+            const uint32_t mask = masked ? rows->masks[i][group * pitch] : ~0u;
+            of_rows[i] = load_words(rows->weights[i], group, part, mask, dtype);
+        }
+        vec_transpose(of_rows);
+        MGLU_UNROLL
+        for (int i = 0; i < VEC_LANES; i++)
+            vec_store_f32(words + (part * VEC_LANES + i) * TILE_ROWS, of_rows[i]);
+    }
+}
+
+/* All groups of some rows before the next rows: where rows begin is computed once. */
+MGLU_INLINE void fill_panel(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, int masked,
+                            mglu_dtype dtype, float *panel)
+{
+    const int64_t pitch = mask_pitch(job->matrix);
+
+    for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES) {
+        const struct panel_rows rows = find_rows(job, first, first_group, masked, dtype);
+        for (int32_t group = 0; group < groups; group++)
+            fill_group(&rows, group, pitch, masked, dtype, panel + group * GROUP_WORDS * TILE_ROWS + first);
+    }
+}
+
+MGLU_INLINE void tile_add(tile *to, const tile *other, int n)
+{
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            to->sum[t][v] = vec_add(to->sum[t][v], other->sum[t][v]);
+    }
+}
+
+MGLU_INLINE void tile_copy(tile *to, const tile *from, int n)
+{
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            to->sum[t][v] = from->sum[t][v];
+    }
+}
+
+/* Adds the products of one word of all rows. */
+MGLU_INLINE void add_word(const float *words, const char *const *x, int64_t word, int n, vec sums[][TILE_VECS])
+{
+    vec weights[TILE_VECS];
+
+    MGLU_UNROLL
+    for (int v = 0; v < TILE_VECS; v++)
+        weights[v] = vec_load_f32(words + v * VEC_LANES);
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        vec value = vec_broadcast(x[t] + word * (int64_t)sizeof(float));
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            sums[t][v] = add_products(sums[t][v], weights[v], value);
+    }
+}
+
+/* One chain of `words` words from word `first` of the panel on. */
+MGLU_INLINE void sum_chain(const float *panel, const char *const *x, int32_t first, int32_t words, int n, tile *sums)
+{
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++)
+            sums->sum[t][v] = vec_zero();
+    }
+    for (int64_t word = first; word < first + words; word += UNROLLED_WORDS) {
+        MGLU_UNROLL
+        for (int i = 0; i < UNROLLED_WORDS; i++)
+            add_word(panel + (word + i) * TILE_ROWS, x, word + i, n, sums->sum);
+    }
+}
+
+/* The sums of one panel: partial[k] is that of 2^k chains, where bit k of their number is set. */
+MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t words, int32_t chain, int n, tile *sums)
+{
+    tile partial[MOST_LEVELS];
+    uint32_t chains = 0;
+
+    for (int32_t first = 0;; first += chain) {
+        sum_chain(panel, x, first, chain, n, sums);
+        if (first + chain >= words)
+            break;
+        int level = 0;
+        for (; chains >> level & 1; level++)
+            tile_add(sums, &partial[level], n);
+        tile_copy(&partial[level], sums, n);
+        chains++;
+    }
+    for (int level = 0; chains >> level; level++)
+        if (chains >> level & 1)
+            tile_add(sums, &partial[level], n);
+}
+
+/* One panel with n tokens from `position` on; those beyond `count` are the last one, and dropped. */
+MGLU_INLINE void sum_tile(const struct mglu_cpu_gemm *job, const float *panel, int64_t first_group, int32_t groups,
+                          int32_t position, int n)
+{
+    const int32_t chain = chain_columns(job->matrix->groups) / COLUMNS_PER_WORD;
+    const char *x[TILE_TOKENS];
+    tile sums;
+
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        int32_t token = job->tokens[position + t < job->count ? position + t : job->count - 1];
+        x[t] = job->x + (size_t)token * job->x_stride + (size_t)first_group * GROUP_WORDS * sizeof(float);
+    }
+    sum_panel(panel, x, groups * GROUP_WORDS, chain, n, &sums);
+    for (int t = 0; t < n && position + t < job->count; t++) {
+        float *to = job->sums + (size_t)(position + t) * TILE_ROWS;
+        MGLU_UNROLL
+        for (int v = 0; v < TILE_VECS; v++, to += VEC_LANES)
+            vec_store_f32(to, first_group ? vec_add(vec_load_f32(to), sums.sum[t][v]) : sums.sum[t][v]);
+    }
+}
+
+/* Tiles have three sizes: as few tiles as possible, and none so small that its sums wait for each other. */
+enum { SMALL_TILE = TILE_TOKENS / 3 ? TILE_TOKENS / 3 : 1, MIDDLE_TILE = TILE_TOKENS - SMALL_TILE };
+
+/* One function for each size of tile, for all dtypes of weights: inlined, some copies would spill their sums. */
+#define TILE_KERNEL(name, n)                                                                                           \
+    static __attribute__((noinline)) void name(const struct mglu_cpu_gemm *job, const float *panel,                    \
+                                               int64_t first_group, int32_t groups, int32_t position)                  \
+    {                                                                                                                  \
+        sum_tile(job, panel, first_group, groups, position, n);                                                        \
+    }
+
+TILE_KERNEL(sum_large_tile, TILE_TOKENS)
+TILE_KERNEL(sum_middle_tile, MIDDLE_TILE)
+TILE_KERNEL(sum_small_tile, SMALL_TILE)
+
+static void sum_tokens(const struct mglu_cpu_gemm *job, const float *panel, int64_t first_group, int32_t groups)
+{
+    for (int32_t position = 0, left = job->count; left > 0; left = job->count - position) {
+        const int two_of_the_middle = left > TILE_TOKENS && left <= TILE_TOKENS + SMALL_TILE;
+        if (left > MIDDLE_TILE && !two_of_the_middle) {
+            sum_large_tile(job, panel, first_group, groups, position);
+            position += TILE_TOKENS;
+        } else if (left > SMALL_TILE) {
+            sum_middle_tile(job, panel, first_group, groups, position);
+            position += MIDDLE_TILE;
+        } else {
+            sum_small_tile(job, panel, first_group, groups, position);
+            position += SMALL_TILE;
+        }
+    }
+}
+
+typedef void fill_panel_fn(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel);
+
+static void multiply_matrix(const struct mglu_cpu_gemm *job, fill_panel_fn *fill)
+{
+    const int64_t groups = job->matrix->groups;
+    _Alignas(64) float panel[PANEL_WORDS * TILE_ROWS];
+
+    if (groups == 0)
+        memset(job->sums, 0, (size_t)job->count * TILE_ROWS * sizeof *job->sums);
+    for (int64_t first = 0; first < groups; first += PANEL_GROUPS) {
+        int32_t part = groups - first < PANEL_GROUPS ? (int32_t)(groups - first) : PANEL_GROUPS;
+        fill(job, first, part, panel);
+        sum_tokens(job, panel, first, part);
+    }
+}
+
+/* The kernel of a dtype, and how it fills panels with and without a mask. */
+#define GEMM_KERNEL(type, TYPE)                                                                                        \
+    static void fill_masked_##type(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel) \
+    {                                                                                                                  \
+        fill_panel(job, first_group, groups, 1, MGLU_DTYPE_##TYPE, panel);                                             \
+    }                                                                                                                  \
+    static void fill_plain_##type(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel)  \
+    {                                                                                                                  \
+        fill_panel(job, first_group, groups, 0, MGLU_DTYPE_##TYPE, panel);                                             \
+    }                                                                                                                  \
+    static void gemm_##type(const struct mglu_cpu_gemm *job)                                                           \
+    {                                                                                                                  \
+        multiply_matrix(job, job->mask == MGLU_CPU_NO_MASK ? fill_plain_##type : fill_masked_##type);                  \
+    }
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_VEC_H
+#define MGLU_CPU_VEC_H
+
+/*
+ * The instruction set that a file is compiled for. The build compiles the kernels once per instruction set, each time
+ * with another of the macros below. A vec_<isa>.h has the vectors of f32 that gemv.c, gemm.h and elementwise.c are
+ * written over, a bytes_<isa>.h the vectors of bytes that gemv_int8.c is written over.
+ *
+ * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and its
+ * VEC_FOR_MASK_COUNTS, PLAIN_ROWS (rows without masks that are read side by side) and PLAIN_PREFETCH (their prefetch
+ * distance in bytes), TILE_VECS and TILE_TOKENS (the size of the register tile of gemm.h); vec_zero; from any address
+ * vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8, vec_load_nibbles and vec_broadcast; vec_broadcast_f16,
+ * vec_store_f32, vec_mul, vec_add, vec_fma; vec_select, which keeps the lanes whose bits are set in a mask word from
+ * bit part * VEC_LANES on; vec_add_masked, which adds the lanes that vec_select keeps; vec_add_masked_at, the same with
+ * the addend in memory; vec_transpose; and vec_reduce, the end of the summation tree.
+ */
+
+#if defined(MGLU_ISA_BASELINE)
+#include "vec_baseline.h"
+#define KERNEL(name) mglu_##name##_baseline
+#elif defined(MGLU_ISA_AVX2)
+#include "bytes_avx2.h"
+#include "vec_avx2.h"
+#define KERNEL(name) mglu_##name##_avx2
+#elif defined(MGLU_ISA_AVX512)
+#include "vec_avx512.h"
+#define KERNEL(name) mglu_##name##_avx512
+#elif defined(MGLU_ISA_AVX512VNNI)
+#include "bytes_avx512vnni.h"
+#include "vec_avx512.h"
+#define KERNEL(name) mglu_##name##_avx512vnni
+#elif defined(MGLU_ISA_AVX512BF16)
+#include "vec_avx512.h"
+#define KERNEL(name) mglu_##name##_avx512bf16
+#elif defined(MGLU_ISA_NEON)
+#include "bytes_neonmull.h"
+#include "vec_neon.h"
+#define KERNEL(name) mglu_##name##_neon
+#elif defined(MGLU_ISA_NEONDOT)
+#include "bytes_neondot.h"
+#include "vec_neon.h"
+#define KERNEL(name) mglu_##name##_neondot
+#else
+#error "define MGLU_ISA_<instruction set>, as backends/cpu/meson.build does"
+#endif
+
+#endif

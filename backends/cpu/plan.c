@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cpu/cpu.h"
+
+#include <stdio.h>
+
+/* How a layer is computed: every decision of this backend is taken here, with its reason. */
+
+/* Most tokens that one reading of the weights serves: by GEMV; by GEMM. */
+enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
+
+/* Tokens of a call from which on GEMM is faster than one token after the other; measured on a Zen 3. */
+enum { GEMM_TOKENS = 8 };
+
+/* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
+enum { LEAST_INT8_COLUMNS = 512 };
+
+/* Weights that a task of GEMV should read at least, so that task overhead is negligible. */
+#define TASK_BYTES ((size_t)64 << 10)
+
+/* Reading less than this is done before other threads have woken up. */
+#define PARALLEL_BYTES ((size_t)256 << 10)
+
+static int is_reproducible(const mglu_layer_desc *desc)
+{
+    return (desc->flags & MGLU_LAYER_REPRODUCIBLE) != 0;
+}
+
+static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_desc *desc)
+{
+    if (packed->kind == MGLU_KIND_PLAIN)
+        return 1;
+    return desc->top_k ? desc->top_k : packed->n_masks;
+}
+
+static int takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
+{
+    return isa->gemv_bf16 && packed->dtype == MGLU_DTYPE_BF16 && desc->x_dtype == MGLU_DTYPE_BF16 &&
+           !is_reproducible(desc);
+}
+
+static int takes_int8(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
+{
+    return isa->int8 && mglu_dtype_is_quantised(packed->dtype) && desc->flags & MGLU_LAYER_ALLOW_QUANTISED_X &&
+           !is_reproducible(desc);
+}
+
+/* Whether masks are summed by pairs of columns: in another summation order, and four at a time only if all are. */
+static int takes_pairs(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
+{
+    return isa->gemv_pairs && !plan->use_bf16 && !is_reproducible(desc) && plan->terms >= MGLU_CPU_LEAST_PAIRS &&
+           (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
+}
+
+/* What projects one token, and every token of a batch below plan->gemm_tokens. */
+static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                        struct mglu_cpu_plan *plan)
+{
+    plan->project_gemv = plan->down_gemv = isa->gemv[packed->dtype];
+    plan->gemv_name = "gemv";
+    plan->gemv_reason = is_reproducible(desc) ? "reproducible: the summation order of all instruction sets"
+                                              : "no faster kernel of this instruction set fits the layer";
+    if (plan->use_bf16) {
+        plan->project_gemv = isa->gemv_bf16;
+        plan->gemv_name = "gemv_bf16dot";
+        plan->gemv_reason = "weights and x are bf16";
+    } else if (takes_pairs(isa, plan, desc)) {
+        plan->project_gemv = isa->gemv_pairs[packed->dtype];
+        plan->gemv_name = "gemv_pairs";
+        plan->gemv_reason = "several masks, any summation order";
+    }
+    if (plan->use_int8) {
+        plan->gemv_name = "gemv_int8";
+        plan->gemv_reason = "quantised weights, x may be quantised";
+    }
+}
+
+/* GEMM sums in another order than GEMV, so layers whose bits must not depend on the batch do without. */
+static const char *reason_against_gemm(const struct mglu_cpu_plan *plan, const mglu_packed_weights *packed,
+                                       const mglu_layer_desc *desc)
+{
+    if (is_reproducible(desc))
+        return "reproducible";
+    if (packed->hidden_size > MGLU_CPU_GEMM_COLUMNS ||
+        (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_GEMM_COLUMNS))
+        return "rows are too long";
+    /* Int8 kernels are no slower than GEMM of f32, except for short rows, whose ends take most of the time. */
+    if (plan->use_int8 && packed->hidden_size >= LEAST_INT8_COLUMNS)
+        return "int8 is no slower";
+    return NULL;
+}
+
+/* Against pairs, GEMM gains with the tokens and loses with the masks: pairs take four at a time. Measured on a Zen 3.
+ */
+static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
+{
+    const int64_t tokens = takes_pairs ? 2 * (int64_t)terms : 0;
+
+    if (tokens == 2 * MGLU_MAX_MASKS)
+        return INT64_MAX;
+    return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
+}
+
+static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                        struct mglu_cpu_plan *plan)
+{
+    plan->no_gemm_reason = reason_against_gemm(plan, packed, desc);
+    plan->project_gemm_tokens = plan->down_gemm_tokens = INT64_MAX;
+    plan->tile_rows = isa->gemm->tile_rows;
+    if (plan->no_gemm_reason)
+        return;
+    plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
+    plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
+    plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, plan, desc), plan->terms);
+    plan->down_gemm_tokens = GEMM_TOKENS;
+}
+
+/* Tokens of a chunk: for GEMM as many as have room for their sums with a block of rows. */
+static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
+{
+    const int32_t fitting = MGLU_CPU_GEMM_SUMS / plan->tile_rows / (1 + plan->terms);
+    const int32_t most = !plan->project_gemm ? GEMV_CHUNK : fitting < GEMM_CHUNK ? fitting : GEMM_CHUNK;
+
+    return desc->max_batch < most ? (int32_t)desc->max_batch : most;
+}
+
+static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
+{
+    return matrix->row_stride + matrix->scale_stride +
+           (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
+}
+
+/* Rows of a task of GEMV, in whole blocks. */
+static struct mglu_cpu_tasks gemv_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
+{
+    const size_t block_bytes = MGLU_CPU_BLOCK_ROWS * row_bytes(matrix);
+    const int64_t blocks = block_bytes >= TASK_BYTES ? 1 : (int64_t)(TASK_BYTES / (block_bytes + 1) + 1);
+    const int64_t task_rows = blocks * MGLU_CPU_BLOCK_ROWS;
+
+    return (struct mglu_cpu_tasks){
+        .rows = task_rows,
+        .count = (rows + task_rows - 1) / task_rows,
+        .bytes = (size_t)task_rows * row_bytes(matrix),
+    };
+}
+
+/* Rows of a task of GEMM: a whole cache line of y even in 16 bits. */
+static struct mglu_cpu_tasks gemm_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
+{
+    const int64_t task_rows = 32;
+
+    return (struct mglu_cpu_tasks){
+        .rows = task_rows,
+        .count = (rows + task_rows - 1) / task_rows,
+        .bytes = (size_t)task_rows * matrix->row_stride,
+    };
+}
+
+struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const struct mglu_cpu_weights *weights,
+                                        const mglu_layer_desc *desc)
+{
+    const mglu_packed_weights *packed = &weights->packed;
+    struct mglu_cpu_plan plan = {
+        .terms = count_terms(packed, desc),
+        .use_bf16 = takes_bf16(isa, packed, desc),
+        .use_int8 = takes_int8(isa, packed, desc),
+        .gemv_project = gemv_tasks(&weights->weight, packed->intermediate_size),
+        .gemv_down = gemv_tasks(&weights->down, packed->output_size),
+        .gemm_project = gemm_tasks(&weights->weight, packed->intermediate_size),
+        .gemm_down = gemm_tasks(&weights->down, packed->output_size),
+    };
+
+    select_gemv(isa, packed, desc, &plan);
+    select_gemm(isa, packed, desc, &plan);
+    plan.chunk_tokens = chunk_tokens(&plan, desc);
+    plan.int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks);
+    return plan;
+}
+
+/* Of all tokens that are left, in as few chunks as they fit in, all of about one size. */
+int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left)
+{
+    const int64_t chunks = (left + plan->chunk_tokens - 1) / plan->chunk_tokens;
+
+    return (int32_t)((left + chunks - 1) / chunks);
+}
+
+int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
+{
+    return tasks > 1 && bytes_per_task > PARALLEL_BYTES / (size_t)tasks;
+}
+
+static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
+{
+    if (plan->no_gemm_reason)
+        snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);
+    else if (plan->project_gemm_tokens == INT64_MAX)
+        snprintf(text, size, "gemm never: pairs are faster with %d masks", (int)plan->terms);
+    else
+        snprintf(text, size, "gemm from %d tokens", (int)plan->project_gemm_tokens);
+}
+
+void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
+                       const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan)
+{
+    char gemm[96];
+
+    describe_gemm(plan, gemm, sizeof gemm);
+    backend->host->log(
+        backend->host, MGLU_LOG_DEBUG,
+        "cpu: layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s, weights in place, %d threads, tasks of %d rows, "
+        "chunks of %d tokens: %s; %s",
+        (long long)packed->hidden_size, (long long)packed->intermediate_size, (int)packed->n_masks,
+        mglu_dtype_name(packed->dtype), (long long)desc->max_batch, plan->gemv_name, backend->isa->name,
+        (int)backend->host->num_threads, (int)plan->gemv_project.rows, (int)plan->chunk_tokens, plan->gemv_reason,
+        gemm);
+}
