@@ -5,11 +5,9 @@
 
 enum { COLUMNS_PER_WORD = 1 };
 
-MGLU_INLINE vec load_words(struct weight_row row, int64_t group, int part, uint32_t mask, mglu_dtype dtype)
+MGLU_INLINE vec load_words(const struct weight_group *group, int part, uint32_t mask, mglu_dtype dtype)
 {
-    const struct weight_group weights = group_of(row, group, dtype);
-
-    return vec_select(load_part(&weights, part, dtype), mask, part);
+    return vec_select(load_part(group, part, dtype), mask, part);
 }
 
 MGLU_INLINE vec add_products(vec sums, vec words, vec x)

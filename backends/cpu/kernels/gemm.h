@@ -4,8 +4,8 @@
 
 /*
  * GEMM: the sums of a block of rows for many tokens. gemm.c includes this for weights as f32, gemm_bf16dot.c for pairs
- * of bf16; both define before: COLUMNS_PER_WORD; load_words(), the masked words of one vector of a row; add_products(),
- * sums + words * x.
+ * of bf16; both define before: COLUMNS_PER_WORD; load_words(), the masked words of one vector of a group;
+ * add_products(), sums + words * x.
  *
  * A panel holds the masked words of all rows of the block, word by word, so that a vector has one word of each row. A
  * tile is the sums of all rows with some tokens, held in registers: each word of x is read once, for all rows. Weights
@@ -31,38 +31,27 @@ typedef struct tile {
     vec sum[TILE_TOKENS][TILE_VECS];
 } tile;
 
-/* Where VEC_LANES rows and their words of one mask begin. */
-struct panel_rows {
-    struct weight_row weights[VEC_LANES];
-    const uint32_t *masks[VEC_LANES];
-};
-
-/* The rows from row `first` of the block on, from a group on. Beyond the block's last row they are that row. */
-MGLU_INLINE struct panel_rows find_rows(const struct mglu_cpu_gemm *job, int32_t first, int64_t group, int masked,
-                                        mglu_dtype dtype)
-{
-    struct panel_rows rows;
-
-    for (int i = 0; i < VEC_LANES; i++) {
-        const int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
-        rows.weights[i] = row_from(job->matrix, row, group, dtype);
-        rows.masks[i] = masked ? mask_words(job->matrix, row, group) + job->mask : NULL;
-    }
-    return rows;
-}
-
-/* One group of VEC_LANES rows. */
-MGLU_INLINE void fill_group(const struct panel_rows *rows, int64_t group, int64_t pitch, int masked, mglu_dtype dtype,
+/* VEC_LANES rows of one group, from row `first` of the block on. Beyond the block's last row they are that row. */
+MGLU_INLINE void fill_group(const struct mglu_cpu_gemm *job, int32_t first, int64_t group, int masked, mglu_dtype dtype,
                             float *words)
 {
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+
+    struct weight_group rows[VEC_LANES];
+    uint32_t masks[VEC_LANES];
+
+    MGLU_UNROLL
+    for (int i = 0; i < VEC_LANES; i++) {
+        const int64_t row = job->first_row + (first + i < job->rows ? first + i : job->rows - 1);
+        rows[i] = group_of(row_from(matrix, row, 0, dtype), group, dtype);
+        masks[i] = masked ? mask_words(matrix, row, group)[job->mask] : ~0u;
+    }
     MGLU_UNROLL
     for (int part = 0; part < GROUP_PARTS; part++) {
         vec of_rows[VEC_LANES];
         MGLU_UNROLL
-        for (int i = 0; i < VEC_LANES; i++) {
-            const uint32_t mask = masked ? rows->masks[i][group * pitch] : ~0u;
-            of_rows[i] = load_words(rows->weights[i], group, part, mask, dtype);
-        }
+        for (int i = 0; i < VEC_LANES; i++)
+            of_rows[i] = load_words(&rows[i], part, masks[i], dtype);
         vec_transpose(of_rows);
         MGLU_UNROLL
         for (int i = 0; i < VEC_LANES; i++)
@@ -70,17 +59,12 @@ MGLU_INLINE void fill_group(const struct panel_rows *rows, int64_t group, int64_
     }
 }
 
-/* All groups of some rows before the next rows: where rows begin is computed once. */
-MGLU_INLINE void fill_panel(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, int masked,
-                            mglu_dtype dtype, float *panel)
+/* The groups of a panel for VEC_LANES rows: all groups before the next rows, as where rows begin is computed once. */
+MGLU_INLINE void fill_rows(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group, int32_t groups,
+                           int masked, mglu_dtype dtype, float *panel)
 {
-    const int64_t pitch = mask_pitch(job->matrix);
-
-    for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES) {
-        const struct panel_rows rows = find_rows(job, first, first_group, masked, dtype);
-        for (int32_t group = 0; group < groups; group++)
-            fill_group(&rows, group, pitch, masked, dtype, panel + group * GROUP_WORDS * TILE_ROWS + first);
-    }
+    for (int32_t group = 0; group < groups; group++)
+        fill_group(job, first, first_group + group, masked, dtype, panel + group * GROUP_WORDS * TILE_ROWS + first);
 }
 
 MGLU_INLINE void tile_add(tile *to, const tile *other, int n)
@@ -182,60 +166,55 @@ MGLU_INLINE void sum_tile(const struct mglu_cpu_gemm *job, const float *panel, i
 /* Tiles have three sizes: as few tiles as possible, and none so small that its sums wait for each other. */
 enum { SMALL_TILE = TILE_TOKENS / 3 ? TILE_TOKENS / 3 : 1, MIDDLE_TILE = TILE_TOKENS - SMALL_TILE };
 
-/* One function for each size of tile, for all dtypes of weights: inlined, some copies would spill their sums. */
-#define TILE_KERNEL(name, n)                                                                                           \
-    static __attribute__((noinline)) void name(const struct mglu_cpu_gemm *job, const float *panel,                    \
-                                               int64_t first_group, int32_t groups, int32_t position)                  \
-    {                                                                                                                  \
-        sum_tile(job, panel, first_group, groups, position, n);                                                        \
-    }
-
-TILE_KERNEL(sum_large_tile, TILE_TOKENS)
-TILE_KERNEL(sum_middle_tile, MIDDLE_TILE)
-TILE_KERNEL(sum_small_tile, SMALL_TILE)
-
-static void sum_tokens(const struct mglu_cpu_gemm *job, const float *panel, int64_t first_group, int32_t groups)
+/* One function for all dtypes of weights and sizes of tiles: gcc 12 spills sums in copies, and in a function for each
+ * size. */
+static __attribute__((noinline)) void sum_tokens(const struct mglu_cpu_gemm *job, const float *panel,
+                                                 int64_t first_group, int32_t groups)
 {
     for (int32_t position = 0, left = job->count; left > 0; left = job->count - position) {
         const int two_of_the_middle = left > TILE_TOKENS && left <= TILE_TOKENS + SMALL_TILE;
         if (left > MIDDLE_TILE && !two_of_the_middle) {
-            sum_large_tile(job, panel, first_group, groups, position);
+            sum_tile(job, panel, first_group, groups, position, TILE_TOKENS);
             position += TILE_TOKENS;
         } else if (left > SMALL_TILE) {
-            sum_middle_tile(job, panel, first_group, groups, position);
+            sum_tile(job, panel, first_group, groups, position, MIDDLE_TILE);
             position += MIDDLE_TILE;
         } else {
-            sum_small_tile(job, panel, first_group, groups, position);
+            sum_tile(job, panel, first_group, groups, position, SMALL_TILE);
             position += SMALL_TILE;
         }
     }
 }
 
-typedef void fill_panel_fn(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel);
+typedef void fill_rows_fn(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group, int32_t groups,
+                          float *panel);
 
-static void multiply_matrix(const struct mglu_cpu_gemm *job, fill_panel_fn *fill)
+static void multiply_matrix(const struct mglu_cpu_gemm *job, fill_rows_fn *fill)
 {
     const int64_t groups = job->matrix->groups;
     _Alignas(64) float panel[PANEL_WORDS * TILE_ROWS];
 
     if (groups == 0)
         memset(job->sums, 0, (size_t)job->count * TILE_ROWS * sizeof *job->sums);
-    for (int64_t first = 0; first < groups; first += PANEL_GROUPS) {
-        int32_t part = groups - first < PANEL_GROUPS ? (int32_t)(groups - first) : PANEL_GROUPS;
-        fill(job, first, part, panel);
-        sum_tokens(job, panel, first, part);
+    for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
+        const int32_t part = groups - group < PANEL_GROUPS ? (int32_t)(groups - group) : PANEL_GROUPS;
+        for (int32_t first = 0; first < TILE_ROWS; first += VEC_LANES)
+            fill(job, first, group, part, panel);
+        sum_tokens(job, panel, group, part);
     }
 }
 
 /* The kernel of a dtype, and how it fills panels with and without a mask. */
 #define GEMM_KERNEL(type, TYPE)                                                                                        \
-    static void fill_masked_##type(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel) \
+    static void fill_masked_##type(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group,                \
+                                   int32_t groups, float *panel)                                                       \
     {                                                                                                                  \
-        fill_panel(job, first_group, groups, 1, MGLU_DTYPE_##TYPE, panel);                                             \
+        fill_rows(job, first, first_group, groups, 1, MGLU_DTYPE_##TYPE, panel);                                       \
     }                                                                                                                  \
-    static void fill_plain_##type(const struct mglu_cpu_gemm *job, int64_t first_group, int32_t groups, float *panel)  \
+    static void fill_plain_##type(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group, int32_t groups, \
+                                  float *panel)                                                                        \
     {                                                                                                                  \
-        fill_panel(job, first_group, groups, 0, MGLU_DTYPE_##TYPE, panel);                                             \
+        fill_rows(job, first, first_group, groups, 0, MGLU_DTYPE_##TYPE, panel);                                       \
     }                                                                                                                  \
     static void gemm_##type(const struct mglu_cpu_gemm *job)                                                           \
     {                                                                                                                  \

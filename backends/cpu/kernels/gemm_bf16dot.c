@@ -8,9 +8,9 @@
 
 enum { COLUMNS_PER_WORD = 2 };
 
-MGLU_INLINE vec load_words(struct weight_row row, int64_t group, int part, uint32_t mask, mglu_dtype dtype)
+MGLU_INLINE vec load_words(const struct weight_group *group, int part, uint32_t mask, mglu_dtype dtype)
 {
-    const __m512i words = _mm512_loadu_si512(group_of(row, group, dtype).weights);
+    const __m512i words = _mm512_loadu_si512(group->weights);
 
     return _mm512_castsi512_ps(_mm512_maskz_mov_epi16((__mmask32)mask, words));
 }

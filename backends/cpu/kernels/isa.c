@@ -82,5 +82,5 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},
     {"neon-dotprod", has_dotprod, KERNELS(neon), .int8 = &mglu_int8_neondot},
 #endif
-    {NULL},
+    {0},
 };

@@ -8,7 +8,7 @@
 
 /*
  * What the kernels of one instruction set give to the rest of the backend. All instruction sets give the same bits, but
- * for GEMM, gemv_pairs_avx2.c, gemv_bf16dot.c and gemv_int8.c, which reproducible layers do not use. Kernels expect the
+ * for GEMM, gemv_pairs_avx2.c, gemv_bf16dot.c and gemv_int8.h, which reproducible layers do not use. Kernels expect the
  * default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.

@@ -5,7 +5,7 @@
 /*
  * The instruction set that a file is compiled for. The build compiles the kernels once per instruction set, each time
  * with another of the macros below. A vec_<isa>.h has the vectors of f32 that gemv.c, gemm.h and elementwise.c are
- * written over, a bytes_<isa>.h the vectors of bytes that gemv_int8.c is written over.
+ * written over, a bytes_<isa>.h the vectors of bytes that gemv_int8.h is written over.
  *
  * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and its
  * VEC_FOR_MASK_COUNTS, PLAIN_ROWS (rows without masks that are read side by side) and PLAIN_PREFETCH (their prefetch

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_GEMV_INT8_H
+#define MGLU_CPU_GEMV_INT8_H
+
+/*
+ * GEMV of integers: quantised weights with x quantised to 8 bits, for layers that allow it (accuracy class C).
+ *
+ * Of a group of 32 columns the products and their sums are exact. A register's sums become floats, are multiplied by
+ * the scale of the group's weights times that of its x, and added to the groups before. Without masks, every
+ * other register has a chain of additions of its own, to hide their latency. So a sum depends on its row, its mask and
+ * x alone, not on the other masks or tokens, except that unmasked sums use two chains.
+ *
+ * A row is summed in blocks of groups. More masks than have registers take two passes over a block, which the second
+ * one finds in the first-level cache.
+ *
+ * What a bytes_<isa>.h defines: bytes, BYTE_GROUPS (groups in a register); for the first `groups` of them, the others
+ * being zeros, bytes_load, bytes_load_nibbles (low nibbles of a group first, then high ones, less 8), and bytes_select,
+ * which keeps the bytes whose bits are set in the groups' mask words; bytes_magnitude and bytes_signed, such that
+ * bytes_dot(bytes_magnitude(w), bytes_signed(x, w)) has products of w and x, and has them of a part of w where the
+ * other bytes of the magnitude are zeros; and bytes_broadcast_scales.
+ */
+
+#include "for_mask_count.h"
+#include "weights.h"
+
+mglu_cpu_gemv_fn KERNEL(gemv_int8_q8_0), KERNEL(gemv_int8_q4_0);
+
+/* Groups of a block: their scales are multiplied at once. */
+enum { BLOCK_GROUPS = 32, CHAINS = 2 };
+
+/* Prefetch distance in bytes: measured on a Zen 3, where PREFETCH_DISTANCE is 10 % slower. */
+enum { INT8_PREFETCH = 1024 };
+
+/*
+ * Products of two groups' scales, for up to BLOCK_GROUPS groups. The last vector is written whole, beyond the groups,
+ * but nothing beyond them is read.
+ */
+MGLU_INLINE void multiply_scales(const uint16_t *of_weights, const float *of_x, int64_t groups, float *products)
+{
+    int64_t group = 0;
+
+    for (; group + VEC_LANES <= groups; group += VEC_LANES)
+        vec_store_f32(products + group, vec_mul(vec_load_f16(of_weights + group), vec_load_f32(of_x + group)));
+    for (; group < groups; group++)
+        vec_store_f32(products + group, vec_mul(vec_broadcast_f16(of_weights[group]), vec_broadcast(of_x + group)));
+}
+
+/* The sums of one token. */
+struct sums {
+    vec total[CHAINS], gates[MGLU_MAX_MASKS];
+};
+
+/* Where the weights, the mask words and each token's x of a block lie, and the products of their scales. */
+struct block {
+    int64_t groups;
+    const char *weights;
+    const uint32_t *words; /* of the first group; the next group's are `pitch` further */
+    int64_t pitch;
+    const int32_t *mask_ids; /* with has_ids; else all masks, in their order */
+    const char *x[MGLU_CPU_INT8_MOST_TOKENS];
+    const float *scales[MGLU_CPU_INT8_MOST_TOKENS];
+};
+
+/* What a kernel is compiled for: all are constants where they are used. */
+struct shape {
+    mglu_dtype dtype;
+    int n, has_ids, tokens;
+};
+
+MGLU_INLINE bytes load_quants(const char *weights, int64_t group, mglu_dtype dtype, int groups)
+{
+    if (dtype == MGLU_DTYPE_Q8_0)
+        return bytes_load(weights + group * MGLU_GROUP_COLUMNS, groups);
+    return bytes_load_nibbles(weights + group * MGLU_Q4_0_GROUP_BYTES, groups);
+}
+
+/* What the i-th mask selects of a register. */
+MGLU_INLINE bytes select_quants(const struct block *block, int64_t group, bytes magnitude, int i, struct shape shape,
+                                int groups)
+{
+    const int32_t mask = shape.has_ids ? block->mask_ids[i] : i;
+
+    return bytes_select(magnitude, block->words + group * block->pitch + mask, block->pitch, groups);
+}
+
+/*
+ * Adds a register's groups to the sums. What masks select is kept for several tokens; for one token that would only
+ * take registers.
+ */
+MGLU_INLINE void add_groups(const struct block *block, int64_t group, struct shape shape, int groups, int chain,
+                            struct sums *sums)
+{
+    const bytes w = load_quants(block->weights, group, shape.dtype, groups), magnitude = bytes_magnitude(w);
+    const int kept = shape.tokens > 1 ? shape.n : 0;
+    bytes selected[MGLU_MAX_MASKS];
+
+    MGLU_UNROLL
+    for (int i = 0; i < kept; i++)
+        selected[i] = select_quants(block, group, magnitude, i, shape, groups);
+    MGLU_UNROLL
+    for (int t = 0; t < shape.tokens; t++) {
+        const bytes x = bytes_signed(bytes_load(block->x[t] + group * MGLU_GROUP_COLUMNS, BYTE_GROUPS), w);
+        const vec scale = bytes_broadcast_scales(block->scales[t] + group);
+        sums[t].total[chain] = vec_fma(bytes_dot(magnitude, x), scale, sums[t].total[chain]);
+        MGLU_UNROLL
+        for (int i = 0; i < shape.n; i++) {
+            const bytes part = kept ? selected[i] : select_quants(block, group, magnitude, i, shape, groups);
+            sums[t].gates[i] = vec_fma(bytes_dot(part, x), scale, sums[t].gates[i]);
+        }
+    }
+}
+
+/* Adds a block to the sums. */
+MGLU_INLINE void add_block(const struct block *block, struct shape shape, struct sums *sums)
+{
+    const int other = shape.n == 0;
+    int64_t group = 0;
+
+    for (; group + 2 * BYTE_GROUPS <= block->groups; group += 2 * BYTE_GROUPS) {
+        prefetch_weights(block->weights + (size_t)group * group_bytes(shape.dtype),
+                         2 * BYTE_GROUPS * group_bytes(shape.dtype), INT8_PREFETCH);
+        add_groups(block, group, shape, BYTE_GROUPS, 0, sums);
+        add_groups(block, group + BYTE_GROUPS, shape, BYTE_GROUPS, other, sums);
+    }
+    if (group + BYTE_GROUPS <= block->groups) {
+        add_groups(block, group, shape, BYTE_GROUPS, 0, sums);
+        group += BYTE_GROUPS;
+    }
+    if (group < block->groups)
+        add_groups(block, group, shape, 1, other, sums);
+}
+
+MGLU_INLINE struct sums zero_sums(int n)
+{
+    struct sums sums;
+
+    for (int chain = 0; chain < CHAINS; chain++)
+        sums.total[chain] = vec_zero();
+    MGLU_UNROLL
+    for (int i = 0; i < n; i++)
+        sums.gates[i] = vec_zero();
+    return sums;
+}
+
+/* Row r for all tokens. */
+MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *jobs, int32_t r, struct shape shape)
+{
+    const struct mglu_cpu_matrix *matrix = jobs->matrix;
+    const int64_t row = jobs->first_row + r, groups = matrix->groups;
+    float products[MGLU_CPU_INT8_MOST_TOKENS][BLOCK_GROUPS + VEC_LANES];
+    struct sums sums[MGLU_CPU_INT8_MOST_TOKENS];
+    struct block block = {.mask_ids = jobs->mask_ids, .pitch = shape.has_ids ? mask_pitch(matrix) : shape.n};
+
+    MGLU_UNROLL
+    for (int t = 0; t < shape.tokens; t++)
+        sums[t] = zero_sums(shape.n);
+    for (int64_t group = 0; group < groups; group += BLOCK_GROUPS) {
+        const struct weight_row weights = row_from(matrix, row, group, shape.dtype);
+        block.groups = groups - group < BLOCK_GROUPS ? groups - group : BLOCK_GROUPS;
+        block.weights = weights.weights;
+        block.words = mask_words(matrix, row, group);
+        MGLU_UNROLL
+        for (int t = 0; t < shape.tokens; t++) {
+            block.x[t] = mglu_cpu_quants(jobs[t].x, groups) + group * MGLU_GROUP_COLUMNS;
+            block.scales[t] = products[t];
+            multiply_scales(weights.scales, (const float *)jobs[t].x + group, block.groups, products[t]);
+        }
+        add_block(&block, shape, sums);
+    }
+    MGLU_UNROLL
+    for (int t = 0; t < shape.tokens; t++) {
+        jobs[t].totals[r] = vec_reduce(vec_add(sums[t].total[0], sums[t].total[1]));
+        for (int i = 0; i < shape.n; i++)
+            jobs[t].gates[i][r] = vec_reduce(sums[t].gates[i]);
+    }
+}
+
+/* Adds a register's groups of each of PLAIN_ROWS rows in turn. */
+MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*products)[BLOCK_GROUPS + VEC_LANES],
+                           int64_t group, mglu_dtype dtype, int chain, vec (*totals)[CHAINS])
+{
+    const bytes of_x = bytes_load(x + group * MGLU_GROUP_COLUMNS, BYTE_GROUPS);
+
+    MGLU_UNROLL
+    for (int i = 0; i < PLAIN_ROWS; i++) {
+        const bytes w = load_quants(weights[i], group, dtype, BYTE_GROUPS);
+        prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), group_bytes(dtype), PLAIN_PREFETCH);
+        totals[i][chain] = vec_fma(bytes_dot(bytes_magnitude(w), bytes_signed(of_x, w)),
+                                   bytes_broadcast_scales(products[i] + group), totals[i][chain]);
+    }
+}
+
+/* The totals of PLAIN_ROWS rows, `apart` rows from each other, as sum_row() makes them. */
+MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int32_t apart, mglu_dtype dtype)
+{
+    const int64_t groups = job->matrix->groups;
+    float products[PLAIN_ROWS][BLOCK_GROUPS + VEC_LANES];
+    const char *weights[PLAIN_ROWS];
+    vec totals[PLAIN_ROWS][CHAINS];
+
+    for (int i = 0; i < PLAIN_ROWS; i++)
+        totals[i][0] = totals[i][1] = vec_zero();
+    for (int64_t first = 0; first < groups; first += BLOCK_GROUPS) {
+        const int64_t count = groups - first < BLOCK_GROUPS ? groups - first : BLOCK_GROUPS;
+        const char *x = mglu_cpu_quants(job->x, groups) + first * MGLU_GROUP_COLUMNS;
+        int64_t group = 0;
+        MGLU_UNROLL
+        for (int i = 0; i < PLAIN_ROWS; i++) {
+            const struct weight_row row = row_from(job->matrix, job->first_row + r + i * apart, first, dtype);
+            weights[i] = row.weights;
+            multiply_scales(row.scales, (const float *)job->x + first, count, products[i]);
+        }
+        for (; group + CHAINS <= count; group += CHAINS) {
+            add_plain(weights, x, products, group, dtype, 0, totals);
+            add_plain(weights, x, products, group + 1, dtype, 1, totals);
+        }
+        if (group < count)
+            add_plain(weights, x, products, group, dtype, 0, totals);
+    }
+    for (int i = 0; i < PLAIN_ROWS; i++)
+        job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
+}
+
+/* One call. Plain rows of one token are read side by side: some machines bring in several streams faster than one. */
+MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
+{
+    const int side_by_side = BYTE_GROUPS == 1 && PLAIN_ROWS > 1 && shape.n == 0 && shape.tokens == 1;
+    const int32_t apart = side_by_side ? jobs->rows / PLAIN_ROWS : 0;
+
+    for (int32_t r = 0; r < apart; r++)
+        sum_plain_rows(jobs, r, apart, shape.dtype);
+    for (int32_t r = apart * PLAIN_ROWS; r < jobs->rows; r++)
+        sum_row(jobs, r, shape);
+}
+
+/* The kernels of a dtype for each number of masks: with all masks or some, and with all masks for several tokens. */
+#define INT8_KERNEL(name, TYPE, n, has_ids, tokens)                                                                    \
+    static void name(const struct mglu_cpu_gemv *jobs)                                                                 \
+    {                                                                                                                  \
+        sum_matrix(jobs, (struct shape){MGLU_DTYPE_##TYPE, n, has_ids, tokens});                                       \
+    }
+#define ALL_KERNEL(n, type, TYPE)  INT8_KERNEL(all_##type##_##n, TYPE, n, 0, 1)
+#define SOME_KERNEL(n, type, TYPE) INT8_KERNEL(some_##type##_##n, TYPE, n, 1, 1)
+#define TOKENS_KERNEL(n, type, TYPE)                                                                                   \
+    INT8_KERNEL(several_tokens_##type##_##n, TYPE, n, 0, mglu_cpu_int8_tokens_per_call(n))
+#define ENTRY(n, name) [n] = name##_##n,
+
+#define KERNELS_OF_DTYPE(type, TYPE)                                                                                   \
+    FOR_MASK_COUNTS_16(ALL_KERNEL, type, TYPE)                                                                         \
+    FOR_MASK_COUNTS_16(SOME_KERNEL, type, TYPE)                                                                        \
+    FOR_MASK_COUNTS_3(TOKENS_KERNEL, type, TYPE)                                                                       \
+    void KERNEL(gemv_int8_##type)(const struct mglu_cpu_gemv *jobs)                                                    \
+    {                                                                                                                  \
+        static mglu_cpu_gemv_fn *const all[] = {FOR_MASK_COUNTS_16(ENTRY, all_##type)};                                \
+        static mglu_cpu_gemv_fn *const some[] = {FOR_MASK_COUNTS_16(ENTRY, some_##type)};                              \
+        static mglu_cpu_gemv_fn *const several_tokens[] = {FOR_MASK_COUNTS_3(ENTRY, several_tokens_##type)};           \
+        (jobs->tokens > 1 ? several_tokens : jobs->mask_ids ? some : all)[jobs->n](jobs);                              \
+    }
+
+#endif
