@@ -46,7 +46,7 @@ static void set_defaults(const struct mglu_opencl_device *device, struct mglu_op
     variant->rows = variant->slices == 1 ? 16 : has_few_sums ? 2 : 1;
     if (variant->tokens != 1)
         variant->tokens = variant->slices == 1 || variant->routed ? 1 : has_few_sums ? 4 : 2;
-    variant->mask_form = 0;
+    variant->mask_form = variant->slices == 1 ? 3 : 0;
     variant->half_form = 0;
 }
 
@@ -269,7 +269,7 @@ void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_ope
     char key[MGLU_OPENCL_KEY_SIZE];
 
     set_defaults(device, variant);
-    /* lanes.cl has one form only. */
+    /* lanes.cl is not tuned. */
     if (variant->slices == 1 || matrix->rows * matrix->columns < LEAST_WEIGHTS)
         return;
     best.tokens = 1;

@@ -43,15 +43,12 @@ MGLU_INLINE float fold_lanes(const struct lanes *sum)
     return fold((sum->part[0] + sum->part[2]) + (sum->part[1] + sum->part[3]));
 }
 
-/* Adds what a mask selects of a group's products: a bit is shifted to the sign, and select() looks at nothing else. */
+/* Adds what a mask selects of a group's products. */
 MGLU_INLINE void add_selected(struct lanes *sum, const float8 products[GROUP_UNITS], uint word)
 {
-    const uint8 to_sign = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
 #pragma unroll
-    for (uint part = 0; part < GROUP_UNITS; part++) {
-        const int8 lanes = as_int8((uint8)word << to_sign - part * UNIT_COLUMNS);
-        sum->part[part] += select((float8)0.0f, products[part], lanes);
-    }
+    for (uint part = 0; part < GROUP_UNITS; part++)
+        sum->part[part] += keep(products[part], mask_lanes(word, part));
 }
 
 /* Some groups of a row, and the x that belongs to them. */
@@ -91,7 +88,7 @@ MGLU_INLINE void multiply_block(float sums[SUMS], float8 products[BLOCK_UNITS], 
 #endif
         }
 #if MASKS > 0
-        add_selected(&other, p, words[(size_t)group * block->n_masks]);
+        add_selected(&other, p, words[mglu_format_mask_word_in_row(group, 0, block->n_masks)]);
 #endif
     }
     sums[0] += fold_lanes(&total);
@@ -108,7 +105,8 @@ MGLU_INLINE float select_block(const float8 products[BLOCK_UNITS], const struct 
 
     clear(&sum);
     for (uint group = 0; group < block->groups; group++)
-        add_selected(&sum, products + group * GROUP_UNITS, words[(size_t)group * block->n_masks]);
+        add_selected(&sum, products + group * GROUP_UNITS,
+                     words[mglu_format_mask_word_in_row(group, 0, block->n_masks)]);
     return fold_lanes(&sum);
 }
 
@@ -119,7 +117,7 @@ MGLU_INLINE void add_block(float sums[SUMS], struct block *block, const struct p
 
     block->weights = place->weights[r];
     block->values = place->values[r];
-    block->words = place->masks[r] + (size_t)block->first * block->n_masks;
+    block->words = place->masks[r] + mglu_format_mask_word_in_row(block->first, 0, block->n_masks);
     multiply_block(sums, products, block, ROUTED ? place->ids[0] : 0);
     for (uint i = 1; i < MASKS; i++)
         sums[MATRICES + i] += select_block(products, block, ROUTED ? place->ids[i] : i);

@@ -16,18 +16,25 @@ MGLU_INLINE int8 mask_lanes(uint word, uint unit)
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
     return as_int8((uint8)(word >> unit * UNIT_COLUMNS) << shifts) >> 31;
 }
-#else
+#elif MASK_FORM == 2
 /* The bit as the sign; select() looks at nothing else. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 {
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
     return as_int8((uint8)(word >> unit * UNIT_COLUMNS) << shifts);
 }
+#else
+/* The same in one shift, where `unit` is a constant: the word is then brought into all lanes once for all units. */
+MGLU_INLINE int8 mask_lanes(uint word, uint unit)
+{
+    const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
+    return as_int8((uint8)word << shifts - unit * UNIT_COLUMNS);
+}
 #endif
 
 MGLU_INLINE float8 keep(float8 products, int8 lanes)
 {
-#if MASK_FORM == 2
+#if MASK_FORM >= 2
     return select((float8)0.0f, products, lanes);
 #else
     return as_float8(as_int8(products) & lanes);

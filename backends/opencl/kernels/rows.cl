@@ -72,7 +72,7 @@ mglu_rows(__global const uchar *weights, __global const ushort *scales, __global
         place.weights[r].scales = scales + row * groups;
         place.values[r].weights = values + row * job.weight_stride;
         place.values[r].scales = value_scales + row * groups;
-        place.masks[r] = masks + row * groups * job.n_masks;
+        place.masks[r] = masks + mglu_format_mask_word(row, 0, 0, groups, job.n_masks);
     }
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {

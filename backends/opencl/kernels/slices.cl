@@ -56,7 +56,7 @@ MGLU_INLINE void add_unit(float sums[TOKENS][SUMS], const struct place *place, i
     float8 products[TOKENS];
 #if MASKS > 0
     uint words[MASKS];
-    load_words(words, place->masks[r] + (size_t)(unit / GROUP_UNITS) * n_masks, place->ids);
+    load_words(words, place->masks[r] + mglu_format_mask_word_in_row(unit / GROUP_UNITS, 0, n_masks), place->ids);
 #endif
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
