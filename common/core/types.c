@@ -3,33 +3,31 @@
 
 #include "common/core/names.h"
 
-#define COUNT(table) (sizeof(table) / sizeof(table)[0])
-
 /* The one table of dtypes. A quantised dtype has no size of a single element. */
-static const char *const dtype_names[] = {
+static const char *const dtype_names[MGLU_DTYPE_COUNT] = {
     [MGLU_DTYPE_F32] = "f32",   [MGLU_DTYPE_F16] = "f16",   [MGLU_DTYPE_BF16] = "bf16",
     [MGLU_DTYPE_Q8_0] = "q8_0", [MGLU_DTYPE_Q4_0] = "q4_0",
 };
 
-static const size_t dtype_sizes[COUNT(dtype_names)] = {
+static const size_t dtype_sizes[MGLU_DTYPE_COUNT] = {
     [MGLU_DTYPE_F32] = 4,
     [MGLU_DTYPE_F16] = 2,
     [MGLU_DTYPE_BF16] = 2,
 };
 
-static const char *const activation_names[] = {
+static const char *const activation_names[MGLU_ACTIVATION_COUNT] = {
     [MGLU_ACTIVATION_SILU] = "silu", [MGLU_ACTIVATION_GELU_ERF] = "gelu_erf", [MGLU_ACTIVATION_GELU_TANH] = "gelu_tanh",
     [MGLU_ACTIVATION_RELU] = "relu", [MGLU_ACTIVATION_SIGMOID] = "sigmoid",   [MGLU_ACTIVATION_IDENTITY] = "identity",
 };
 
 const char *mglu_dtype_name(mglu_dtype dtype)
 {
-    return (size_t)dtype < COUNT(dtype_names) ? dtype_names[dtype] : NULL;
+    return (size_t)dtype < MGLU_DTYPE_COUNT ? dtype_names[dtype] : NULL;
 }
 
 size_t mglu_dtype_size(mglu_dtype dtype)
 {
-    return (size_t)dtype < COUNT(dtype_sizes) ? dtype_sizes[dtype] : 0;
+    return (size_t)dtype < MGLU_DTYPE_COUNT ? dtype_sizes[dtype] : 0;
 }
 
 int mglu_dtype_is_quantised(mglu_dtype dtype)
@@ -39,7 +37,7 @@ int mglu_dtype_is_quantised(mglu_dtype dtype)
 
 const char *mglu_activation_name(mglu_activation activation)
 {
-    return (size_t)activation < COUNT(activation_names) ? activation_names[activation] : NULL;
+    return (size_t)activation < MGLU_ACTIVATION_COUNT ? activation_names[activation] : NULL;
 }
 
 static mglu_status find_name(const char *what, const char *const *names, size_t count, const char *name, int *index)
@@ -58,7 +56,7 @@ static mglu_status find_name(const char *what, const char *const *names, size_t 
 mglu_status mglu_dtype_from_name(const char *name, mglu_dtype *dtype)
 {
     int index = -1;
-    mglu_status status = find_name("dtype", dtype_names, COUNT(dtype_names), dtype ? name : NULL, &index);
+    mglu_status status = find_name("dtype", dtype_names, MGLU_DTYPE_COUNT, dtype ? name : NULL, &index);
 
     if (status == MGLU_OK)
         *dtype = (mglu_dtype)index;
@@ -69,7 +67,7 @@ mglu_status mglu_activation_from_name(const char *name, mglu_activation *activat
 {
     int index = -1;
     mglu_status status =
-        find_name("activation", activation_names, COUNT(activation_names), activation ? name : NULL, &index);
+        find_name("activation", activation_names, MGLU_ACTIVATION_COUNT, activation ? name : NULL, &index);
 
     if (status == MGLU_OK)
         *activation = (mglu_activation)index;

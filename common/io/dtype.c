@@ -84,10 +84,11 @@ int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
 
 mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype)
 {
-    static const mglu_file_dtype of[] = {
+    static const mglu_file_dtype of[MGLU_DTYPE_COUNT] = {
         [MGLU_DTYPE_F32] = MGLU_FILE_F32, [MGLU_DTYPE_F16] = MGLU_FILE_F16, [MGLU_DTYPE_BF16] = MGLU_FILE_BF16,
         [MGLU_DTYPE_Q8_0] = MGLU_FILE_I8, [MGLU_DTYPE_Q4_0] = MGLU_FILE_U8,
     };
+    _Static_assert(MGLU_DTYPE_COUNT == 5, "a new dtype needs its dtype in files here");
 
     return of[dtype];
 }

@@ -32,6 +32,12 @@ typedef enum mglu_dtype {
     MGLU_DTYPE_Q4_0 = 4  /**< value = scale * (nibble - 8): 4.5 bits a weight */
 } mglu_dtype;
 
+/**
+ * How many values there are, for tables and loops; no enumerator, so that compilers still name those that a switch lacks.
+ * Later versions have more: what a library that is found at run time knows, mglu_dtype_name() says.
+ */
+#define MGLU_DTYPE_COUNT (MGLU_DTYPE_Q4_0 + 1)
+
 /** The gating function g. Accuracy and limits at ±Inf are in docs/semantics.md. */
 typedef enum mglu_activation {
     MGLU_ACTIVATION_SILU = 0,      /**< g·sigmoid(beta·g): SwiGLU, SwiMGLU */
@@ -41,6 +47,9 @@ typedef enum mglu_activation {
     MGLU_ACTIVATION_SIGMOID = 4,   /**< the original GLU of Dauphin et al. */
     MGLU_ACTIVATION_IDENTITY = 5   /**< the bilinear layer */
 } mglu_activation;
+
+/** As MGLU_DTYPE_COUNT. */
+#define MGLU_ACTIVATION_COUNT (MGLU_ACTIVATION_IDENTITY + 1)
 
 /** Masked (arXiv 2506.23225, eq. 2 and 3) or plain (eq. 1) gated linear unit. */
 typedef enum mglu_kind {

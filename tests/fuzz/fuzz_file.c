@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         read_tensors(file);
         read_layers(file);
         mglu_file_close(&file);
-        for (mglu_dtype dtype = MGLU_DTYPE_F16; flags == 0 && dtype <= MGLU_DTYPE_Q4_0; dtype++)
+        for (mglu_dtype dtype = MGLU_DTYPE_F16; flags == 0 && dtype < MGLU_DTYPE_COUNT; dtype++)
             pack(path, dtype);
     }
     close(memory);

@@ -218,7 +218,7 @@ static struct shape_case base_case(size_t dtype)
 static void every_dtype_activation_and_kind_is_within_the_bound(void **state)
 {
     for (size_t i = 0; i < DTYPES; i++)
-        for (int activation = 0; activation <= MGLU_ACTIVATION_IDENTITY; activation++)
+        for (int activation = 0; activation < MGLU_ACTIVATION_COUNT; activation++)
             for (int kind = 0; kind <= MGLU_KIND_PLAIN; kind++) {
                 struct shape_case test = base_case(i);
                 test.layer.activation = (mglu_activation)activation;
@@ -415,7 +415,7 @@ static void bits_do_not_depend_on_threads_or_the_order_of_tasks(void **state)
 static void bits_of_a_reproducible_layer_are_the_same_on_every_instruction_set(void **state)
 {
     for (size_t i = 0; i < DTYPES; i++)
-        for (int activation = 0; activation <= MGLU_ACTIVATION_IDENTITY; activation++) {
+        for (int activation = 0; activation < MGLU_ACTIVATION_COUNT; activation++) {
             struct shape_case test = base_case(i);
             test.shape.n_masks = 9;
             test.shape.h = 333;

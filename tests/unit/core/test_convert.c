@@ -117,14 +117,16 @@ static void names_and_values_are_inverse(void **state)
     mglu_activation activation;
     mglu_dtype dtype;
 
-    for (int i = 0; i <= MGLU_DTYPE_Q4_0; i++) {
+    for (int i = 0; i < MGLU_DTYPE_COUNT; i++) {
         assert_ok(mglu_dtype_from_name(mglu_dtype_name((mglu_dtype)i), &dtype));
         assert_int_equal(dtype, i);
     }
-    for (int i = 0; i <= MGLU_ACTIVATION_IDENTITY; i++) {
+    for (int i = 0; i < MGLU_ACTIVATION_COUNT; i++) {
         assert_ok(mglu_activation_from_name(mglu_activation_name((mglu_activation)i), &activation));
         assert_int_equal(activation, i);
     }
+    assert_null(mglu_dtype_name((mglu_dtype)MGLU_DTYPE_COUNT));
+    assert_null(mglu_activation_name((mglu_activation)MGLU_ACTIVATION_COUNT));
     assert_null(mglu_activation_name((mglu_activation)99));
     assert_status(mglu_activation_from_name("swish", &activation), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("known: silu, gelu_erf, gelu_tanh, relu, sigmoid, identity");
