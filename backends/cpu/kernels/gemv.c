@@ -197,7 +197,7 @@ KERNELS_OF_DTYPE(bf16, BF16)
 KERNELS_OF_DTYPE(q8_0, Q8_0)
 KERNELS_OF_DTYPE(q4_0, Q4_0)
 
-mglu_cpu_gemv_fn *const KERNEL(gemv)[MGLU_CPU_DTYPES] = {
+mglu_cpu_gemv_fn *const KERNEL(gemv)[MGLU_DTYPE_COUNT] = {
     [MGLU_DTYPE_F32] = gemv_f32,   [MGLU_DTYPE_F16] = gemv_f16,   [MGLU_DTYPE_BF16] = gemv_bf16,
     [MGLU_DTYPE_Q8_0] = gemv_q8_0, [MGLU_DTYPE_Q4_0] = gemv_q4_0,
 };

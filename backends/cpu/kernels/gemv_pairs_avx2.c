@@ -166,7 +166,7 @@ static void pairs_q4_0(const struct mglu_cpu_gemv *job)
     sum_by_pairs(job, MGLU_DTYPE_Q4_0);
 }
 
-mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_CPU_DTYPES] = {
+mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT] = {
     [MGLU_DTYPE_F32] = pairs_f32,   [MGLU_DTYPE_F16] = pairs_f16,   [MGLU_DTYPE_BF16] = pairs_bf16,
     [MGLU_DTYPE_Q8_0] = pairs_q8_0, [MGLU_DTYPE_Q4_0] = pairs_q4_0,
 };

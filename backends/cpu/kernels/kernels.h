@@ -120,16 +120,13 @@ static inline int32_t mglu_cpu_int8_tokens_per_call(int32_t n_masks)
     return n_masks < 2 ? MGLU_CPU_INT8_MOST_TOKENS : n_masks < 4 ? 2 : 1;
 }
 
-/* For each dtype of weights. */
-#define MGLU_CPU_DTYPES (MGLU_DTYPE_Q4_0 + 1)
-
 /*
  * GEMV of integers. The x of its jobs is quantised. jobs->tokens is 1, or mglu_cpu_int8_tokens_per_call() of the number
  * of masks.
  */
 struct mglu_cpu_int8 {
     mglu_cpu_quantise_fn *quantise_x;
-    mglu_cpu_gemv_fn *gemv[MGLU_CPU_DTYPES];
+    mglu_cpu_gemv_fn *gemv[MGLU_DTYPE_COUNT];
 };
 
 extern const struct mglu_cpu_int8 mglu_int8_avx2;
@@ -137,14 +134,14 @@ extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
 extern const struct mglu_cpu_int8 mglu_int8_neon;
 extern const struct mglu_cpu_int8 mglu_int8_neondot;
 
-extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_CPU_DTYPES];
-extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_CPU_DTYPES];
-extern mglu_cpu_gemv_fn *const mglu_gemv_avx512[MGLU_CPU_DTYPES];
-extern mglu_cpu_gemv_fn *const mglu_gemv_neon[MGLU_CPU_DTYPES];
+extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_DTYPE_COUNT];
+extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_DTYPE_COUNT];
+extern mglu_cpu_gemv_fn *const mglu_gemv_avx512[MGLU_DTYPE_COUNT];
+extern mglu_cpu_gemv_fn *const mglu_gemv_neon[MGLU_DTYPE_COUNT];
 
 struct mglu_cpu_gemm_kernels {
     int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS */
-    mglu_cpu_gemm_fn *gemm[MGLU_CPU_DTYPES];
+    mglu_cpu_gemm_fn *gemm[MGLU_DTYPE_COUNT];
 };
 
 extern const struct mglu_cpu_gemm_kernels mglu_gemm_baseline;
@@ -154,9 +151,9 @@ extern const struct mglu_cpu_gemm_kernels mglu_gemm_neon;
 
 /* The dtypes of x and y, and all activations. */
 struct mglu_cpu_elementwise {
-    mglu_cpu_widen_fn *widen[MGLU_DTYPE_BF16 + 1];
-    mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_BF16 + 1];
-    mglu_cpu_activate_fn *activate[MGLU_ACTIVATION_IDENTITY + 1];
+    mglu_cpu_widen_fn *widen[MGLU_DTYPE_COUNT];
+    mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_COUNT];
+    mglu_cpu_activate_fn *activate[MGLU_ACTIVATION_COUNT];
 };
 
 extern const struct mglu_cpu_elementwise mglu_elementwise_baseline;
@@ -167,7 +164,7 @@ extern const struct mglu_cpu_elementwise mglu_elementwise_neon;
 /* For each dtype, GEMV with another summation order: for two masks and more; from four on, for all of a matrix. */
 enum { MGLU_CPU_LEAST_PAIRS = 2, MGLU_CPU_PAIRS_OF_ALL = 4 };
 
-extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_CPU_DTYPES];
+extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT];
 
 /* These take x in bf16. Their summation order, and so their bits, are their own. */
 mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;

@@ -40,9 +40,10 @@ static double expected(const struct activation *a, double g)
         return g > 0 ? g : 0;
     case MGLU_ACTIVATION_SIGMOID:
         return sigmoid(g);
-    default:
+    case MGLU_ACTIVATION_IDENTITY:
         return g;
     }
+    return NAN;
 }
 
 static double tolerance(const struct activation *a, double g, double want)
@@ -61,6 +62,19 @@ static double tolerance(const struct activation *a, double g, double want)
 static void activate(const struct mglu_cpu_isa *isa, const struct activation *a, float *values, int32_t count)
 {
     isa->elementwise->activate[a->kind](values, count, a->beta);
+}
+
+static void every_activation_has_a_kernel_and_is_among_the_cases(void **state)
+{
+    const struct mglu_cpu_isa *isa = isa_of(state);
+
+    for (int kind = 0; kind < MGLU_ACTIVATION_COUNT; kind++) {
+        int i = 0;
+        while (i < ACTIVATION_COUNT && activations[i].kind != (mglu_activation)kind)
+            i++;
+        assert_true(i < ACTIVATION_COUNT);
+        assert_non_null(isa->elementwise->activate[kind]);
+    }
 }
 
 /* All finite halves, all bf16 values, and every 4096th float. */
@@ -190,6 +204,7 @@ static void nan_stays_nan_and_finite_stays_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_activation_has_a_kernel_and_is_among_the_cases),
         cmocka_unit_test(activations_keep_the_error_bound),
         cmocka_unit_test(activations_have_the_same_bits_as_baseline),
         cmocka_unit_test(activations_take_their_limits_at_infinity),

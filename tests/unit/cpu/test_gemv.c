@@ -12,7 +12,6 @@ enum { ROWS = 5 };
 
 static const int64_t sizes[] = {0,  1,  2,  7,   8,   9,   15,  16,  17,  31,   32,  33,
                                 63, 64, 65, 127, 128, 129, 130, 255, 257, 1000, 4099};
-static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 
 /* How weights and x are filled. */
 enum fill {
@@ -229,10 +228,10 @@ static void sums_follow_the_written_tree(void **state)
     const struct mglu_cpu_isa *isa = isa_of(state);
 
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
-        for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
+        for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
             for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
-                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
+                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
                     check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
@@ -249,10 +248,10 @@ static void trees_follow_their_written_order(void **state)
     if (!isa->gemv_pairs)
         skip();
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
-        for (size_t t = 0; t < sizeof dtypes / sizeof dtypes[0]; t++)
+        for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
             for (int32_t n_masks = MGLU_CPU_LEAST_PAIRS; n_masks <= MGLU_MAX_MASKS; n_masks++)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
-                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtypes[t]};
+                    struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
                     choose_all(&p);
                     check_problem(isa->gemv_pairs[p.dtype], &p, p.x,
