@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "axes.h"
 
+#include <mglu/types.h>
+
 const int axis_h[] = {1,  2,  7,   8,   9,   15,  16,  17,   31,   32,   33,  63,
                       64, 65, 127, 128, 129, 255, 257, 1000, 1024, 4096, 4099};
 const int axis_d[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67, 255, 1000, 3072};
@@ -15,8 +17,8 @@ const int axis_sizes[AXES] = {
     [AXIS_BATCH] = COUNT(axis_batch),
     [AXIS_MASKS] = COUNT(axis_masks),
     [AXIS_ROUTING] = ROUTINGS,
-    [AXIS_DTYPES] = 11,
-    [AXIS_ACTIVATION] = 7,
+    [AXIS_DTYPES] = DTYPE_TRIPLES,
+    [AXIS_ACTIVATION] = MGLU_ACTIVATION_COUNT + 1,
     [AXIS_PLACEMENT] = PLACEMENTS,
     [AXIS_BIAS] = BIASES,
     [AXIS_FILL] = FILL_WIDE + 1,

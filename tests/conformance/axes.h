@@ -74,7 +74,7 @@ extern const int axis_h[], axis_d[], axis_batch[], axis_masks[];
  * the first FLOAT_BITS values of theirs.
  */
 extern const int axis_sizes[AXES];
-enum { FLOAT_DTYPES = 7, FLOAT_BITS = BITS_ROUNDED_X };
+enum { FLOAT_DTYPES = 7, DTYPE_TRIPLES = 11, FLOAT_BITS = BITS_ROUNDED_X };
 
 /**
  * Whether a row may become a case; -1 is a value not chosen yet. A row without a contradiction can always be completed.

@@ -14,7 +14,7 @@ static const struct empty_shape shapes[] = {
     {33, 0, 3, 21, RESIDUAL_NONE},      {33, 0, 3, 21, RESIDUAL_IN_PLACE}, {33, 17, 0, 0, RESIDUAL_NONE},
     {33, 17, 0, 21, RESIDUAL_SEPARATE}, {0, 0, 3, 21, RESIDUAL_SEPARATE},  {0, 0, 0, 0, RESIDUAL_NONE},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], TYPES = 3, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], TYPES = 3, ACTIVATIONS = MGLU_ACTIVATION_COUNT };
 
 static struct grid_case make_case(const struct empty_shape *shape, mglu_dtype dtype, int activation, int32_t n_masks,
                                   enum routing routing)

@@ -65,9 +65,10 @@ static void list_check(size_t list, size_t check, case_sink *sink, void *user)
     const struct special_check *known = &all_checks[list][check];
     size_t dtypes = known->axes & PER_DTYPE ? DTYPE_SETS : 1;
     size_t first = known->axes & PER_ACTIVATION ? 0 : MGLU_ACTIVATION_IDENTITY;
+    size_t end = known->axes & PER_ACTIVATION ? ACTIVATIONS : first + 1;
 
     for (size_t i = 0; i < dtypes; i++)
-        for (size_t a = first; a < ACTIVATIONS; a++) {
+        for (size_t a = first; a < end; a++) {
             size_t number = number_of(list, check, i, a);
             if (!applies(known, &dtype_sets[i]) || !worth_a_case(i, a))
                 continue;

@@ -161,6 +161,7 @@ static void limits(const struct special *special)
         [MGLU_ACTIVATION_GELU_TANH] = {0, INFINITY}, [MGLU_ACTIVATION_RELU] = {0, INFINITY},
         [MGLU_ACTIVATION_SIGMOID] = {0, 1},          [MGLU_ACTIVATION_IDENTITY] = {-INFINITY, INFINITY},
     };
+    _Static_assert(ACTIVATIONS == 6, "a new activation needs its limits here");
     static const float betas[] = {1, 0.25f, -1};
     static const float gates[] = {-INFINITY, INFINITY, NAN}, values[] = {1, 1, 1};
 

@@ -93,6 +93,7 @@ static void becomes_infinite(const struct special *special)
                                       [MGLU_DTYPE_BF16] = {0x1.fefffep+127f, 0x1.ffp+127f},
                                       [MGLU_DTYPE_Q8_0] = {127 * 65519.5f, 127 * 65520.0f},
                                       [MGLU_DTYPE_Q4_0] = {8 * 65519.996f, 8 * 65520.0f}};
+    _Static_assert(MGLU_DTYPE_COUNT == 5, "a new dtype needs its limits here");
     struct problem problem = special_problem(special, 0, 0);
 
     *weight_at(&problem, 8, 34) = limits[special->dtypes->weight][0];

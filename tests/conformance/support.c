@@ -24,6 +24,8 @@ bool worth_a_case(size_t dtypes, size_t activation)
            activation == MGLU_ACTIVATION_IDENTITY;
 }
 
+_Static_assert(MGLU_DTYPE_COUNT == 5, "a new dtype needs a set here");
+
 const struct layout tight = {.fill = 0xff};
 
 void *allocate(size_t size)

@@ -18,7 +18,7 @@ struct dtypes {
     uint32_t flags;
 };
 
-enum { DTYPE_SETS = 9, ACTIVATIONS = MGLU_ACTIVATION_IDENTITY + 1 };
+enum { DTYPE_SETS = 9, ACTIVATIONS = MGLU_ACTIVATION_COUNT };
 extern const struct dtypes dtype_sets[DTYPE_SETS];
 
 /** Whether a set of dtypes is worth a case with an activation: what quantised weights change, two of them show. */
