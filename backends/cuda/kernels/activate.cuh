@@ -22,6 +22,9 @@ MGLU_DEVICE float gated(float gate, float share)
     return share == 0 ? 0.0f : gate * share;
 }
 
+static_assert(MGLU_ACTIVATION_COUNT == 6, "a new activation needs its case in activate()");
+
+/* NaN for an activation that is not there: it must not look like a result. */
 MGLU_DEVICE float activate(int32_t activation, float silu_beta, float gate)
 {
     switch (activation) {
@@ -35,8 +38,10 @@ MGLU_DEVICE float activate(int32_t activation, float silu_beta, float gate)
         return gate < 0 ? 0.0f : gate;
     case MGLU_ACTIVATION_SIGMOID:
         return sigmoid(gate);
-    default:
+    case MGLU_ACTIVATION_IDENTITY:
         return gate;
+    default:
+        return nanf("");
     }
 }
 

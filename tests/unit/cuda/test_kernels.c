@@ -122,6 +122,22 @@ static void test_every_output_type_and_activation(void **state)
                              seed);
 }
 
+static void test_an_unknown_activation_gives_nan(void **state)
+{
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
+        struct kernel_run run = kernel_prepare(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F16, 2, 1),
+                                                                     .engine = (enum mglu_cuda_engine)engine,
+                                                                     .x = MGLU_DTYPE_F16,
+                                                                     .batch = 1},
+                                               1);
+        run.test.activation = (mglu_activation)MGLU_ACTIVATION_COUNT;
+        kernel_forward(&run);
+        for (int64_t column = 0; column < run.columns; column++)
+            assert_true(isnan(kernel_y(&run, 0, column)));
+        kernel_free(&run);
+    }
+}
+
 static void test_biases_residual_and_down_projection(void **state)
 {
     uint32_t seed = 300;
@@ -270,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_more_token_groups_than_the_grid_has),
         cmocka_unit_test(test_any_number_of_warps),
         cmocka_unit_test(test_every_output_type_and_activation),
+        cmocka_unit_test(test_an_unknown_activation_gives_nan),
         cmocka_unit_test(test_biases_residual_and_down_projection),
         cmocka_unit_test(test_routing_by_router_and_by_caller),
         cmocka_unit_test(test_ids_out_of_range_make_their_token_nan),
