@@ -12,6 +12,10 @@
 
 #include "common/core/exp.h"
 
+#include <mglu/types.h>
+
+#include <math.h>
+
 MGLU_INLINE float absolute(float g)
 {
     return mglu_f32_from_bits(mglu_f32_bits(g) & 0x7fffffffu);
@@ -76,6 +80,30 @@ MGLU_INLINE float gelu_erf(float g)
 MGLU_INLINE float relu(float g)
 {
     return g < 0.0f ? 0.0f : g;
+}
+
+#ifndef __OPENCL_C_VERSION__
+_Static_assert(MGLU_ACTIVATION_COUNT == 6, "a new activation needs its case in activate()");
+#endif
+
+/* NaN for an activation that is not there: it must not look like a result. `beta` is for SiLU. */
+MGLU_INLINE float activate(float g, mglu_activation activation, float beta)
+{
+    switch (activation) {
+    case MGLU_ACTIVATION_SILU:
+        return silu(g, beta);
+    case MGLU_ACTIVATION_GELU_ERF:
+        return gelu_erf(g);
+    case MGLU_ACTIVATION_GELU_TANH:
+        return gelu_tanh(g);
+    case MGLU_ACTIVATION_RELU:
+        return relu(g);
+    case MGLU_ACTIVATION_SIGMOID:
+        return sigmoid(g);
+    case MGLU_ACTIVATION_IDENTITY:
+        return g;
+    }
+    return NAN;
 }
 
 #endif

@@ -13,8 +13,9 @@
 #define BLOCK_UNITS  (BLOCK_GROUPS * GROUP_UNITS)
 
 /* How far ahead weights are asked for, in bytes. A plain row has two streams, and more of them at a time. */
-#define GROUP_BYTES (MGLU_GROUP_COLUMNS * (WEIGHT == F32 ? 4 : WEIGHT == Q8_0 || WEIGHT == Q4_0 ? 1 : 2))
-#define AHEAD       (MASKS > 0 ? 8192 : 1024)
+#define IS_QUANTISED (WEIGHT == MGLU_DTYPE_Q8_0 || WEIGHT == MGLU_DTYPE_Q4_0)
+#define GROUP_BYTES  (MGLU_GROUP_COLUMNS * (WEIGHT == MGLU_DTYPE_F32 ? 4 : IS_QUANTISED ? 1 : 2))
+#define AHEAD        (MASKS > 0 ? 8192 : 1024)
 
 /*
  * OpenCL C's prefetch() does nothing on PoCL. The compiler's own word for it is there only where it makes the processor's

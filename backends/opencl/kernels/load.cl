@@ -31,34 +31,40 @@ struct row {
 
 #define GROUP_UNITS (MGLU_GROUP_COLUMNS / UNIT_COLUMNS)
 
-/* Unit `unit` of a row. A quantised weight is scale times quant, exactly. */
-MGLU_INLINE float8 load_weights(const struct row *row, uint unit)
+MGLU_INLINE float8 load_quants(const struct row *row, uint unit)
 {
-#if WEIGHT == F32
-    return ((__global const float8 *)row->weights)[unit];
-#elif WEIGHT == F16
-    return widen_halves(((__global const ushort8 *)row->weights)[unit]);
-#elif WEIGHT == BF16
-    return widen_bf16(((__global const ushort8 *)row->weights)[unit]);
-#else
     const uint group = unit / GROUP_UNITS, part = unit % GROUP_UNITS;
-    const float scale = vload_half(group, (__global const half *)row->scales);
-#if WEIGHT == Q8_0
-    const float8 quants = convert_float8(((__global const char8 *)row->weights)[unit]);
-#else
+
+    if (WEIGHT == MGLU_DTYPE_Q8_0)
+        return convert_float8(((__global const char8 *)row->weights)[unit]);
     /* The first two units of a group are the low nibbles of its 16 bytes, the others the high ones. */
     const uchar8 bytes = ((__global const uchar8 *)row->weights)[2 * group + part % 2];
-    const float8 quants = convert_float8(bytes >> (uchar8)(part / 2 * 4) & (uchar8)15) - 8.0f;
-#endif
-    return scale * quants;
-#endif
+    return convert_float8(bytes >> (uchar8)(part / 2 * 4) & (uchar8)15) - 8.0f;
+}
+
+/* Unit `unit` of a row. A quantised weight is scale times quant, exactly. WEIGHT is a constant. */
+MGLU_INLINE float8 load_weights(const struct row *row, uint unit)
+{
+    switch (WEIGHT) {
+    case MGLU_DTYPE_F32:
+        return ((__global const float8 *)row->weights)[unit];
+    case MGLU_DTYPE_F16:
+        return widen_halves(((__global const ushort8 *)row->weights)[unit]);
+    case MGLU_DTYPE_BF16:
+        return widen_bf16(((__global const ushort8 *)row->weights)[unit]);
+    case MGLU_DTYPE_Q8_0:
+    case MGLU_DTYPE_Q4_0:
+        return vload_half(unit / GROUP_UNITS, (__global const half *)row->scales) * load_quants(row, unit);
+    default:
+        return (float8)NAN;
+    }
 }
 
 MGLU_INLINE float load_element(__global const void *from, size_t index, uint dtype)
 {
-    if (dtype == F32)
+    if (dtype == MGLU_DTYPE_F32)
         return ((__global const float *)from)[index];
-    if (dtype == F16)
+    if (dtype == MGLU_DTYPE_F16)
         return vload_half(index, (__global const half *)from);
     return mglu_bf16_to_f32(((__global const ushort *)from)[index]);
 }
@@ -71,10 +77,10 @@ MGLU_INLINE float8 load_input(__global const void *x, size_t start, uint unit, u
 {
     const uint column = unit * UNIT_COLUMNS;
     if (column + UNIT_COLUMNS <= columns) {
-        if (dtype == F32)
+        if (dtype == MGLU_DTYPE_F32)
             return vload8(unit, (__global const float *)x + start);
         const ushort8 bits = vload8(unit, (__global const ushort *)x + start);
-        return dtype == F16 ? widen_halves(bits) : widen_bf16(bits);
+        return dtype == MGLU_DTYPE_F16 ? widen_halves(bits) : widen_bf16(bits);
     }
     float rest[UNIT_COLUMNS];
     for (uint j = 0; j < UNIT_COLUMNS; j++)
@@ -84,8 +90,8 @@ MGLU_INLINE float8 load_input(__global const void *x, size_t start, uint unit, u
 
 MGLU_INLINE void store_element(__global void *to, size_t index, uint dtype, float value)
 {
-    if (dtype == F32)
+    if (dtype == MGLU_DTYPE_F32)
         ((__global float *)to)[index] = value;
     else
-        ((__global ushort *)to)[index] = dtype == F16 ? mglu_f32_to_f16(value) : mglu_f32_to_bf16(value);
+        ((__global ushort *)to)[index] = dtype == MGLU_DTYPE_F16 ? mglu_f32_to_f16(value) : mglu_f32_to_bf16(value);
 }

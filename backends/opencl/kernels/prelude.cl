@@ -19,21 +19,8 @@
 /* Every product is rounded, then added: the same bits for any number of rows or tokens at a time. */
 #pragma OPENCL FP_CONTRACT OFF
 
-/* What the C headers that are shared with the host expect. */
+/* What the C headers that are shared with the host expect. The enums of mglu/types.h come before all this. */
 typedef uint uint32_t;
 typedef ushort uint16_t;
 typedef ulong uint64_t;
 #define MGLU_INLINE static inline
-
-/* mglu_dtype and mglu_activation. */
-#define F32  0
-#define F16  1
-#define BF16 2
-#define Q8_0 3
-#define Q4_0 4
-
-#define SILU      0
-#define GELU_ERF  1
-#define GELU_TANH 2
-#define RELU      3
-#define SIGMOID   4

@@ -2,21 +2,6 @@
 
 /* The kernel: sums of rows, and what becomes of them. Whoever keeps sums in registers needs its loops unrolled. */
 
-#if GLU
-MGLU_INLINE float activate(float gate, uint activation, float beta)
-{
-    if (activation == SILU)
-        return silu(gate, beta);
-    if (activation == GELU_ERF)
-        return gelu_erf(gate);
-    if (activation == GELU_TANH)
-        return gelu_tanh(gate);
-    if (activation == RELU)
-        return relu(gate);
-    return activation == SIGMOID ? sigmoid(gate) : gate;
-}
-#endif
-
 /* What a row's sums come to. `routing` points at the token's in the workspace. */
 MGLU_INLINE float finish(const float sums[SUMS], size_t row, __global const float *gate_bias,
                          __global const float *value_bias, __global const int *ids, __global const float *p,
@@ -36,7 +21,7 @@ MGLU_INLINE float finish(const float sums[SUMS], size_t row, __global const floa
             gate += gate_bias[at];
         if (job->parts & MGLU_HAS_VALUE_BIAS)
             value += value_bias[at];
-        float term = activate(gate, job->activation, job->beta) * value;
+        float term = activate(gate, (mglu_activation)job->activation, job->beta) * value;
         z += ROUTED ? p[i] * term : term;
     }
     return z;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/check.h"
+
+#include "common/core/activate.h"
+
+/* The choice of an activation that the CPU and OpenCL backends share; what each computes is in cpu-activations. */
+
+static void every_activation_has_its_case(void **state)
+{
+    for (int activation = 0; activation < MGLU_ACTIVATION_COUNT; activation++)
+        assert_true(isfinite(activate(0.75f, (mglu_activation)activation, 1.0f)));
+    assert_true(activate(0.75f, MGLU_ACTIVATION_IDENTITY, 1.0f) == 0.75f);
+}
+
+static void an_unknown_activation_is_nan(void **state)
+{
+    assert_true(isnan(activate(0.75f, (mglu_activation)MGLU_ACTIVATION_COUNT, 1.0f)));
+    assert_true(isnan(activate(0.75f, (mglu_activation)-1, 1.0f)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_activation_has_its_case),
+        cmocka_unit_test(an_unknown_activation_is_nan),
+    };
+
+    return cmocka_run_group_tests_name("activate", tests, NULL, NULL);
+}
