@@ -50,24 +50,19 @@ static const char *find_detail(const mglu_device_info *info, const char *key, si
     return NULL;
 }
 
-/** Whether a name of an instruction set is another one, or begins with it as avx512-vnni does with avx512. */
-static bool extends(const char *isa, size_t length, const char *other)
-{
-    const size_t other_length = strlen(other);
-    return length >= other_length && strncmp(isa, other, other_length) == 0 &&
-           (length == other_length || isa[other_length] == '-');
-}
-
-/** The device's instruction set is one that this machine has, so a table of it or of one that it extends can run. */
+/** The table of the most capable instruction set that has one, up to the set that the device uses. */
 static const struct kernels *choose_kernels(const mglu_device_info *info)
 {
-    size_t length;
-    const char *isa = find_detail(info, "isa", &length);
+    size_t length = 0;
+    const char *used = find_detail(info, "isa", &length);
     const struct kernels *best = &kernels_baseline;
-    for (size_t i = 0; isa && i < sizeof tables / sizeof tables[0]; i++)
-        if (extends(isa, length, tables[i]->isa) &&
-            (best == &kernels_baseline || extends(tables[i]->isa, strlen(tables[i]->isa), best->isa)))
-            best = tables[i];
+    for (const char *const *isa = info->instruction_sets; used && *isa; isa++) {
+        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+            if (strcmp(tables[i]->isa, *isa) == 0)
+                best = tables[i];
+        if (strlen(*isa) == length && strncmp(*isa, used, length) == 0)
+            break;
+    }
     return best;
 }
 

@@ -23,7 +23,12 @@ struct mglu_cpu_isa {
     mglu_cpu_gemm_fn *gemm_bf16;
 };
 
-/* In ascending order, each needing all that those before it need. The last has no name. */
+/*
+ * In ascending order, each needing all that those before it need. The last has no name. This is the one list of
+ * instruction sets: everything else asks the device (mglu_device_info.instruction_sets).
+ */
+enum { MGLU_CPU_MAX_ISAS = 15 };
+
 extern const struct mglu_cpu_isa mglu_cpu_isas[];
 
 struct mglu_cpu_backend {
@@ -32,6 +37,7 @@ struct mglu_cpu_backend {
     uint64_t memory_bytes;
     char name[64];
     char details[64];
+    const char *instruction_sets[MGLU_CPU_MAX_ISAS + 1];
 };
 
 struct mglu_cpu_queue {

@@ -31,6 +31,17 @@ static mglu_status fail_unknown_isa(const mglu_host *host)
                       host->max_isa, known);
 }
 
+/* Those that this machine has, ended by NULL. */
+static void list_instruction_sets(const char *names[MGLU_CPU_MAX_ISAS + 1])
+{
+    size_t count = 0;
+
+    for (const struct mglu_cpu_isa *isa = mglu_cpu_isas; isa->name; isa++)
+        if (isa->is_available())
+            names[count++] = isa->name;
+    names[count] = NULL;
+}
+
 /* The processor's name as Linux tells it, else "CPU". */
 static void read_cpu_name(char *name, size_t size)
 {
@@ -71,6 +82,7 @@ mglu_status mglu_cpu_open(const mglu_host *host, void **backend)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_cpu_backend){.host = host, .isa = isa, .memory_bytes = memory_bytes()};
     read_cpu_name(made->name, sizeof made->name);
+    list_instruction_sets(made->instruction_sets);
     snprintf(made->details, sizeof made->details, "isa=%s threads=%d", isa->name, (int)host->num_threads);
     *backend = made;
     return MGLU_OK;
@@ -99,6 +111,7 @@ mglu_status mglu_cpu_device_info(void *backend, int32_t ordinal, mglu_backend_de
     info->reason = NULL;
     info->details = self->details;
     info->memory_bytes = self->memory_bytes;
+    info->instruction_sets = self->instruction_sets;
     return MGLU_OK;
 }
 

@@ -144,6 +144,7 @@ mglu_device *mglu_device_at(mglu_context *context, size_t index)
 
 mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *info)
 {
+    static const char *const no_names[] = {NULL};
     mglu_device_info known;
 
     if (!device)
@@ -158,6 +159,7 @@ mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *in
         .memory_bytes = device->info.memory_bytes,
         .available = is_available(device),
         .host_memory = device->info.host_memory,
+        .instruction_sets = device->info.instruction_sets ? device->info.instruction_sets : no_names,
     };
     return mglu_struct_write("mglu_device_info", info, &known, sizeof known);
 }

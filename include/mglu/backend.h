@@ -94,6 +94,7 @@ typedef struct mglu_backend_device {
     const char *reason;  /**< NULL or "" when available */
     const char *details; /**< NULL or words as "isa=avx2" */
     uint64_t memory_bytes;
+    const char *const *instruction_sets; /**< as in mglu_device_info; NULL: none */
 } mglu_backend_device;
 
 /** The layer to plan, checked and with every default filled in. */

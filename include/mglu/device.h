@@ -29,6 +29,11 @@ typedef struct mglu_device_info {
     uint64_t memory_bytes; /**< memory that weights can use; 0 when not known */
     int32_t available;     /**< nonzero: queues and weights can be made on it */
     int32_t host_memory;   /**< nonzero: x, y and the workspace are plain host pointers */
+    /**
+     * Names for mglu_context_desc.max_isa that this machine can run, from the least capable to the most, whatever the
+     * cap of the context is; a NULL ends them. Of devices for which a cap has no meaning there are none.
+     */
+    const char *const *instruction_sets;
 } mglu_device_info;
 
 /**

@@ -127,23 +127,6 @@ static void places(const struct trial *trial)
     problem_free(&problem);
 }
 
-static const char *const isas[] = {"baseline", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "neon", "neon-dotprod"};
-
-/* Bits under a cap; NULL where this machine's library does not know the name. */
-static unsigned char *run_capped(const struct trial *trial, const struct problem *problem, const char *isa)
-{
-    const mglu_context_desc desc = {.struct_size = sizeof desc, .max_isa = isa, .num_threads = 1};
-    mglu_context *context = NULL;
-    mglu_device *device = NULL;
-    unsigned char *y = NULL;
-
-    if (mglu_context_create(&desc, &context) == MGLU_OK &&
-        mglu_device_pick(context, trial->target->info.backend, &device) == MGLU_OK)
-        y = run_once(device, problem, &tight, trial->outcome);
-    mglu_context_destroy(&context);
-    return y;
-}
-
 static void instruction_sets(const struct trial *trial)
 {
     const struct shape shape = {.dtypes = trial->dtypes,
@@ -155,18 +138,19 @@ static void instruction_sets(const struct trial *trial)
                                 .top_k = 4,
                                 .batch = 2,
                                 .parts = PART_BIASES | PART_ROUTER};
+    const char *const *isas = trial->target->info.instruction_sets;
     struct problem problem = problem_make(&shape, trial->random);
     unsigned char *first;
 
-    if (strcmp(trial->target->info.backend, "cpu") != 0) {
-        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "D3 is promised by the cpu backend only");
+    if (!isas[0]) {
+        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "D3 is promised where a device has several instruction sets");
         problem_free(&problem);
         return;
     }
     problem.layer.flags = MGLU_LAYER_REPRODUCIBLE;
     first = run_once(trial->target->device, &problem, &tight, trial->outcome);
-    for (size_t i = 0; first && i < sizeof isas / sizeof isas[0]; i++) {
-        unsigned char *y = run_capped(trial, &problem, isas[i]);
+    for (size_t i = 0; first && isas[i]; i++) {
+        unsigned char *y = run_in_context(trial, &problem, (mglu_context_desc){.max_isa = isas[i], .num_threads = 1});
         if (y)
             expect_same(trial->outcome, &problem, y, first, NONE, NONE, "without a cap of the instruction set");
         free(y);

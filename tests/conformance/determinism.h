@@ -22,6 +22,12 @@ struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d, in
 /** Whether the library's own threads, or the host's, do the device's work. */
 bool is_host_cpu(const struct target *target);
 
+/**
+ * y of the device in a context of its own, made from `desc`, with the target's instruction set where it names none;
+ * NULL when the case has failed.
+ */
+unsigned char *run_in_context(const struct trial *trial, const struct problem *problem, mglu_context_desc desc);
+
 /** determinism_threads.c: levels D0 and D1. */
 void concurrent(const struct trial *trial);
 void thread_counts(const struct trial *trial);

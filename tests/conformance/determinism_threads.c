@@ -120,14 +120,14 @@ static mglu_device *find_again(const struct target *target, mglu_context *contex
     return NULL;
 }
 
-static unsigned char *run_in_context(const struct trial *trial, const struct problem *problem, mglu_context_desc desc)
+unsigned char *run_in_context(const struct trial *trial, const struct problem *problem, mglu_context_desc desc)
 {
     mglu_context *context = NULL;
     mglu_device *device = NULL;
     unsigned char *y = NULL;
 
     desc.struct_size = sizeof desc;
-    desc.max_isa = trial->target->max_isa;
+    desc.max_isa = desc.max_isa ? desc.max_isa : trial->target->max_isa;
     if (outcome_expect(trial->outcome, "mglu_context_create", mglu_context_create(&desc, &context), MGLU_OK))
         device = find_again(trial->target, context);
     if (device)

@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 import safetensors
-from harness import MODEL, ProgramTest, devices, run
+from harness import MODEL, ProgramTest, devices, instruction_sets, run
 
 COMMANDS = ["devices", "pack", "inspect", "run", "perplexity", "generate"]
 
@@ -40,9 +40,19 @@ class DevicesTest(ProgramTest):
         self.assertTrue({"cuda", "opencl", "cpu", "ref"} <= {device["backend"] for device in listed})
         for device in listed:
             self.assertEqual(
-                set(device), {"backend", "name", "available", "reason", "memory_bytes", "details"}, device
+                set(device),
+                {"backend", "name", "available", "reason", "memory_bytes", "details", "instruction_sets"},
+                device,
             )
             self.assertEqual(device["available"], device["reason"] == "", device)
+
+    def test_each_instruction_set_can_be_asked_for(self):
+        names = instruction_sets()
+        self.assertEqual(names[0], "baseline")
+        for name in names:
+            cpu = next(device for device in devices({"MGLU_MAX_ISA": name}) if device["backend"] == "cpu")
+            self.assertIn("isa=" + name, cpu["details"].split())
+            self.assertEqual(cpu["instruction_sets"], names)
 
     def test_table(self):
         lines = self.succeed("devices").decode().splitlines()

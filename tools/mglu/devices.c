@@ -43,15 +43,28 @@ static mglu_device_info *list_devices(mglu_context *context, size_t *count)
     return infos;
 }
 
+/** The names that a NULL ends; NULL where memory is out. */
+static json_t *name_list(const char *const *names)
+{
+    json_t *list = json_array();
+    for (; *names; names++)
+        if (json_array_append_new(list, json_string(*names)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 static bool print_json(const mglu_device_info *infos, size_t count)
 {
     json_t *list = json_array();
     bool done = list != NULL;
     for (size_t i = 0; done && i < count; i++)
-        done = json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:I, s:s}", "backend", infos[i].backend,
+        done = json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:I, s:s, s:o}", "backend", infos[i].backend,
                                                      "name", infos[i].name, "available", infos[i].available, "reason",
                                                      infos[i].reason, "memory_bytes", (json_int_t)infos[i].memory_bytes,
-                                                     "details", infos[i].details)) == 0;
+                                                     "details", infos[i].details, "instruction_sets",
+                                                     name_list(infos[i].instruction_sets))) == 0;
     if (done)
         done = json_dumpf(list, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF;
     json_decref(list);

@@ -84,3 +84,6 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 #endif
     {0},
 };
+
+_Static_assert(sizeof mglu_cpu_isas / sizeof mglu_cpu_isas[0] <= MGLU_CPU_MAX_ISAS + 1,
+               "a device's list has a place for each instruction set");

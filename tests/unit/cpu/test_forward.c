@@ -266,6 +266,13 @@ static void a_logit_that_is_nan_spoils_its_token_only(void **state)
     sample_free(&sample);
 }
 
+static int is_listed(const char *const *names, const char *name)
+{
+    while (*names && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
 static void the_device_tells_its_instruction_set(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
@@ -277,6 +284,7 @@ static void the_device_tells_its_instruction_set(void **state)
     snprintf(wanted, sizeof wanted, "isa=%s threads=1", isa->name);
     assert_ok(mglu_device_get_info(rig.device, &info));
     assert_string_equal(info.details, wanted);
+    assert_true(is_listed(info.instruction_sets, isa->name));
     assert_true(info.name[0] != '\0' && info.name[0] != ' ' && !strchr(info.name, '\n'));
     assert_true(info.memory_bytes > 0);
     rig_free(&rig);
