@@ -44,7 +44,7 @@ struct mglu_context {
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
     char *cache_dir;
-    pthread_mutex_t lock;  /* guards what follows */
+    pthread_mutex_t lock; /* guards what follows */
     int enumerated;
     struct pointer_list backends; /* struct opened_backend */
     struct pointer_list devices;  /* mglu_device */

@@ -33,8 +33,8 @@ typedef enum mglu_dtype {
 } mglu_dtype;
 
 /**
- * How many values there are, for tables and loops; no enumerator, so that compilers still name those that a switch lacks.
- * Later versions have more: what a library that is found at run time knows, mglu_dtype_name() says.
+ * How many values there are, for tables and loops; no enumerator, so that compilers still name those that a switch
+ * lacks. Later versions have more: what a library that is found at run time knows, mglu_dtype_name() says.
  */
 #define MGLU_DTYPE_COUNT (MGLU_DTYPE_Q4_0 + 1)
 

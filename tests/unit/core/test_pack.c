@@ -42,9 +42,12 @@ static void a_packed_row_is_padded_to_whole_groups_and_64_bytes(void **state)
         int64_t h;
         size_t stride;
     } cases[] = {
-        {MGLU_DTYPE_F16, 0, 0},      {MGLU_DTYPE_F16, 1, 64},    {MGLU_DTYPE_F16, 32, 64}, {MGLU_DTYPE_F16, 33, 128},
-        {MGLU_DTYPE_F16, 35, 128},   {MGLU_DTYPE_BF16, 64, 128}, {MGLU_DTYPE_F32, 1, 128}, {MGLU_DTYPE_F32, 33, 256},
-        {MGLU_DTYPE_Q8_0, 33, 64},   {MGLU_DTYPE_Q8_0, 65, 128}, {MGLU_DTYPE_Q4_0, 1, 64}, {MGLU_DTYPE_Q4_0, 128, 64},
+        {MGLU_DTYPE_F16, 0, 0},      {MGLU_DTYPE_F16, 1, 64},
+        {MGLU_DTYPE_F16, 32, 64},    {MGLU_DTYPE_F16, 33, 128},
+        {MGLU_DTYPE_F16, 35, 128},   {MGLU_DTYPE_BF16, 64, 128},
+        {MGLU_DTYPE_F32, 1, 128},    {MGLU_DTYPE_F32, 33, 256},
+        {MGLU_DTYPE_Q8_0, 33, 64},   {MGLU_DTYPE_Q8_0, 65, 128},
+        {MGLU_DTYPE_Q4_0, 1, 64},    {MGLU_DTYPE_Q4_0, 128, 64},
         {MGLU_DTYPE_Q4_0, 129, 128}, {(mglu_dtype)MGLU_DTYPE_COUNT, 32, 0},
     };
 
