@@ -87,7 +87,14 @@ static mglu_status queue_wait(void *backend, void *queue)
 /* Step 3: layers. */
 static mglu_status supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
-    return MGLU_OK; /* everything, at every shape */
+    const mglu_host *host = ((struct sample *)backend)->host;
+
+    /* Everything, at every shape, that was known when this was compiled; a later library may know more. */
+    if ((int)plan->desc.activation >= MGLU_ACTIVATION_COUNT)
+        return host->fail(MGLU_ERROR_UNSUPPORTED, "sample: activation %s", mglu_activation_name(plan->desc.activation));
+    if ((int)plan->shape->dtype >= MGLU_DTYPE_COUNT)
+        return host->fail(MGLU_ERROR_UNSUPPORTED, "sample: weights in %s", mglu_dtype_name(plan->shape->dtype));
+    return MGLU_OK;
 }
 
 static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
@@ -134,21 +141,33 @@ static double dot(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t r,
     return sums[1];
 }
 
+static double sigmoid(double t)
+{
+    return 1 / (1 + exp(-t));
+}
+
+static double gated(double t, double share)
+{
+    return share == 0 ? 0 : t * share; /* 0, not NaN, where an infinite t has no share */
+}
+
 static double activate(const mglu_layer_desc *desc, double t)
 {
-    double share = 1 / (1 + exp(-(double)desc->silu_beta * t)); /* beta is 1 where it is not silu's */
-
-    if (desc->activation == MGLU_ACTIVATION_IDENTITY || isnan(t))
+    switch (desc->activation) {
+    case MGLU_ACTIVATION_SILU:
+        return gated(t, sigmoid((double)desc->silu_beta * t));
+    case MGLU_ACTIVATION_GELU_ERF:
+        return gated(t, erfc(-t * 0.70710678118654752440) / 2);
+    case MGLU_ACTIVATION_GELU_TANH:
+        return gated(t, (1 + tanh(0.79788456080286535588 * (t + 0.044715 * t * t * t))) / 2);
+    case MGLU_ACTIVATION_RELU:
+        return t < 0 ? 0 : t; /* NaN stays NaN */
+    case MGLU_ACTIVATION_SIGMOID:
+        return sigmoid(t);
+    case MGLU_ACTIVATION_IDENTITY:
         return t;
-    if (desc->activation == MGLU_ACTIVATION_SIGMOID)
-        return share;
-    if (desc->activation == MGLU_ACTIVATION_RELU)
-        share = t > 0;
-    if (desc->activation == MGLU_ACTIVATION_GELU_ERF)
-        share = erfc(-t * 0.70710678118654752440) / 2;
-    if (desc->activation == MGLU_ACTIVATION_GELU_TANH)
-        share = (1 + tanh(0.79788456080286535588 * (t + 0.044715 * t * t * t))) / 2;
-    return share == 0 ? 0 : t * share; /* 0, not NaN, where an infinite t has no share */
+    }
+    return NAN;
 }
 
 /* Step 5: forward, a token at a time. */

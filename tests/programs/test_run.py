@@ -5,7 +5,7 @@ import re
 import unittest
 
 import safetensors
-from harness import MODEL, ProgramTest
+from harness import MODEL, ProgramTest, run
 
 LAYERS = ["model.layers.%d.mlp" % number for number in range(4)]
 FFN_IO = MODEL / "ffn_io.safetensors"
@@ -74,7 +74,10 @@ class RunTest(ProgramTest):
 
     def test_activation_of_the_command_line_wins(self):
         x = "%s:%s.x" % (FFN_IO, LAYERS[0])
-        for activation in ("gelu_erf", "gelu_tanh", "relu", "sigmoid", "identity"):
+        answer = run("pack", "in", "out", "--activation", "?").stderr.decode()
+        activations = re.search("known: (.*)", answer).group(1).split(", ")
+        self.assertIn("gelu_erf", activations)
+        for activation in activations:
             with self.subTest(activation):
                 want = "%s:y" % (self.folder / (activation + ".safetensors"))
                 more = ["--activation", activation]

@@ -229,6 +229,7 @@ static void activations_reach_their_limits_at_infinite_gates(void **state)
         {MGLU_ACTIVATION_GELU_TANH, 0, INFINITY}, {MGLU_ACTIVATION_RELU, 0, INFINITY},
         {MGLU_ACTIVATION_SIGMOID, 0, 1},          {MGLU_ACTIVATION_IDENTITY, -INFINITY, INFINITY},
     };
+    _Static_assert(sizeof cases / sizeof cases[0] == MGLU_ACTIVATION_COUNT, "a new activation needs its limits here");
     static const float value_bias[] = {1, 1}, one = 1;
     static const uint8_t mask[] = {1};
 

@@ -145,8 +145,7 @@ int command_pack(int argc, char **argv)
     static const struct argp_option list[] = {
         {"dtype", 'd', "T", 0, "Store the matrices as f16, bf16, f32, q8_0 or q4_0 (default: as they are)", 0},
         {"activation", 'a', "A", 0,
-         "Activation to name in the output: silu, gelu_erf, gelu_tanh, relu, sigmoid or identity (default: the "
-         "input's, "
+         "Activation to name in the output, as silu; an unknown name is answered with the list (default: the input's, "
          "else hidden_act of a config.json beside it)",
          0},
         {0},

@@ -155,8 +155,8 @@ int command_run(int argc, char **argv)
         {"out", 'o', "FILE:TENSOR", 0, "Write the result as the one tensor of a new file", 0},
         {"check", 'c', "FILE:TENSOR", 0, "Compare with the exact result; exit status 1 beyond the error bound", 0},
         {"activation", 'a', "A", 0,
-         "silu, gelu_erf, gelu_tanh, relu, sigmoid or identity (default: the file's, else hidden_act of a config.json "
-         "beside it)",
+         "Activation, as silu; an unknown name is answered with the list (default: the file's, else hidden_act of a "
+         "config.json beside it)",
          0},
         ARGUMENTS_BACKEND,
         ARGUMENTS_QUANTISED_X,
