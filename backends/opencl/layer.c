@@ -23,6 +23,8 @@ static uint64_t largest_whole(const mglu_packed_weights *shape)
     return sizes[0] > sizes[1] ? sizes[0] : sizes[1];
 }
 
+_Static_assert(MGLU_DTYPE_COUNT == 5, "a new dtype needs its case in kernels/load.cl, or a refusal by name here");
+
 mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
     const struct mglu_opencl_backend *self = backend;
