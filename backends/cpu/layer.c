@@ -3,6 +3,11 @@
 
 mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
+    const struct mglu_cpu_backend *self = backend;
+
+    if (!self->isa->gemv[plan->shape->dtype])
+        return self->host->fail(MGLU_ERROR_UNSUPPORTED, "cpu: no kernels for weights in %s",
+                                mglu_dtype_name(plan->shape->dtype));
     return MGLU_OK;
 }
 

@@ -40,15 +40,16 @@ static int takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights 
 
 static int takes_int8(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
-    return isa->int8 && mglu_dtype_is_quantised(packed->dtype) && desc->flags & MGLU_LAYER_ALLOW_QUANTISED_X &&
+    return isa->int8 && isa->int8->gemv[packed->dtype] && desc->flags & MGLU_LAYER_ALLOW_QUANTISED_X &&
            !is_reproducible(desc);
 }
 
 /* Whether masks are summed by pairs of columns: in another summation order, and four at a time only if all are. */
-static int takes_pairs(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
+static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                       const struct mglu_cpu_plan *plan)
 {
-    return isa->gemv_pairs && !plan->use_bf16 && !is_reproducible(desc) && plan->terms >= MGLU_CPU_LEAST_PAIRS &&
-           (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
+    return isa->gemv_pairs && isa->gemv_pairs[packed->dtype] && !plan->use_bf16 && !is_reproducible(desc) &&
+           plan->terms >= MGLU_CPU_LEAST_PAIRS && (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
 }
 
 /* What projects one token, and every token of a batch below plan->gemm_tokens. */
@@ -63,7 +64,7 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
         plan->project_gemv = isa->gemv_bf16;
         plan->gemv_name = "gemv_bf16dot";
         plan->gemv_reason = "weights and x are bf16";
-    } else if (takes_pairs(isa, plan, desc)) {
+    } else if (takes_pairs(isa, packed, desc, plan)) {
         plan->project_gemv = isa->gemv_pairs[packed->dtype];
         plan->gemv_name = "gemv_pairs";
         plan->gemv_reason = "several masks, any summation order";
@@ -75,9 +76,11 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
 }
 
 /* GEMM sums in another order than GEMV, so layers whose bits must not depend on the batch do without. */
-static const char *reason_against_gemm(const struct mglu_cpu_plan *plan, const mglu_packed_weights *packed,
-                                       const mglu_layer_desc *desc)
+static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan,
+                                       const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
+    if (!isa->gemm->gemm[packed->dtype])
+        return "no kernel for such weights";
     if (is_reproducible(desc))
         return "reproducible";
     if (packed->hidden_size > MGLU_CPU_GEMM_COLUMNS ||
@@ -103,14 +106,14 @@ static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
-    plan->no_gemm_reason = reason_against_gemm(plan, packed, desc);
+    plan->no_gemm_reason = reason_against_gemm(isa, plan, packed, desc);
     plan->project_gemm_tokens = plan->down_gemm_tokens = INT64_MAX;
     plan->tile_rows = isa->gemm->tile_rows;
     if (plan->no_gemm_reason)
         return;
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
-    plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, plan, desc), plan->terms);
+    plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, packed, desc, plan), plan->terms);
     plan->down_gemm_tokens = GEMM_TOKENS;
 }
 
