@@ -129,7 +129,8 @@ static void add_row(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t 
                                                scales ? scales + mglu_packed_scale_offset(dtype, columns, r, c) : NULL,
                                                dtype, 1, 32, MGLU_DTYPE_F32, w))
             sums[0] = sums[1] = NAN;
-        sums[words ? words[c / 32 * n_masks] >> c % 32 & 1 : 1] += (double)w[c % 32] * (double)x[c];
+        sums[words ? words[mglu_packed_mask_offset(n_masks, columns, 0, c, 0) / 4] >> c % 32 & 1 : 1] +=
+            (double)w[c % 32] * (double)x[c];
     }
 }
 

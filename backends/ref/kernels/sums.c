@@ -39,8 +39,10 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
         if (row.scales)
             sums->rounded += mglu_ref_rounding(largest, weights);
         for (int32_t i = 0; i < n_ids; i++)
-            add_selected(products, count, words[first / MGLU_GROUP_COLUMNS * n_masks + ids[i]], &sums->gate[i],
-                         &sums->value[i]);
+            add_selected(products, count,
+                         words[mglu_format_mask_word_in_row((mglu_index)(first / MGLU_GROUP_COLUMNS), (mglu_u32)ids[i],
+                                                            (mglu_u32)n_masks)],
+                         &sums->gate[i], &sums->value[i]);
     }
 }
 
