@@ -25,6 +25,8 @@ static mglu_array add_source(struct grid_problem *problem, enum role role, mglu_
     return (mglu_array){.data = rows_at(source, 0), .dtype = dtype};
 }
 
+_Static_assert(MGLU_DTYPE_COUNT == 5, "a new quantised dtype needs its quants here, and the bytes of a row below");
+
 /* Writes the quant of a column in a row of q8_0 or q4_0. */
 static void write_quant(unsigned char *row, mglu_dtype dtype, int64_t column, int quant)
 {

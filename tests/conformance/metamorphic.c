@@ -244,6 +244,7 @@ static void poison_between_rows_of_w(const struct relation *relation)
     bool quantised = mglu_dtype_is_quantised(dtype);
     size_t scale_bytes = mglu_packed_scale_row_stride(dtype, H), gap = quantised ? 6 : 3 * mglu_dtype_size(dtype);
     size_t bytes = dtype == MGLU_DTYPE_Q8_0 ? H : quantised ? (H + 31) / 32 * 16 : H * mglu_dtype_size(dtype);
+    _Static_assert(MGLU_DTYPE_COUNT == 5, "a new quantised dtype needs the bytes of a row here");
     unsigned char *packed = problem_allocate(&problem, mglu_packed_weight_size(dtype, D, H));
     unsigned char *scales = quantised ? problem_allocate(&problem, mglu_packed_scale_size(dtype, D, H)) : NULL;
     unsigned char *y = run(relation, &problem);

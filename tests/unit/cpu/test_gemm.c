@@ -218,7 +218,8 @@ static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t
     const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1};
 
     for (p.dtype = MGLU_DTYPE_F32; p.dtype < MGLU_DTYPE_COUNT; p.dtype++)
-        check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0}, seed);
+        if (isa->gemm->gemm[p.dtype])
+            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run)
         check_kernel(p, &bf16, seed);

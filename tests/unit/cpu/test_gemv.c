@@ -249,7 +249,7 @@ static void trees_follow_their_written_order(void **state)
         skip();
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
         for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
-            for (int32_t n_masks = MGLU_CPU_LEAST_PAIRS; n_masks <= MGLU_MAX_MASKS; n_masks++)
+            for (int32_t n_masks = MGLU_CPU_LEAST_PAIRS; isa->gemv_pairs[dtype] && n_masks <= MGLU_MAX_MASKS; n_masks++)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
