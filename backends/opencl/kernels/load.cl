@@ -31,18 +31,19 @@ struct row {
 
 #define GROUP_UNITS (MGLU_GROUP_COLUMNS / UNIT_COLUMNS)
 
-MGLU_INLINE float8 load_quants(const struct row *row, uint unit)
+/* scale * quant, exactly. The first two units of a group of q4_0 are the low nibbles of its bytes, the others high. */
+MGLU_INLINE float8 load_quantised(const struct row *row, uint unit)
 {
     const uint group = unit / GROUP_UNITS, part = unit % GROUP_UNITS;
+    const float scale = vload_half(group, (__global const half *)row->scales);
 
     if (WEIGHT == MGLU_DTYPE_Q8_0)
-        return convert_float8(((__global const char8 *)row->weights)[unit]);
-    /* The first two units of a group are the low nibbles of its 16 bytes, the others the high ones. */
+        return scale * convert_float8(((__global const char8 *)row->weights)[unit]);
     const uchar8 bytes = ((__global const uchar8 *)row->weights)[2 * group + part % 2];
-    return convert_float8(bytes >> (uchar8)(part / 2 * 4) & (uchar8)15) - 8.0f;
+    return scale * (convert_float8(bytes >> (uchar8)(part / 2 * 4) & (uchar8)15) - 8.0f);
 }
 
-/* Unit `unit` of a row. A quantised weight is scale times quant, exactly. WEIGHT is a constant. */
+/* Unit `unit` of a row. WEIGHT is a constant. */
 MGLU_INLINE float8 load_weights(const struct row *row, uint unit)
 {
     switch (WEIGHT) {
@@ -54,7 +55,7 @@ MGLU_INLINE float8 load_weights(const struct row *row, uint unit)
         return widen_bf16(((__global const ushort8 *)row->weights)[unit]);
     case MGLU_DTYPE_Q8_0:
     case MGLU_DTYPE_Q4_0:
-        return vload_half(unit / GROUP_UNITS, (__global const half *)row->scales) * load_quants(row, unit);
+        return load_quantised(row, unit);
     default:
         return (float8)NAN;
     }
