@@ -38,7 +38,8 @@ static mglu_input make_rows(struct kernel_run *run, mglu_dtype dtype, int64_t co
 static void make_routing(struct kernel_run *run)
 {
     const struct kernel_case *test = &run->test;
-    const size_t count = (size_t)(test->batch * test->top_k);
+    const int64_t stride = test->top_k + test->gap;
+    const size_t count = (size_t)((test->batch - 1) * stride + test->top_k);
 
     run->ids = exact_memory(count * sizeof *run->ids);
     run->p = exact_memory(count * sizeof *run->p);
@@ -47,8 +48,8 @@ static void make_routing(struct kernel_run *run)
         run->ids[i] = (int32_t)(fabsf(sample_number(&run->seed)) * (float)test->shape.n_masks * 0.99f);
     }
     if (test->given_routing) {
-        run->args.routing_ids = (mglu_input){run->ids, 0, test->top_k};
-        run->args.routing_weights = (mglu_input){run->p, 0, test->top_k};
+        run->args.routing_ids = (mglu_input){run->ids, 0, stride};
+        run->args.routing_weights = (mglu_input){run->p, 0, stride};
     }
 }
 
@@ -85,6 +86,7 @@ struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
     }
     run.layer = (mglu_layer_desc){.struct_size = sizeof run.layer,
                                   .activation = test->activation,
+                                  .silu_beta = test->activation == MGLU_ACTIVATION_SILU ? 1.702f : 0,
                                   .x_dtype = test->x,
                                   .y_dtype = test->y,
                                   .top_k = test->top_k,
@@ -276,8 +278,8 @@ static void route(struct kernel_run *run, const float *router, int32_t *ids, flo
                                               .mask_weights = address_of(p),
                                               .bad_routing = address_of(&run->bad_routing),
                                               .x_stride = x->row_stride,
-                                              .ids_stride = run->test.top_k,
-                                              .weights_stride = run->test.top_k,
+                                              .ids_stride = run->args.routing_ids.row_stride,
+                                              .weights_stride = run->args.routing_weights.row_stride,
                                               .router_stride = run->test.shape.h,
                                               .batch = run->test.batch,
                                               .columns = (uint32_t)run->test.shape.h,
@@ -305,7 +307,7 @@ static struct mglu_cuda_projection projection_of(const struct kernel_run *run, c
                                                                                  : 1,
                                          .x_dtype = (int32_t)run->test.x,
                                          .activation = (int32_t)run->test.activation,
-                                         .silu_beta = 1};
+                                         .silu_beta = run->layer.silu_beta};
 }
 
 static void set_output(const struct kernel_run *run, struct mglu_cuda_projection *projection)

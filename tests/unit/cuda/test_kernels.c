@@ -167,10 +167,13 @@ static void test_routing_by_router_and_by_caller(void **state)
             for (int32_t top_k = 1; top_k <= n_masks; top_k += 2, seed++) {
                 struct sample_shape shape = shape_of(MGLU_DTYPE_F16, n_masks, seed);
                 shape.parts = WITH_BIASES | (given ? 0 : WITH_ROUTER) | (seed % 2 ? WITH_DOWN : 0);
-                kernel_check(
-                    &(struct kernel_case){
-                        .shape = shape, .x = stored[seed % STORED], .top_k = top_k, .given_routing = given, .batch = 3},
-                    seed);
+                kernel_check(&(struct kernel_case){.shape = shape,
+                                                   .x = stored[seed % STORED],
+                                                   .top_k = top_k,
+                                                   .given_routing = given,
+                                                   .batch = 3,
+                                                   .gap = given},
+                             seed);
             }
         }
     }
@@ -232,6 +235,27 @@ static void test_special_values_of_x_stay_in_their_token(void **state)
                 check_special_x((enum mglu_cuda_engine)engine, special[i], (mglu_activation)a);
 }
 
+/* A maximum, for one, would lose it; in x it would come by way of the value too. */
+static void test_nan_in_a_gate_alone_reaches_y(void **state)
+{
+    for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
+        for (int a = MGLU_ACTIVATION_SILU; a <= MGLU_ACTIVATION_IDENTITY; a++) {
+            struct sample_shape shape = shape_of(MGLU_DTYPE_F16, 0, 2);
+            shape.parts = WITH_BIASES;
+            struct kernel_run run = kernel_prepare(&(struct kernel_case){.shape = shape,
+                                                                         .engine = (enum mglu_cuda_engine)engine,
+                                                                         .x = MGLU_DTYPE_F16,
+                                                                         .activation = (mglu_activation)a},
+                                                   1);
+            ((float *)(uintptr_t)run.sample.desc.gate_bias.data)[3] = NAN;
+            kernel_forward(&run);
+            assert_true(isnan(kernel_y(&run, 0, 3)));
+            assert_false(isnan(kernel_y(&run, 0, 2)));
+            kernel_free(&run);
+        }
+    }
+}
+
 static void test_no_hidden_size_leaves_the_biases(void **state)
 {
     for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
@@ -275,7 +299,8 @@ static void test_bits_do_not_depend_on_order_or_place(void **state)
     }
 }
 
-int main(void)
+/* The only argument, if there is one: the name of the test that is wanted, or a pattern. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simt_kernels_of_every_dtype_and_mask_count),
@@ -291,10 +316,13 @@ int main(void)
         cmocka_unit_test(test_routing_by_router_and_by_caller),
         cmocka_unit_test(test_ids_out_of_range_make_their_token_nan),
         cmocka_unit_test(test_special_values_of_x_stay_in_their_token),
+        cmocka_unit_test(test_nan_in_a_gate_alone_reaches_y),
         cmocka_unit_test(test_no_hidden_size_leaves_the_biases),
         cmocka_unit_test(test_no_intermediate_size_leaves_the_bias_of_the_down_projection),
         cmocka_unit_test(test_bits_do_not_depend_on_order_or_place),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("cuda kernels", tests, NULL, NULL);
 }
