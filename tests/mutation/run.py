@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The mutation test: builds the library with its seeded faults and counts how many of them the tests notice.
+"""The mutation test: builds a copy of the library that has every seeded fault, and counts how many the tests notice.
 
-Kernel faults must be noticed by the quick tier of mglu-conformance on the CPU backend, host faults by the tests that
-faults.json names. A fault is killed when a test fails, crashes or does not end in time.
+The tables beside this file say what the faults are and which tests must notice them, as commands in the build folder:
+the quick tier of mglu-conformance on the CPU backend, a slice of it on the OpenCL backend with PoCL, or tests of the
+project's. Each fault is chosen at run time. It is killed when a test fails, crashes or does not end in time.
 """
 
 import argparse
@@ -14,21 +15,32 @@ import json
 import os
 import pathlib
 import re
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+import overlay
+
+ROOT = overlay.HERE.parent.parent
+COPIED = ("LICENSE", "NEWS.md", "README.md", "meson.build", "meson_options.txt", "backends", "bench", "common", "docs",
+          "examples", "include", "tests", "tools")
+OPTIONS = ["-Doptimization=1", "-Dwarning_level=0", "-Dtests=enabled", "-Dcuda=disabled", "-Dopencl=enabled",
+           "-Dbench=disabled", "-Dtools=disabled"]
 CONFORMANCE = "tests/conformance/mglu-conformance"
 LACKS_ISA = 77
+LEAST_LIMIT = 600  # seconds; a loaded machine must not pass for a fault that was noticed
+POCL = "/etc/OpenCL/vendors/pocl.icd"
 FAILED_CASE = re.compile(r"^(?:FAIL|MISTRUSTED) (\S+)|^\[  FAILED  \] (\S+)", re.MULTILINE)
 
 
 @dataclasses.dataclass
 class Result:
     name: str
+    kind: str
     what: str
     killed: bool
     by: str
@@ -48,11 +60,33 @@ def fail(text):
     sys.exit(2)
 
 
-def build(folder, targets):
-    setup = ["meson", "configure"] if (folder / "build.ninja").exists() else ["meson", "setup"]
-    place = [str(folder)] if setup[1] == "configure" else [str(folder), str(ROOT)]
-    options = ["-Dmutants=true", "-Dtests=enabled", "-Dcuda=disabled"]
-    for command in ([*setup, *place, *options], ["ninja", "-C", str(folder), *targets]):
+def write_if_other(path, data):
+    """What is not new keeps its time, so that a build folder which is kept builds no more than it must."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def copy_sources(table, target):
+    """Writes the sources with the faults in them."""
+    faulted = set(table.files())
+    for name in COPIED:
+        for path in [ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).rglob("*")):
+            file = path.relative_to(ROOT)
+            if not path.is_file() or "__pycache__" in file.parts:
+                continue
+            data = path.read_bytes()
+            if file.as_posix() in faulted:
+                data = table.apply(file.as_posix(), data.decode("utf-8")).encode("utf-8")
+            write_if_other(target / file, data)
+            shutil.copymode(path, target / file)
+
+
+def build(table, folder, targets):
+    source, built = folder / "source", folder / "build"
+    copy_sources(table, source)
+    setup = ["configure", str(built)] if (built / "build.ninja").exists() else ["setup", str(built), str(source)]
+    for command in (["meson", *setup, *OPTIONS], ["ninja", "-C", str(built), *targets]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             fail(f"{' '.join(command)}:\n{done.stdout[-4000:]}")
@@ -64,96 +98,141 @@ class Tests:
     def __init__(self, folder, isa):
         self.folder = folder
         self.isa = isa
-        self.limit = None
+        self.limit = LEAST_LIMIT
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MGLU_")}
-        self.environment = {**kept, "MGLU_TEST_DATA": str(ROOT / "tests/data"), "MALLOC_PERTURB_": "0"}
+        self.environment = {**kept, "MGLU_TEST_DATA": str(ROOT / "tests/data"), "MALLOC_PERTURB_": "0",
+                            "OCL_ICD_VENDORS": POCL, "POCL_CACHE_DIR": str(folder / "pocl")}
 
-    def run(self, program, fault):
-        options = []
-        if program == CONFORMANCE:
-            options = ["--backend", "cpu", "--tier", "quick", "--fail-fast"]
-            options += ["--max-isa", self.isa] if self.isa != "best" else []
-        try:
-            done = subprocess.run(
-                [self.folder / program, *options], env={**self.environment, "MGLU_MUTANT": str(fault)},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                timeout=self.limit)
-        except subprocess.TimeoutExpired:
-            return Run(None, "")
-        return Run(done.returncode, done.stdout)
+    @staticmethod
+    def options(program, case):
+        if program != CONFORMANCE:
+            return [case] if case else []
+        return ["--fail-fast", *(["--filter", case] if case else [])]
 
-    def check_unmutated(self, programs):
-        """Also finds the time limit: several times what the right code takes."""
-        for program in programs:
-            begin = time.monotonic()
-            run = self.run(program, 0)
-            if run.status == LACKS_ISA and program == CONFORMANCE:
-                fail(f"this machine lacks {self.isa}; try --isa best")
-            if run.status != 0:
-                fail(f"{program} fails without any fault:\n{run.output[-4000:]}")
-            self.limit = max(self.limit or 0, 120, 5 * (time.monotonic() - begin))
+    def run(self, command, number, case=""):
+        """Ends the program at the first test that fails."""
+        words = command.split()
+        if "cpu" in words and self.isa != "best":
+            words += ["--max-isa", self.isa]
+        words += self.options(words[0], case)
+        process = subprocess.Popen(
+            [str(self.folder / word) if is_file(word) else word for word in words],
+            env={**self.environment, "MGLU_MUTANT": str(number)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace")
+        late = threading.Event()
+        timer = threading.Timer(self.limit, lambda: (late.set(), process.kill()))
+        timer.start()
+        lines = []
+        with process:
+            for line in process.stdout:
+                lines.append(line)
+                if FAILED_CASE.match(line):
+                    process.kill()
+                    break
+        timer.cancel()
+        return Run(None if late.is_set() else process.returncode, "".join(lines))
 
-    def try_fault(self, fault, programs):
+    def check_unmutated(self, attempt):
+        """A command and case passes without a fault. Returns how long it took."""
         begin = time.monotonic()
-        name = fault.get("name", str(fault["number"]))
-        killer = ""
-        for program in programs:
-            run = self.run(program, fault["number"])
+        command, case = attempt
+        run = self.run(command, 0, case)
+        if run.status == LACKS_ISA and "cpu" in command.split():
+            fail(f"this machine lacks {self.isa}; try --isa best")
+        if run.status != 0:
+            fail(f"{command} {case} fails without any fault:\n{run.output[-4000:]}")
+        return time.monotonic() - begin
+
+    def try_fault(self, fault):
+        """The case that is known to notice it comes first: a fault is killed sooner, and no other way."""
+        begin = time.monotonic()
+        for command, case in attempts_of(fault):
+            run = self.run(command, fault.number, case)
             if run.status != 0:
-                case = FAILED_CASE.search(run.output)
-                killer = pathlib.Path(program).name if program != CONFORMANCE else ""
-                killer = " ".join(filter(None, [killer, case and (case[1] or case[2])]))
-                killer = killer or f"status {run.status}"
-                killer = "timeout" if run.status is None else killer
-                break
-        return Result(name, fault["what"], bool(killer), killer, time.monotonic() - begin)
+                return Result(fault.name, fault.kind, fault.what, True, killer(command, run), time.monotonic() - begin)
+        return Result(fault.name, fault.kind, fault.what, False, "", time.monotonic() - begin)
+
+
+def attempts_of(fault):
+    first = [(fault.killers[0], fault.first)] if fault.first else []
+    return first + [(command, "") for command in fault.killers]
+
+
+def is_file(word):
+    """Whether a word of a command is a file of the build folder."""
+    return word.startswith("tests/")
+
+
+def targets_of(attempts):
+    return sorted({word for command, _ in attempts for word in command.split() if is_file(word)})
+
+
+def killer(command, run):
+    """What to call that which has noticed a fault."""
+    if run.status is None:
+        return "timeout"
+    case = FAILED_CASE.search(run.output)
+    program = pathlib.Path(command.split()[0])
+    name = "" if program.as_posix() == CONFORMANCE else program.name
+    return " ".join(filter(None, [name, (case[1] or case[2]) if case else f"status {run.status}"]))
 
 
 def chosen_faults(table, only, isa):
-    faults = [(fault, [CONFORMANCE]) for fault in table["kernel"] if fault.get("isa", isa) == isa]
-    faults += [(fault, fault["killers"]) for fault in table["host"]]
+    faults = [fault for fault in table.faults if fault.isa in (None, isa)]
     if only is None:
         return faults
-    names = only.split(",")
-    known = {fault.get("name", str(fault["number"])) for fault, _ in faults}
-    if set(names) - known:
-        fail(f"--only {only}: unknown {', '.join(sorted(set(names) - known))}")
-    return [(fault, programs) for fault, programs in faults if fault.get("name", str(fault["number"])) in names]
+    names = set(only.split(","))
+    unknown = names - {fault.name for fault in faults}
+    if unknown:
+        fail(f"--only {only}: unknown {', '.join(sorted(unknown))}")
+    return [fault for fault in faults if fault.name in names]
 
 
-def report(kind, results):
-    if results:
-        print(f"{kind} faults: {sum(result.killed for result in results)} of {len(results)} killed")
+def try_all(tests, attempts, faults, jobs):
+    """A fault has several times as long as the slowest attempt takes without one."""
+    results = []
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        tests.limit = max(LEAST_LIMIT, 10 * max(pool.map(tests.check_unmutated, attempts)))
+        for result in pool.map(tests.try_fault, faults):
+            verdict = f"killed by {result.by}" if result.killed else "SURVIVED"
+            print(f"{result.name:>4} {result.what}: {verdict} ({result.seconds:.1f} s)", flush=True)
+            results.append(result)
+    return results
+
+
+def report(results, begin):
+    for kind in dict.fromkeys(result.kind for result in results):
+        killed = [result.killed for result in results if result.kind == kind]
+        print(f"{kind} faults: {sum(killed)} of {len(killed)} killed")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{time.monotonic() - begin:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU time")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, help="build folder to use and keep (default: a temporary one)")
+    parser.add_argument("--build", type=pathlib.Path, help="folder to build in and keep (default: a temporary one)")
     parser.add_argument("--isa", default="avx2", help="level that the CPU backend is capped to, or best (default avx2)")
     parser.add_argument("--only", metavar="N,M", help="these faults only, as 13,40,H3")
     parser.add_argument("--json", metavar="FILE", help="write the results")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="faults tried at once (default: all cores)")
     arguments = parser.parse_args()
 
-    table = json.loads((HERE / "faults.json").read_text(encoding="utf-8"))
+    begin = time.monotonic()
+    table = overlay.Overlay()
+    problems = list(table.problems(ROOT))
+    if problems:
+        fail("\n".join(problems))
     faults = chosen_faults(table, arguments.only, arguments.isa)
-    programs = sorted({program for _, some in faults for program in some})
+    attempts = sorted({attempt for fault in faults for attempt in attempts_of(fault)})
     with contextlib.ExitStack() as stack:
         folder = arguments.build or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        build(folder.resolve(), programs)
-        tests = Tests(folder.resolve(), arguments.isa)
-        tests.check_unmutated(programs)
-        results = []
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            for result in pool.map(lambda pair: tests.try_fault(*pair), faults):
-                verdict = f"killed by {result.by}" if result.killed else "SURVIVED"
-                print(f"{result.name:>4} {result.what}: {verdict} ({result.seconds:.1f} s)", flush=True)
-                results.append(result)
+        build(table, folder.resolve(), targets_of(attempts))
+        tests = Tests(folder.resolve() / "build", arguments.isa)
+        results = try_all(tests, attempts, faults, arguments.jobs)
     if arguments.json:
         rows = [dataclasses.asdict(result) for result in results]
         pathlib.Path(arguments.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    report("kernel", [result for result in results if not result.name.startswith("H")])
-    report("host", [result for result in results if result.name.startswith("H")])
+    report(results, begin)
     return 0 if all(result.killed for result in results) else 1
 
 
