@@ -26,6 +26,16 @@ static uint64_t parse_seed(struct argp_state *state, const char *text)
     return seed;
 }
 
+static size_t parse_every(struct argp_state *state, const char *text)
+{
+    char *end;
+    unsigned long every = strtoul(text, &end, 10);
+
+    if (end == text || *end || text[0] == '-' || every < 1 || every > INT32_MAX)
+        argp_error(state, "--every %s: not a whole number above 0", text);
+    return every;
+}
+
 static enum tier parse_tier(struct argp_state *state, const char *text)
 {
     for (int tier = TIER_QUICK; tier <= TIER_EXHAUSTIVE; tier++)
@@ -35,7 +45,7 @@ static enum tier parse_tier(struct argp_state *state, const char *text)
     return TIER_QUICK;
 }
 
-enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE };
+enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE, KEY_EVERY };
 
 static const struct argp_option argp_options[] = {
     {"backend", 'b', "B", 0, "test this backend's devices; without it, every device found", 0},
@@ -43,6 +53,7 @@ static const struct argp_option argp_options[] = {
     {"filter", 'f', "S", 0, "run cases whose name contains S or matches the pattern S; a whole name selects one", 0},
     {"seed", 's', "N", 0, "draw other numbers (default 1)", 0},
     {"tier", 't', "TIER", 0, "quick (default), full or exhaustive", 0},
+    {"every", KEY_EVERY, "N", 0, "run the first of every N of these cases", 0},
     {"list", 'l', NULL, 0, "print the names of the cases and run none", 0},
     {"json", KEY_JSON, "FILE", 0, "write a report in JSON", 0},
     {"junit", KEY_JUNIT, "FILE", 0, "write a report in JUnit's XML", 0},
@@ -72,6 +83,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         break;
     case 't':
         options->tier = parse_tier(state, argument);
+        break;
+    case KEY_EVERY:
+        options->every = parse_every(state, argument);
         break;
     case 'l':
         options->list = true;
@@ -182,7 +196,7 @@ int main(int argc, char **argv)
                                   "The last line counts: N passed, N failed, N skipped. The exit status is 0 when "
                                   "something passed and nothing failed, 1 otherwise, 2 for bad usage.";
     const struct argp parser = {.options = argp_options, .parser = parse, .doc = summary};
-    struct options options = {.seed = 1};
+    struct options options = {.seed = 1, .every = 1};
     struct case_list cases;
     int status;
 

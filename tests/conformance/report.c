@@ -76,9 +76,9 @@ bool write_json(const char *path, const struct options *options, const struct de
 
     for (size_t i = 0; i < count; i++)
         json_array_append_new(devices, json_of_device(&reports[i]));
-    root = json_pack("{ss ss sI ss ss so}", "version", mglu_version(), "build", mglu_build_info(), "seed",
+    root = json_pack("{ss ss sI ss ss sI so}", "version", mglu_version(), "build", mglu_build_info(), "seed",
                      (json_int_t)options->seed, "tier", tier_name(options->tier), "filter",
-                     options->filter ? options->filter : "", "devices", devices);
+                     options->filter ? options->filter : "", "every", (json_int_t)options->every, "devices", devices);
     failed = !root || json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     json_decref(root);
     if (failed)

@@ -81,7 +81,7 @@ static bool matches(const char *name, const char *filter)
 struct case_list list_cases(const struct options *options)
 {
     struct case_list list = {0};
-    size_t kept = 0;
+    size_t matched = 0, kept = 0;
 
     for (size_t i = 0; all_groups[i]; i++)
         all_groups[i]->list(collect, &(struct collector){&list, all_groups[i]});
@@ -92,7 +92,8 @@ struct case_list list_cases(const struct options *options)
             return list;
         }
     for (size_t i = 0; i < list.count; i++)
-        if (list.cases[i].test.tier <= options->tier && matches(list.cases[i].test.name, options->filter))
+        if (list.cases[i].test.tier <= options->tier && matches(list.cases[i].test.name, options->filter) &&
+            matched++ % options->every == 0)
             list.cases[kept++] = list.cases[i];
     list.count = kept;
     return list;

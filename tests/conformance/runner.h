@@ -9,6 +9,7 @@ struct options {
     const char *backend, *plugin, *filter, *json, *junit, *max_isa, *rho_baseline;
     uint64_t seed;
     enum tier tier;
+    size_t every; /**< run the first of so many cases; 1 runs all */
     bool list, fail_fast;
 };
 
@@ -49,7 +50,7 @@ struct case_list {
     size_t count, room;
 };
 
-/** The cases of the tier that the filter lets through; a filter that is a case's whole name selects that one. */
+/** The cases of the tier that the filter lets through, or a part; a filter that is a whole name selects that case. */
 struct case_list list_cases(const struct options *options);
 
 /** Runs them on the report's target and prints what fails. */
