@@ -12,8 +12,6 @@ PROGRAM = os.environ["MGLU_PROGRAM"]
 MODEL = pathlib.Path(os.environ["MGLU_TEST_DATA"]) / "licence-lm"
 REFERENCE = json.loads((MODEL / "reference.json").read_text())
 
-# Builds with sanitizers are slow: they look at the first bytes of the text only.
-QUICK = bool(os.environ.get("MGLU_TEST_QUICK"))
 
 OWN_VARIABLES = ("MGLU_BACKEND", "MGLU_MAX_ISA", "MGLU_NUM_THREADS", "MGLU_LOG")
 

@@ -11,7 +11,7 @@ LAYERS = ["model.layers.%d.mlp" % number for number in range(4)]
 FFN_IO = MODEL / "ffn_io.safetensors"
 
 
-class RunTest(ProgramTest):
+class Run(ProgramTest):
     def setUp(self):
         super().setUp()
         self.packed = self.folder / "packed"
@@ -31,6 +31,8 @@ class RunTest(ProgramTest):
         self.assertLessEqual(float(largest), 1)
         return int(elements)
 
+
+class EachVariantTest(Run):
     def test_blocks_and_projections(self):
         def body(backend, env):
             for block in LAYERS:
@@ -55,6 +57,8 @@ class RunTest(ProgramTest):
                 x = "%s:x" % file
                 self.on_each_variant(lambda backend, env: self.check(prefix, x, want, backend, env))
 
+
+class RunTest(Run):
     def test_output(self):
         source = safetensors.read(FFN_IO)[0][LAYERS[1] + ".x"]
         row = safetensors.Tensor("F32", [128], source.data[: 4 * 128])

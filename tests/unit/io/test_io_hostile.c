@@ -254,11 +254,12 @@ static size_t peak_memory(void)
     return (size_t)usage.ru_maxrss * 1024;
 }
 
-static double now(void)
+/* Of this program, however busy the machine is. */
+static double processor_seconds(void)
 {
     struct timespec time;
 
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
@@ -297,10 +298,10 @@ static void a_hostile_header_is_cheap_to_refuse(void **state)
         double begin;
 
         write_long_header(cases[i].first, cases[i].repeated, cases[i].last, SIZE);
-        begin = now();
+        begin = processor_seconds();
         assert_status(mglu_file_open(scratch("hostile.st"), 0, &file), MGLU_ERROR_CORRUPT_FILE);
-        if (now() - begin > SIZE >> 20)
-            fail_msg("%s: %.1f s", cases[i].name, now() - begin);
+        if (processor_seconds() - begin > SIZE >> 20)
+            fail_msg("%s: %.1f s", cases[i].name, processor_seconds() - begin);
         if (!SANITIZED && peak_memory() - base > 2 * SIZE + (16 << 20))
             fail_msg("%s: %zu MB", cases[i].name, (peak_memory() - base) >> 20);
     }
