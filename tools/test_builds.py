@@ -1,101 +1,190 @@
 # SPDX-License-Identifier: MIT
 """Builds mglu in several ways and runs its tests in each; see tools/test."""
+import argparse
 import collections
+import concurrent.futures
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import time
 
-# nvcc takes minutes: one build has the CUDA backend. The kernels are tested on the host in each.
-NO_CUDA = "-Dcuda=disabled"
+NO_CUDA = "-Dcuda=disabled"  # nvcc takes minutes, and its output is tested in the builds of its own
+STRICT = ["-Dwerror=true", NO_CUDA]
 SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 SANITIZE_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "LSAN_OPTIONS": f"suppressions={pathlib.Path('tests/lsan.supp').resolve()}:print_suppressions=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "MGLU_TEST_QUICK": "1",
     # Drivers leak on their own: a folder without any. Tests of drivers name theirs.
     "OCL_ICD_VENDORS": str(pathlib.Path("tests/opencl").resolve()),
 }
+FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc || { echo "no nvcc"; exit 1; }']
 
+# Nothing here ends within its limit on a machine that is several times slower than those on which limits were chosen.
+TIME_LIMIT_FACTOR = "10"
+
+# suite: the only tests that are run. has_long_tests: whether the suite `long` of tests/meson.build belongs to this build.
 # prepare: a command; where it fails, the build is skipped, and the last line that it printed is the reason.
-Build = collections.namedtuple("Build", "compiler options environment prepare", defaults=[None])
+Build = collections.namedtuple("Build", "compiler options environment suite has_long_tests prepare",
+                               defaults=[{}, None, False, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
 BUILDS = {
-    "gcc": Build("gcc", ["-Dwerror=true"], {}),
-    "clang": Build("clang", ["-Dwerror=true", NO_CUDA], {"MGLU_TEST_QUICK": "1"}),
+    "gcc": Build("gcc", STRICT, has_long_tests=True),
+    # Two of the architectures; cuda-all has the others.
+    "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90a,120"], suite="cuda",
+                  prepare=FIND_NVCC),
+    "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
     "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
     # What is left when every optional part is missing.
-    "plain": Build("gcc", ["-Dwerror=true", NO_CUDA, "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled",
-                           "-Dbench=disabled", "-Ddefault_library=static"], {"MGLU_TEST_QUICK": "1"}),
+    "plain": Build("gcc", [*STRICT, "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled",
+                           "-Ddefault_library=static"]),
     # In an emulator.
     "aarch64": Build("gcc", ["-Dwerror=true", "--cross-file", "build/sysroot-aarch64/sysroot.ini",
-                             "--cross-file", "tools/cross/aarch64.ini"], {}, "tools/cross/aarch64-setup"),
+                             "--cross-file", "tools/cross/aarch64.ini"], prepare=["tools/cross/aarch64-setup"]),
 }
+EXTRA_BUILDS = {
+    "cuda-all": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled"], suite="cuda", prepare=FIND_NVCC),
+    # The flags of Debian's packages.
+    "distribution": Build("gcc", [*STRICT, "--buildtype=plain",
+                                  "-Dc_args=-g -O2 -fstack-protector-strong -Wformat -Werror=format-security "
+                                  "-Wdate-time -D_FORTIFY_SOURCE=2",
+                                  "-Dc_link_args=-Wl,-z,relro -Wl,-z,now"]),
+}
+# Commands that are one test each.
+EXTRA_COMMANDS = {"mutation": ["python3", "tests/mutation/run.py"]}
+
+Done = collections.namedtuple("Done", "code output seconds cpu_seconds")
+Counts = collections.namedtuple("Counts", "passed failed skipped")
 
 
-def run_quietly(command, environment):
-    """Runs a command; its output is shown only when it fails."""
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if result.returncode != 0:
-        sys.stdout.buffer.write(result.stdout)
-        print(f"failed: {' '.join(command)}", flush=True)
-    return result.returncode == 0
+def run(command, environment=None):
+    """Runs a command to its end; cpu_seconds are those of all processes that it started and waited for."""
+    begin = time.monotonic()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        output = process.stdout.read().decode(errors="replace")
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return Done(process.returncode, output, time.monotonic() - begin, usage.ru_utime + usage.ru_stime)
 
 
-def why_not(command):
-    """Runs a command that prepares a build; says why it couldn't, or nothing."""
-    result = subprocess.run([command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    sys.stdout.write(result.stdout if result.returncode == 0 else "")
-    lines = result.stdout.splitlines() or [f"{command} failed"]
-    return lines[-1] if result.returncode != 0 else None
+def seconds_of(step, done):
+    return f"{step} {done.seconds:.0f} s ({done.cpu_seconds:.0f} s of processors)"
 
 
-def show_failure(name, test):
-    """Prints what a failed test printed."""
-    print(f"--- {name}: {test['name']}: {test['result']}")
-    print(test.get("stdout", ""), test.get("stderr", ""), sep="", end="\n", flush=True)
+class Run:
+    """One build: made, then tested. What is printed comes at the end, in one piece, since builds overlap."""
+
+    def __init__(self, name, build):
+        self.name, self.build = name, build
+        self.folder = pathlib.Path("build") / f"test-{name}"
+        self.environment = {**os.environ, **build.environment, "CC": build.compiler, "CXX": CXX[build.compiler]}
+        self.lines = []
+        self.times = []
+
+    def finish(self, *counts):
+        result = Counts(*counts)
+        self.lines += [f"{self.name}: {result.passed} passed, {result.failed} failed, {result.skipped} skipped"]
+        self.lines += [f"{self.name}: {what}" for what in self.times]
+        print("\n".join(self.lines), flush=True)
+        return result
+
+    def step(self, name, command):
+        """Runs a command; its output is shown only when it fails."""
+        done = run(command, self.environment)
+        self.times.append(seconds_of(name, done))
+        if done.code != 0:
+            self.lines += [done.output, f"failed: {' '.join(command)}"]
+        return done.code == 0
+
+    def make(self):
+        """Configures and compiles; returns the result where there is nothing to test."""
+        preparation = run(self.build.prepare) if self.build.prepare else None
+        if preparation:
+            self.times.append(seconds_of("preparation", preparation))
+        if preparation and preparation.code != 0:
+            reason = (preparation.output.splitlines() or [f"{self.build.prepare[0]} failed"])[-1]
+            self.lines.append(f"{self.name}: skipped: {reason}")
+            return self.finish(0, 0, 1)
+        configured = (self.folder / "build.ninja").exists() or \
+            self.step("configuration", ["meson", "setup", str(self.folder), *self.build.options])
+        if not configured or not self.step("compilation", ["ninja", "-C", str(self.folder), f"-j{os.cpu_count()}"]):
+            return self.finish(0, 1, 0)
+        self.times[-1] += self.slowest_file()
+        return None
+
+    def slowest_file(self):
+        """From the log of ninja: begin and end in milliseconds, time of the file, its name."""
+        lines = [line.split("\t") for line in (self.folder / ".ninja_log").read_text().splitlines()[1:]]
+        milliseconds, name = max(((int(end) - int(begin), name) for begin, end, _, name, _ in lines), default=(0, "none"))
+        return f"; slowest: {name} {milliseconds / 1000:.0f} s"
+
+    def chosen_tests(self, run_all):
+        """Arguments of `meson test`."""
+        if self.build.suite:
+            return ["--suite", self.build.suite]
+        left_out = ["long", "longest"][self.build.has_long_tests + run_all:]
+        return [word for suite in left_out for word in ("--no-suite", suite)]
+
+    def test(self, run_all):
+        log = self.folder / "meson-logs" / "testlog.json"
+        log.unlink(missing_ok=True)
+        done = run(["meson", "test", "-C", str(self.folder), "--no-rebuild", "-t", TIME_LIMIT_FACTOR,
+                    *self.chosen_tests(run_all)], self.environment)
+        tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
+        for test in failed:
+            self.lines += [f"--- {self.name}: {test['name']}: {test['result']}",
+                           test.get("stdout", "") + test.get("stderr", "")]
+        if not tests:
+            self.lines.append(done.output)
+        slowest = sorted(tests, key=lambda test: -test["duration"])[:3]
+        self.times.append(seconds_of("tests", done) + "; slowest: " +
+                          ", ".join(f"{test['name']} {test['duration']:.0f} s" for test in slowest))
+        skipped = sum(test["result"] == "SKIP" for test in tests)
+        return self.finish(len(tests) - len(failed) - skipped, len(failed) + (not tests), skipped)
 
 
-def run_build(name, build):
-    """Configures, builds and tests one build; returns (passed, failed, skipped)."""
-    reason = why_not(build.prepare) if build.prepare else None
-    if reason:
-        print(f"{name}: skipped: {reason}", flush=True)
-        return 0, 0, 1
-    folder = pathlib.Path("build") / f"test-{name}"
-    environment = {**os.environ, **build.environment, "CC": build.compiler, "CXX": CXX[build.compiler]}
-    if not (folder / "build.ninja").exists():
-        if not run_quietly(["meson", "setup", str(folder), *build.options], environment):
-            return 0, 1, 0
-    if not run_quietly(["ninja", "-C", str(folder)], environment):
-        return 0, 1, 0
-    log = folder / "meson-logs" / "testlog.json"
-    log.unlink(missing_ok=True)
-    subprocess.run(["meson", "test", "-C", str(folder), "--no-rebuild"], env=environment, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL, check=False)
-    tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
-    skipped = sum(test["result"] == "SKIP" for test in tests)
-    for test in failed:
-        show_failure(name, test)
-    passed = len(tests) - len(failed) - skipped
-    print(f"{name}: {passed} passed, {len(failed)} failed, {skipped} skipped", flush=True)
-    return passed, len(failed) + (not tests), skipped
+def run_builds(builds, run_all):
+    """Compiles one build while another is tested: neither keeps all processors busy to its end."""
+    results = []
+    with concurrent.futures.ThreadPoolExecutor(1) as tester:
+        for name, build in builds.items():
+            this = Run(name, build)
+            result = this.make()
+            results.append(result or tester.submit(this.test, run_all))
+        return [result if isinstance(result, Counts) else result.result() for result in results]
 
 
-def main(names):
-    unknown = [name for name in names if name not in BUILDS]
+def run_command(name, command):
+    done = run(command)
+    if done.code != 0:
+        print(done.output)
+    print(f"{name}: {'passed' if done.code == 0 else 'failed'}\n{name}: {seconds_of('run', done)}", flush=True)
+    return Counts(done.code == 0, done.code != 0, 0)
+
+
+def main():
+    known = {**BUILDS, **EXTRA_BUILDS, **EXTRA_COMMANDS}
+    parser = argparse.ArgumentParser(prog="tools/test", description="Builds mglu in several ways and tests each.")
+    parser.add_argument("--all", action="store_true", help="run everything, long tests in every build")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"what to run: {' '.join(known)}")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in known]
     if unknown:
-        print(f"test: unknown build {unknown[0]}; known: {' '.join(BUILDS)}", file=sys.stderr)
-        return 2
-    results = [run_build(name, BUILDS[name]) for name in names or BUILDS]
+        parser.error(f"unknown build {unknown[0]}; known: {' '.join(known)}")
+    names = arguments.names or (known if arguments.all else BUILDS)
+    begin = time.monotonic()
+    results = run_builds({name: known[name] for name in names if name not in EXTRA_COMMANDS}, arguments.all)
+    results += [run_command(name, EXTRA_COMMANDS[name]) for name in names if name in EXTRA_COMMANDS]
+    usage = os.times()
+    print(f"all: {time.monotonic() - begin:.0f} s ({usage.children_user + usage.children_system:.0f} s of processors)")
     passed, failed, skipped = (sum(counts) for counts in zip(*results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if passed and not failed else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
