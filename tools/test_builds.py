@@ -37,7 +37,7 @@ BUILDS = {
                   prepare=FIND_NVCC),
     "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
-    "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
+    "clang-sanitize": Build("clang", [*SANITIZE, "-Dbench=disabled"], SANITIZE_ENV),
     # What is left when every optional part is missing.
     "plain": Build("gcc", [*STRICT, "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled",
                            "-Ddefault_library=static"]),
