@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-NO_CUDA = "-Dcuda=disabled"  # nvcc takes minutes, and its output is tested in the builds of its own
+NO_CUDA = "-Dcuda=disabled"  # has builds of its own; the kernels also run on the host, in each build
 STRICT = ["-Dwerror=true", NO_CUDA]
 SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 SANITIZE_ENV = {
@@ -20,9 +20,9 @@ SANITIZE_ENV = {
     # Drivers leak on their own: a folder without any. Tests of drivers name theirs.
     "OCL_ICD_VENDORS": str(pathlib.Path("tests/opencl").resolve()),
 }
-FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc || { echo "no nvcc"; exit 1; }']
+FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc >/dev/null || { echo "no nvcc"; exit 1; }']
 
-# Nothing here ends within its limit on a machine that is several times slower than those on which limits were chosen.
+# The limits of tests are for a machine that does nothing else; others are busy, or several times slower.
 TIME_LIMIT_FACTOR = "10"
 
 # suite: the only tests that are run. has_long_tests: whether the suite `long` of tests/meson.build belongs to this build.
@@ -37,7 +37,7 @@ BUILDS = {
                   prepare=FIND_NVCC),
     "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
-    "clang-sanitize": Build("clang", [*SANITIZE, "-Dbench=disabled"], SANITIZE_ENV),
+    "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
     # What is left when every optional part is missing.
     "plain": Build("gcc", [*STRICT, "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled",
                            "-Ddefault_library=static"]),
@@ -99,13 +99,22 @@ class Run:
             self.lines += [done.output, f"failed: {' '.join(command)}"]
         return done.code == 0
 
+    def why_not(self):
+        """Prepares the build; says why it can't be, or nothing."""
+        if not self.build.prepare:
+            return None
+        done = run(self.build.prepare)
+        self.times.append(seconds_of("preparation", done))
+        lines = done.output.splitlines()
+        if done.code == 0:
+            self.lines += lines
+            return None
+        return lines[-1] if lines else f"{self.build.prepare[0]} failed"
+
     def make(self):
         """Configures and compiles; returns the result where there is nothing to test."""
-        preparation = run(self.build.prepare) if self.build.prepare else None
-        if preparation:
-            self.times.append(seconds_of("preparation", preparation))
-        if preparation and preparation.code != 0:
-            reason = (preparation.output.splitlines() or [f"{self.build.prepare[0]} failed"])[-1]
+        reason = self.why_not()
+        if reason:
             self.lines.append(f"{self.name}: skipped: {reason}")
             return self.finish(0, 0, 1)
         configured = (self.folder / "build.ninja").exists() or \
@@ -134,17 +143,22 @@ class Run:
         done = run(["meson", "test", "-C", str(self.folder), "--no-rebuild", "-t", TIME_LIMIT_FACTOR,
                     *self.chosen_tests(run_all)], self.environment)
         tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
-        for test in failed:
-            self.lines += [f"--- {self.name}: {test['name']}: {test['result']}",
-                           test.get("stdout", "") + test.get("stderr", "")]
-        if not tests:
-            self.lines.append(done.output)
         slowest = sorted(tests, key=lambda test: -test["duration"])[:3]
         self.times.append(seconds_of("tests", done) + "; slowest: " +
                           ", ".join(f"{test['name']} {test['duration']:.0f} s" for test in slowest))
+        if not tests:
+            self.lines.append(done.output)
+            return self.finish(0, 1, 0)
+        return self.judge(tests)
+
+    def judge(self, tests):
+        """Shows what failed tests printed."""
+        failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
         skipped = sum(test["result"] == "SKIP" for test in tests)
-        return self.finish(len(tests) - len(failed) - skipped, len(failed) + (not tests), skipped)
+        for test in failed:
+            self.lines += [f"--- {self.name}: {test['name']}: {test['result']}",
+                           test.get("stdout", "") + test.get("stderr", "")]
+        return self.finish(len(tests) - len(failed) - skipped, len(failed), skipped)
 
 
 def run_builds(builds, run_all):
