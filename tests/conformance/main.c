@@ -111,6 +111,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_END:
         if (options->backend && options->plugin)
             argp_error(state, "--backend and --plugin exclude each other");
+        if (options->every > 1 && options->rho_baseline)
+            argp_error(state, "--rho-baseline compares percentiles of all cases: leave out --every");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
