@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /** So that a median means something whatever the time limit. */
 enum { FEWEST_ROUNDS = 5 };
@@ -77,6 +78,26 @@ static void measure_machine(struct comparison *comparison, size_t round)
         machine->stream && comparison->problem.batch > 1 ? machine_peak_speed(machine, &comparison->peak) : NAN;
 }
 
+/** The copy that moves as many bytes as the plain twin reads, where a peer measures it; else NULL. */
+static const struct member *find_copy(const struct comparison *comparison)
+{
+    for (int i = 0; i < comparison->member_count; i++) {
+        const struct member *member = &comparison->members[i];
+        if (member->peer && !member->failure[0] && !member->peer_case.n_masks &&
+            strcmp(member->peer_case.variant, "copy") == 0)
+            return member;
+    }
+    return NULL;
+}
+
+/** Memory that the host can't read is as fast as a copy within it. */
+static void take_copy_as_bandwidth(struct comparison *comparison, size_t round)
+{
+    const struct member *copy = comparison->machine->stream ? NULL : find_copy(comparison);
+    if (copy && comparison->members[0].subject.bytes)
+        comparison->read_speed[round] = (double)comparison->members[0].subject.bytes / copy->seconds[round];
+}
+
 /** Everything once, in an order drawn anew. */
 static void measure_round(struct comparison *comparison, struct random *random, size_t round)
 {
@@ -92,6 +113,7 @@ static void measure_round(struct comparison *comparison, struct random *random, 
         else
             measure_machine(comparison, round);
     }
+    take_copy_as_bandwidth(comparison, round);
 }
 
 static bool anything_left(const struct comparison *comparison)

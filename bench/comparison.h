@@ -30,7 +30,7 @@ struct comparison {
     struct peak peak;
     struct member members[MOST_MEMBERS]; /**< the plain twin first */
     int member_count;
-    double read_speed[MOST_ROUNDS], peak_speed[MOST_ROUNDS]; /**< per second, one for each round */
+    double read_speed[MOST_ROUNDS], peak_speed[MOST_ROUNDS]; /**< per second, one for each round; NaN: not measured */
     size_t rounds;
 };
 

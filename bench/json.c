@@ -41,10 +41,11 @@ json_t *json_report(const struct machine *machine, json_t *command)
     if (gmtime_r(&now, &moment))
         strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &moment);
     const mglu_device_info *info = &machine->compute.info;
-    return json_pack("{s:s, s:s, s:O, s:s, s:{s:s, s:s, s:s}, s:i, s:I, s:I, s:[]}", "version", mglu_version(), "build",
-                     mglu_build_info(), "command", command, "date", date, "device", "backend", info->backend, "name",
-                     info->name, "details", info->details, "threads", machine->threads, "cache_bytes",
-                     (json_int_t)machine->cache_bytes, "cold_bytes", (json_int_t)machine->cold_bytes, "rows");
+    return json_pack("{s:s, s:s, s:O, s:s, s:{s:s, s:s, s:s}, s:s, s:i, s:I, s:I, s:[]}", "version", mglu_version(),
+                     "build", mglu_build_info(), "command", command, "date", date, "device", "backend", info->backend,
+                     "name", info->name, "details", info->details, "timer", timer_name(&machine->timer), "threads",
+                     machine->threads, "cache_bytes", (json_int_t)machine->cache_bytes, "cold_bytes",
+                     (json_int_t)machine->cold_bytes, "rows");
 }
 
 /** What a row measures, without the figures. */

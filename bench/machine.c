@@ -114,6 +114,7 @@ bool machine_open(struct machine *machine, const struct options *options)
     *machine = (struct machine){0};
     if (!compute_open(&machine->compute, options->backend, options->threads))
         return false;
+    timer_open(&machine->timer, &machine->compute);
     const mglu_device_info *info = &machine->compute.info;
     compute_describe(&machine->compute, machine->description, sizeof machine->description);
     machine->kernels = choose_kernels(info);
@@ -134,6 +135,7 @@ void machine_close(struct machine *machine)
 {
     free(machine->stream);
     compute_close(&machine->compute);
+    timer_close(&machine->timer);
 }
 
 double machine_read_speed(const struct machine *machine)

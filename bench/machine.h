@@ -9,10 +9,12 @@
 
 #include "kernels/kernels.h"
 #include "options.h"
+#include "timer.h"
 #include "tools/common/compute.h"
 
 struct machine {
     struct compute compute;
+    struct timer timer;            /**< of the device's queue */
     char description[512];         /**< one line */
     const struct kernels *kernels; /**< of the device's instruction set */
     int threads;                   /**< of the host: the device's own, or a peer's */

@@ -27,12 +27,18 @@ static void count_members(struct run *run)
     }
 }
 
+/** After each comparison, so that a run that is cut short leaves what it has measured. */
+static bool write_report(const struct run *run)
+{
+    return !run->options.json || json_write(run->report, run->options.json);
+}
+
 static bool run_problem(struct run *run, struct problem problem)
 {
     report_progress(op_names[problem.op], run->comparison.number, run->comparison.total);
     run->comparison.problem = problem;
     const bool done = comparison_run(&run->comparison, &run->options, &run->machine, &run->material, run->peers) &&
-                      json_add(run->report, &run->comparison);
+                      json_add(run->report, &run->comparison) && write_report(run);
     report_progress_end();
     if (done) {
         table_comparison(&run->comparison);
@@ -81,7 +87,7 @@ static bool measure(struct run *run)
     table_machine(&run->machine);
     for (int i = 0; i < run->options.peer_count; i++)
         peer_start(&run->peers[i], &run->options.peers[i], &run->options, run->machine.threads);
-    const bool done = run_problems(run) && (!run->options.json || json_write(run->report, run->options.json));
+    const bool done = run_problems(run);
     for (int i = 0; i < run->options.peer_count; i++)
         peer_stop(&run->peers[i]);
     if (done && run->wrong)

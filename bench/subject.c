@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/** A shorter sample says more about the clock than about the layer. */
-static const double sample_seconds = 1e-3;
+/** A shorter sample says more about the clock than about the layer, or about the wait for a device. */
+static const double host_sample_seconds = 1e-3, device_sample_seconds = 5e-3;
 static const int64_t most_calls = 1000;
 
 static bool fail(struct subject *subject, const char *reason)
 {
+#pragma omp critical(subject_failure)
     snprintf(subject->failure, sizeof subject->failure, "%s", reason);
     return false;
 }
@@ -98,6 +99,19 @@ static size_t wanted_copies(const struct subject *subject)
     return subject->problem->regime == REGIME_COLD ? (size_t)((cold + subject->bytes - 1) / subject->bytes) : 1;
 }
 
+/** All but the first copy. For devices with memory of their own side by side: packing would take longer than measuring.
+ */
+static bool make_more_copies(struct subject *subject)
+{
+    const struct machine *machine = subject->machine;
+    bool done = true;
+#pragma omp parallel for num_threads(machine->threads) schedule(dynamic) reduction(&& : done)                          \
+    if (!machine->compute.info.host_memory)
+    for (size_t i = 1; i < subject->copy_count; i++)
+        done = done && make_copy(subject, &subject->copies[i]);
+    return done;
+}
+
 static bool make_copies(struct subject *subject)
 {
     struct copy first = {0};
@@ -114,10 +128,7 @@ static bool make_copies(struct subject *subject)
     if (!subject->copies)
         return fail(subject, "out of memory");
     subject->copies[0] = first;
-    for (size_t i = 1; i < subject->copy_count; i++)
-        if (!make_copy(subject, &subject->copies[i]))
-            return false;
-    return true;
+    return make_more_copies(subject);
 }
 
 static bool put(struct subject *subject, const void *data, size_t size, mglu_memory **memory)
@@ -166,15 +177,20 @@ static bool make_arguments(struct subject *subject)
 static double run_calls(struct subject *subject, int64_t calls)
 {
     mglu_queue *queue = subject->machine->compute.queue;
-    const double begin = compute_seconds();
+    const struct timer *timer = &subject->machine->timer;
+    const double begin = timer_begin(timer);
     mglu_status status = MGLU_OK;
     for (int64_t i = 0; i < calls && status == MGLU_OK; i++) {
         status = mglu_forward(subject->copies[subject->next].layer, queue, &subject->args);
         subject->next = (subject->next + 1) % subject->copy_count;
     }
+    timer_end(timer);
     if (status == MGLU_OK)
         status = mglu_queue_wait(queue);
-    return succeed(subject, status) ? compute_seconds() - begin : 0;
+    const double seconds = succeed(subject, status) ? timer_seconds(timer, begin) : 0;
+    if (status == MGLU_OK && seconds <= 0)
+        fail(subject, "the device's events tell no time");
+    return seconds;
 }
 
 /** The first call maps memory and wakes threads; the second tells how many a sample needs. */
@@ -182,8 +198,9 @@ static bool calibrate(struct subject *subject)
 {
     if (run_calls(subject, 1) <= 0)
         return false;
+    const double sample = subject->machine->compute.info.host_memory ? host_sample_seconds : device_sample_seconds;
     const double seconds = run_calls(subject, 1);
-    const double calls = seconds > 0 ? ceil(sample_seconds / seconds) : 0;
+    const double calls = seconds > 0 ? ceil(sample / seconds) : 0;
     subject->calls = calls < 1 ? 1 : calls > (double)most_calls ? most_calls : (int64_t)calls;
     return seconds > 0;
 }

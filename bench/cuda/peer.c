@@ -8,9 +8,9 @@
  *
  * The driver and cuBLAS are opened at run time; without cuBLAS the copies are measured.
  */
+#include "gpu.h"
+
 #include <cublas_v2.h>
-#include <cuda.h>
-#include <cudaTypedefs.h>
 
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -21,27 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CASES = 32, SAMPLE_US = 1000, MOST_CALLS = 10000, FILL_BYTES = 16 << 20 };
+enum { MOST_CASES = 32, SAMPLE_US = 5000, MOST_CALLS = 10000, FILL_BYTES = 16 << 20 };
 
-#define TEXT_OF(name)     #name
-#define MAJOR_OF(version) TEXT_OF(version)
-#define CUBLAS_LIBRARY    "libcublas.so." MAJOR_OF(CUBLAS_VER_MAJOR)
-
-static struct {
-    PFN_cuInit_v2000 init;
-    PFN_cuDeviceGetName_v2000 device_get_name;
-    PFN_cuDevicePrimaryCtxRetain_v7000 primary_ctx_retain;
-    PFN_cuCtxPushCurrent_v4000 ctx_push_current;
-    PFN_cuMemAlloc_v3020 mem_alloc;
-    PFN_cuMemFree_v3020 mem_free;
-    PFN_cuMemcpyHtoD_v3020 memcpy_htod;
-    PFN_cuMemcpyDtoDAsync_v3020 memcpy_dtod_async;
-    PFN_cuStreamCreate_v2000 stream_create;
-    PFN_cuEventCreate_v2000 event_create;
-    PFN_cuEventRecord_v2000 event_record;
-    PFN_cuEventSynchronize_v2000 event_synchronize;
-    PFN_cuEventElapsedTime_v2000 event_elapsed_time;
-} driver;
+/* What is used of cuBLAS has not changed between these. */
+static const char *const cublas_libraries[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"};
 
 static struct {
     cublasStatus_t (*create)(cublasHandle_t *handle);
@@ -50,11 +33,10 @@ static struct {
                            const void *, cudaDataType, int, const void *, cudaDataType, int, const void *, void *,
                            cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
     cublasHandle_t handle;
-    int is_there;
+    const char *library; /* NULL: there is none */
 } cublas;
 
-static CUstream stream;
-static CUevent begin_event, end_event;
+static struct gpu gpu;
 
 /* What is measured: copies of one case rotate over the buffer. */
 struct bench_case {
@@ -85,9 +67,9 @@ static int answer_error(const char *format, ...)
     return 0;
 }
 
-static int succeed(CUresult result, const char *call)
+static int succeed(int done)
 {
-    return result == CUDA_SUCCESS || answer_error("%s fails with CUresult %d", call, (int)result);
+    return done || answer_error("%s", gpu.failure);
 }
 
 static int find(void *library, const char *name, void *function)
@@ -98,48 +80,21 @@ static int find(void *library, const char *name, void *function)
     return address != NULL;
 }
 
-static int open_driver(void)
+static int open_cublas(const char *name)
 {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    void *library = dlopen(name, RTLD_NOW);
 
-    if (!library)
-        return answer_error("%s", dlerror());
-    return (find(library, "cuInit", &driver.init) && find(library, "cuDeviceGetName", &driver.device_get_name) &&
-            find(library, "cuDevicePrimaryCtxRetain", &driver.primary_ctx_retain) &&
-            find(library, "cuCtxPushCurrent_v2", &driver.ctx_push_current) &&
-            find(library, "cuMemAlloc_v2", &driver.mem_alloc) && find(library, "cuMemFree_v2", &driver.mem_free) &&
-            find(library, "cuMemcpyHtoD_v2", &driver.memcpy_htod) &&
-            find(library, "cuMemcpyDtoDAsync_v2", &driver.memcpy_dtod_async) &&
-            find(library, "cuStreamCreate", &driver.stream_create) &&
-            find(library, "cuEventCreate", &driver.event_create) &&
-            find(library, "cuEventRecord", &driver.event_record) &&
-            find(library, "cuEventSynchronize", &driver.event_synchronize) &&
-            find(library, "cuEventElapsedTime", &driver.event_elapsed_time)) ||
-           answer_error("the driver lacks an entry point");
-}
-
-static int start_driver(char *name, int size)
-{
-    CUcontext context = NULL;
-
-    return open_driver() && succeed(driver.init(0), "cuInit") &&
-           succeed(driver.device_get_name(name, size, 0), "cuDeviceGetName") &&
-           succeed(driver.primary_ctx_retain(&context, 0), "cuDevicePrimaryCtxRetain") &&
-           succeed(driver.ctx_push_current(context), "cuCtxPushCurrent") &&
-           succeed(driver.stream_create(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&
-           succeed(driver.event_create(&begin_event, CU_EVENT_DEFAULT), "cuEventCreate") &&
-           succeed(driver.event_create(&end_event, CU_EVENT_DEFAULT), "cuEventCreate");
+    return library && find(library, "cublasCreate_v2", &cublas.create) &&
+           find(library, "cublasSetStream_v2", &cublas.set_stream) && find(library, "cublasGemmEx", &cublas.gemm) &&
+           cublas.create(&cublas.handle) == CUBLAS_STATUS_SUCCESS &&
+           cublas.set_stream(cublas.handle, gpu.stream) == CUBLAS_STATUS_SUCCESS;
 }
 
 static void start_cublas(void)
 {
-    void *library = dlopen(CUBLAS_LIBRARY, RTLD_NOW);
-
-    cublas.is_there = library && find(library, "cublasCreate_v2", &cublas.create) &&
-                      find(library, "cublasSetStream_v2", &cublas.set_stream) &&
-                      find(library, "cublasGemmEx", &cublas.gemm) &&
-                      cublas.create(&cublas.handle) == CUBLAS_STATUS_SUCCESS &&
-                      cublas.set_stream(cublas.handle, stream) == CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < sizeof cublas_libraries / sizeof cublas_libraries[0] && !cublas.library; i++)
+        if (open_cublas(cublas_libraries[i]))
+            cublas.library = cublas_libraries[i];
 }
 
 /* Random halves between -1 and 1: finite, and never zero. */
@@ -154,8 +109,9 @@ static int fill(CUdeviceptr target, size_t bytes)
         halves[i] = (uint16_t)(0x2000 | (seed >> 16 & 0x9bff));
     }
     for (size_t at = 0; done && at < bytes; at += FILL_BYTES)
-        done = succeed(driver.memcpy_htod(target + at, halves, bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES),
-                       "cuMemcpyHtoD");
+        done = succeed(gpu_succeed(
+            &gpu, gpu.driver.memcpy_htod(target + at, halves, bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES),
+            "cuMemcpyHtoD"));
     free(halves);
     return done;
 }
@@ -179,7 +135,8 @@ static int call(struct bench_case *measured)
 
     measured->next = (measured->next + 1) % measured->copies;
     if (!strcmp(measured->variant, "copy"))
-        return succeed(driver.memcpy_dtod_async(weights, weights + half, half, stream), "cuMemcpyDtoDAsync");
+        return succeed(gpu_succeed(&gpu, gpu.driver.memcpy_dtod_async(weights, weights + half, half, gpu.stream),
+                                   "cuMemcpyDtoDAsync"));
     if (!strcmp(measured->variant, "fused"))
         return multiply(weights, 2 * opened.d, opened.y);
     return multiply(weights, opened.d, opened.y) &&
@@ -189,15 +146,15 @@ static int call(struct bench_case *measured)
 /* Microseconds of a call, the mean of `calls`; negative when it failed. */
 static double time_calls(struct bench_case *measured, int calls)
 {
-    float milliseconds = 0;
-    int done = call(measured) && succeed(driver.event_record(begin_event, stream), "cuEventRecord");
+    double seconds;
+    int done = call(measured) && succeed(gpu_mark_begin(&gpu));
 
     for (int i = 0; done && i < calls; i++)
         done = call(measured);
-    done = done && succeed(driver.event_record(end_event, stream), "cuEventRecord") &&
-           succeed(driver.event_synchronize(end_event), "cuEventSynchronize") &&
-           succeed(driver.event_elapsed_time(&milliseconds, begin_event, end_event), "cuEventElapsedTime");
-    return done ? 1e3 * (double)milliseconds / calls : -1;
+    if (!done || !succeed(gpu_mark_end(&gpu)))
+        return -1;
+    seconds = gpu_seconds(&gpu);
+    return succeed(seconds >= 0) ? 1e6 * seconds / calls : -1;
 }
 
 static void add_case(const char *variant, int masks, size_t cold_bytes)
@@ -218,14 +175,18 @@ static void add_case(const char *variant, int masks, size_t cold_bytes)
     opened.count++;
 }
 
+static int take(CUdeviceptr *memory, size_t bytes)
+{
+    return succeed(gpu_succeed(&gpu, gpu.driver.mem_alloc(memory, bytes), "cuMemAlloc"));
+}
+
 static int allocate(void)
 {
     size_t tokens = (size_t)opened.batch;
 
-    return succeed(driver.mem_alloc(&opened.weights, opened.size), "cuMemAlloc") &&
-           succeed(driver.mem_alloc(&opened.x, tokens * (size_t)opened.h * 2), "cuMemAlloc") &&
-           succeed(driver.mem_alloc(&opened.y, tokens * (size_t)opened.d * 4), "cuMemAlloc") &&
-           fill(opened.weights, opened.size) && fill(opened.x, tokens * (size_t)opened.h * 2);
+    return take(&opened.weights, opened.size) && take(&opened.x, tokens * (size_t)opened.h * 2) &&
+           take(&opened.y, tokens * (size_t)opened.d * 4) && fill(opened.weights, opened.size) &&
+           fill(opened.x, tokens * (size_t)opened.h * 2);
 }
 
 static void close_cases(void)
@@ -234,7 +195,7 @@ static void close_cases(void)
 
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         if (memory[i])
-            driver.mem_free(memory[i]);
+            gpu.driver.mem_free(memory[i]);
     memset(&opened, 0, sizeof opened);
 }
 
@@ -263,7 +224,7 @@ static int open_cases(const char *line)
     add_case("copy", 0, cold_bytes);
     for (char *word = strtok_r(rest, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
         add_case("copy", atoi(word), cold_bytes);
-    if (cublas.is_there) {
+    if (cublas.library) {
         add_case("glu", 0, cold_bytes);
         add_case("fused", 0, cold_bytes);
     }
@@ -303,10 +264,11 @@ int main(void)
     char name[128] = "", line[512];
 
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    if (!start_driver(name, (int)sizeof name))
+    if (!succeed(gpu_open(&gpu, 0)) ||
+        !succeed(gpu_succeed(&gpu, gpu.driver.device_get_name(name, (int)sizeof name, gpu.device), "cuDeviceGetName")))
         return EXIT_FAILURE;
     start_cublas();
-    printf("ready %s%s\n", name, cublas.is_there ? ", " CUBLAS_LIBRARY : ", no " CUBLAS_LIBRARY);
+    printf("ready %s, %s\n", name, cublas.library ? cublas.library : "no cuBLAS");
     while (fgets(line, sizeof line, stdin)) {
         if (!strncmp(line, "open ", 5))
             open_cases(line);
@@ -316,5 +278,6 @@ int main(void)
             answer_error("unknown question");
     }
     close_cases();
+    gpu_close(&gpu);
     return EXIT_SUCCESS;
 }

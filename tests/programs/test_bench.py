@@ -17,7 +17,9 @@ ROW_KEYS = {
     "fraction_of_read_bandwidth", "ratio_vs_glu", "ratio_vs_glu_p10", "ratio_vs_glu_p90", "ratio_vs_dense",
     "gflops", "peak", "peak_gflops", "fraction_of_peak", "skipped", "failed",
 }  # fmt: skip
-REPORT_KEYS = {"version", "build", "command", "date", "device", "threads", "cache_bytes", "cold_bytes", "rows"}
+REPORT_KEYS = {
+    "version", "build", "command", "date", "device", "timer", "threads", "cache_bytes", "cold_bytes", "rows",
+}  # fmt: skip
 
 # A peer that says what the first argument makes it say.
 PEER = """
@@ -52,7 +54,7 @@ class ReportTest(BenchTest):
         report = self.report()
         self.assertEqual(set(report), REPORT_KEYS)
         self.assertEqual(set(report["device"]), {"backend", "name", "details"})
-        self.assertEqual((report["cold_bytes"], report["threads"]), (100000, 1))
+        self.assertEqual((report["cold_bytes"], report["threads"], report["timer"]), (100000, 1, "clock"))
         self.assertEqual(report["command"][:3], ["mglu-bench", "--shapes", "33x96"])
         for row in report["rows"]:
             self.assertEqual(set(row), ROW_KEYS)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Functions are named as in cuda.h, whose macros give them their versions. */
@@ -44,7 +45,7 @@ struct CUgraph_st {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all that follows but the stacks */
 static struct fake_settings settings;
 static int contexts_retained[FAKE_MOST_DEVICES];
-static struct thing *allocations, *host_allocations, *streams, *modules, *functions;
+static struct thing *allocations, *host_allocations, *streams, *events, *modules, *functions;
 static char log_calls[FAKE_LOG_CALLS][48];
 static int log_count;
 static struct fake_launch launches[FAKE_LOG_CALLS];
@@ -614,6 +615,26 @@ EXPORT CUresult cuMemcpyHtoDAsync(CUdeviceptr target, const void *source, size_t
     return result;
 }
 
+EXPORT CUresult cuMemcpyHtoD(CUdeviceptr target, const void *source, size_t size)
+{
+    CUresult result = check_copy("cuMemcpyHtoD", target, size, NULL);
+
+    if (result == CUDA_SUCCESS)
+        memcpy((void *)(uintptr_t)target, source, size);
+    return result;
+}
+
+EXPORT CUresult cuMemcpyDtoDAsync(CUdeviceptr target, CUdeviceptr source, size_t size, CUstream stream)
+{
+    CUresult result = check_copy("cuMemcpyDtoDAsync", target, size, stream);
+
+    if (result == CUDA_SUCCESS)
+        result = check_copy("cuMemcpyDtoDAsync", source, size, stream);
+    if (result == CUDA_SUCCESS)
+        memcpy((void *)(uintptr_t)target, (const void *)(uintptr_t)source, size);
+    return result;
+}
+
 EXPORT CUresult cuMemcpyDtoHAsync(void *target, CUdeviceptr source, size_t size, CUstream stream)
 {
     CUresult result = check_copy("cuMemcpyDtoHAsync", source, size, stream);
@@ -644,6 +665,50 @@ EXPORT CUresult cuStreamSynchronize(CUstream stream)
     return result == CUDA_SUCCESS ? check_stream(stream) : result;
 }
 
+/* ---- Events: a kernel has run when its launch returns ------------------------------------------------------------ */
+
+struct CUevent_st {
+    struct timespec moment;
+};
+
+EXPORT CUresult cuEventCreate(CUevent *event, unsigned int flags)
+{
+    CUresult result = enter("cuEventCreate");
+
+    if (result == CUDA_SUCCESS)
+        *event = take(&events, sizeof **event);
+    return result;
+}
+
+EXPORT CUresult cuEventDestroy(CUevent event)
+{
+    return give(&events, event, enter("cuEventDestroy"));
+}
+
+EXPORT CUresult cuEventRecord(CUevent event, CUstream stream)
+{
+    CUresult result = enter("cuEventRecord");
+
+    clock_gettime(CLOCK_MONOTONIC, &event->moment);
+    return result == CUDA_SUCCESS ? check_stream(stream) : result;
+}
+
+EXPORT CUresult cuEventSynchronize(CUevent event)
+{
+    return enter("cuEventSynchronize");
+}
+
+/* Newer headers name a newer version of it, which does the same for events that were recorded. */
+#undef cuEventElapsedTime
+CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end);
+
+EXPORT CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end)
+{
+    *milliseconds = (float)(1e3 * (double)(end->moment.tv_sec - begin->moment.tv_sec) +
+                            1e-6 * (double)(end->moment.tv_nsec - begin->moment.tv_nsec));
+    return enter("cuEventElapsedTime");
+}
+
 /* ---- Finding the functions --------------------------------------------------------------------------------------- */
 
 EXPORT CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuuint64_t flags,
@@ -658,6 +723,7 @@ EXPORT CUresult cuGetProcAddress(const char *symbol, void **function, int versio
     if (!*function && !is_hidden)
         *function = dlsym(self, symbol);
     dlclose(self);
-    *found = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+    if (found)
+        *found = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
     return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
