@@ -14,6 +14,9 @@
  * device is held to them, and so is the reference, values and tolerances both.
  */
 
+#define BESIDE "/share/mglu/golden"
+enum { FOLDER = 4096 };
+
 static const char *const names[] = {
     "masks-1-silu-f32",          "masks-1-identity-bf16",   "masks-4-gelu_erf-f16",  "masks-4-sigmoid-f32-biases",
     "masks-4-silu-f16-ids",      "masks-4-silu-f16-router", "masks-4-silu-f16-down", "masks-16-gelu_tanh-bf16",
@@ -28,12 +31,23 @@ struct golden {
     double *want, *tolerance;
 };
 
-/* The environment's, the source's, or where they were installed. */
+/* Writes ../share/mglu/golden as seen from this program: where the files are when its whole folder was moved. */
+static void find_beside_program(char folder[FOLDER])
+{
+    ssize_t length = readlink("/proc/self/exe", folder, FOLDER - sizeof BESIDE);
+
+    for (int parts = 0; length > 0 && parts < 2; length--)
+        parts += folder[length - 1] == '/';
+    strcpy(folder + (length > 0 ? length : 0), BESIDE);
+}
+
+/* The environment's, those beside the program, the source's, or where they were installed. */
 static bool open_file(const char *name, mglu_file **file, struct outcome *outcome)
 {
-    const char *const folders[] = {getenv("MGLU_GOLDEN_DIR"), MGLU_GOLDEN_SOURCE_DIR, MGLU_GOLDEN_DIR};
-    char path[4096] = "";
+    char beside[FOLDER], path[FOLDER + 64] = "";
+    const char *const folders[] = {getenv("MGLU_GOLDEN_DIR"), beside, MGLU_GOLDEN_SOURCE_DIR, MGLU_GOLDEN_DIR};
 
+    find_beside_program(beside);
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         if (!folders[i])
             continue;
