@@ -61,6 +61,12 @@ class DevicesTest(ProgramTest):
             self.assertTrue(any(line[2:].startswith(device["backend"] + " ") for line in lines))
 
 
+    def test_one_backend(self):
+        listed = json.loads(self.succeed("devices", "--backend", "ref", "--json"))
+        self.assertEqual([device["backend"] for device in listed], ["ref"])
+        self.refuse(1, ["abacus", "no such backend"], "devices", "--backend", "abacus")
+
+
 class PackTest(ProgramTest):
     def test_folder(self):
         out = self.folder / "packed"

@@ -9,12 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct devices_options {
+    const char *backend; /**< NULL: all */
+    bool json;
+};
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    bool *json = state->input;
+    struct devices_options *options = state->input;
     switch (key) {
+    case 'b':
+        options->backend = argument;
+        return 0;
     case 'j':
-        *json = true;
+        options->json = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "%s: unexpected operand", argument);
@@ -81,8 +89,8 @@ static int widest(const mglu_device_info *infos, size_t count, bool of_name)
     return (int)width;
 }
 
-/** One line per device; a star marks what "auto" means here. */
-static void print_table(const mglu_device_info *infos, size_t count, size_t automatic)
+/** One line per device; a star marks what "auto" means here, which is explained where all are listed. */
+static void print_table(const mglu_device_info *infos, size_t count, size_t automatic, bool explained)
 {
     const int backends = widest(infos, count, false), names = widest(infos, count, true);
     for (size_t i = 0; i < count; i++) {
@@ -96,7 +104,7 @@ static void print_table(const mglu_device_info *infos, size_t count, size_t auto
         report_clean(line);
         puts(line);
     }
-    if (automatic < count)
+    if (explained && automatic < count)
         printf("\n* is what auto picks\n");
 }
 
@@ -112,16 +120,47 @@ static size_t find_automatic(mglu_context *context, size_t count)
     return i;
 }
 
-static bool show(bool json)
+/** Leaves the devices of one backend only. Returns how many; `automatic` goes on naming the same device. */
+static size_t keep_backend(mglu_device_info *infos, size_t count, const char *backend, size_t *automatic)
+{
+    size_t kept = 0, kept_automatic = SIZE_MAX;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(infos[i].backend, backend) != 0)
+            continue;
+        if (i == *automatic)
+            kept_automatic = kept;
+        infos[kept++] = infos[i];
+    }
+    *automatic = kept_automatic;
+    return kept;
+}
+
+/** Whether there is a device that can be used; otherwise reports why not. */
+static bool check_available(const mglu_device_info *infos, size_t count, const char *backend)
+{
+    for (size_t i = 0; i < count; i++)
+        if (infos[i].available)
+            return true;
+    return report_failure("%s: %s", backend, count ? infos[0].reason : "there is no such backend");
+}
+
+static bool show(const struct devices_options *options)
 {
     mglu_context *context = NULL;
     mglu_device_info *infos = NULL;
     size_t count;
     bool done = compute_context(&context, 0) && (infos = list_devices(context, &count)) != NULL;
-    if (done && json)
-        done = print_json(infos, count);
-    else if (done)
-        print_table(infos, count, find_automatic(context, count));
+    if (done) {
+        size_t automatic = find_automatic(context, count);
+        if (options->backend)
+            count = keep_backend(infos, count, options->backend, &automatic);
+        if (options->json)
+            done = print_json(infos, count);
+        else
+            print_table(infos, count, automatic, !options->backend);
+    }
+    if (done && options->backend)
+        done = check_available(infos, count, options->backend);
     free(infos);
     mglu_context_destroy(&context);
     return done;
@@ -129,17 +168,18 @@ static bool show(bool json)
 
 int command_devices(int argc, char **argv)
 {
-    static const struct argp_option options[] = {
+    static const struct argp_option list[] = {
+        {"backend", 'b', "B", 0, "List this backend's devices only, and fail where none can be used", 0},
         {"json", 'j', NULL, 0, "Print a JSON array", 0},
         {0},
     };
     static const struct argp argp = {
-        .options = options,
+        .options = list,
         .parser = parse,
         .doc = "Lists every backend and its devices, available or why not.",
     };
-    bool json = false;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &json) != 0)
+    struct devices_options options = {0};
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_FAILED;
-    return show(json) ? EXIT_SUCCESS : EXIT_FAILED;
+    return show(&options) ? EXIT_SUCCESS : EXIT_FAILED;
 }
