@@ -90,6 +90,10 @@ static bool measure(struct run *run)
     const bool done = run_problems(run);
     for (int i = 0; i < run->options.peer_count; i++)
         peer_stop(&run->peers[i]);
+    if (done) {
+        printf("\n%zu layers measured, %zu wrong\n", run->measured, run->wrong);
+        fflush(stdout);
+    }
     if (done && run->wrong)
         return report_failure("%zu layers computed something wrong", run->wrong);
     if (done && !run->measured)
