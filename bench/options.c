@@ -226,8 +226,8 @@ void options_parse(struct options *options, int argc, char **argv)
             "\vAll that is compared is measured in turn within one run, in another order each round; ratios are "
             "medians "
             "over rounds. Every output is checked against the reference backend first. What can't be measured becomes "
-            "a row that says why. Read bandwidth is measured on the host only: on devices with memory of their own its "
-            "fraction is null, and cold means 384 MiB unless --cold-bytes says otherwise.\n\n"
+            "a row that says why. On devices with memory of their own the read bandwidth is that of a copy, where a "
+            "peer measures one, and cold means 384 MiB unless --cold-bytes says otherwise.\n\n"
             "The exit status is 0 when something was measured and nothing was wrong, 1 otherwise, 2 for bad usage.",
     };
     *options = (struct options){

@@ -2,7 +2,9 @@
 """Makes docs/performance.md's tables and plots from results of mglu-bench.
 
 report.py collect PART...    joins reports of one machine to bench/results/MACHINE-ISA-DATE.json
-report.py write RESULT...    rewrites what stands between the markers in docs/performance.md, and the plots beside it
+report.py keep OUT           does so with what a run of the GPU report kit has left in the folder OUT
+report.py write RESULT...    rewrites what stands between the markers in docs/performance.md, and the plots beside it;
+                             the part about GPUs has what bench/figures.json expects as well
 """
 import json
 import pathlib
@@ -13,7 +15,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results"
+FIGURES = ROOT / "bench" / "figures.json"
 BEGIN, END = "<!-- bench/report.py writes from here -->", "<!-- to here -->"
+GPU_BEGIN, GPU_END = "<!-- bench/report.py writes about GPUs from here -->", "<!-- to here, about GPUs -->"
 
 
 def slug(text):
@@ -22,20 +26,44 @@ def slug(text):
 
 def isa_of(report):
     words = dict(word.split("=", 1) for word in report["device"]["details"].split() if "=" in word)
-    return words.get("isa", report["device"]["backend"])
+    return words.get("isa", words.get("arch", report["device"]["backend"]))
 
 
-def collect(parts):
+def collect(*parts):
     """Joins the reports of one run to a list in one file. Where the parts lay is of no interest."""
     reports = [json.loads(pathlib.Path(part).read_text()) for part in parts]
     for report in reports:
-        at = report["command"].index("--json")
-        del report["command"][at : at + 2]
-    first = reports[0]
+        drop_option(report["command"], "--json")
+    store(reports[0], reports)
+
+
+def drop_option(command, option):
+    if option in command:
+        at = command.index(option)
+        del command[at : at + 2]
+
+
+def store(first, results):
+    """Writes results under the name of the machine that the first report is about."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{slug(first['device']['name'])}-{slug(isa_of(first))}-{first['date'][:10]}.json"
-    path.write_text(json.dumps(reports, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
     print(path.relative_to(ROOT))
+
+
+def keep(out):
+    """Joins the steps and the measurements of a run on a GPU."""
+    steps = [json.loads(path.read_text()) for path in sorted((pathlib.Path(out) / "steps").glob("*.json"))]
+    reports = {}
+    for path in (pathlib.Path(out) / f"{step['step']}.json" for step in steps):
+        report = json.loads(path.read_text()) if path.exists() else {}
+        if report.get("rows"):
+            drop_option(report["command"], "--json")
+            drop_option(report["command"], "--peers")
+            reports[path.stem] = report
+    if not reports:
+        sys.exit(f"{out}: no step has measured anything")
+    store(next(iter(reports.values())), {"steps": steps, "reports": reports})
 
 
 def rows_of(reports):
@@ -216,23 +244,125 @@ def plot(path, reports):
     return picture
 
 
-def write(results):
-    """Rewrites the document between its markers."""
-    text = DOCUMENT.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{DOCUMENT}: needs the markers {BEGIN} and {END}, once each")
+def microseconds(value):
+    return "" if value is None else f"{value:.1f}"
+
+
+def expected_tables(figures):
+    """What is expected of each shape, with the ratio over the GLU of the same line; and where that comes from."""
+    masks = [0, 1, 2, 4, 8, 16]
+    for d, h in unique((row["d"], row["h"]) for row in figures["rows"]):
+        lines = [["MB read", *(f"{d * h * (16 + count) / 8e6 if count else d * h * 4e-6:.1f}" for count in masks)]]
+        for row in figures["rows"]:
+            if (row["d"], row["h"]) != (d, h):
+                continue
+            cells = [row["us"].get(str(count)) for count in masks]
+            texts = [microseconds(us) + (f" ({cells[0] / us:.2f})" if us and count and cells[0] else "")
+                     for count, us in zip(masks, cells)]  # fmt: skip
+            lines.append([", ".join(filter(None, [row["device"], row.get("regime"), row["source"]])), *texts])
+        yield from [*table([f"{d}x{h}, µs", "GLU", *(f"n_m = {count}" for count in masks[1:])], lines), ""]
+    yield from [*(f"- {name}: {about}" for name, about in figures["sources"].items()), ""]
+
+
+def expected(figures, source, device, row):
+    """The microseconds that a source expects of a row, or None."""
+    for about in figures["rows"]:
+        if (about["source"], about["d"], about["h"]) == (source, row["d"], row["h"]) and about["device"] in device:
+            if about.get("regime", row["regime"]) == row["regime"]:
+                return about["us"].get(str(row["n_masks"]))
+    return None
+
+
+def ours_in(report):
+    return [row for row in report["rows"] if row["backend"] == report["device"]["backend"]]
+
+
+def beside_expected(report, figures):
+    """One token: each layer beside cuBLAS, which has no masks, and what was expected of it."""
     lines = []
-    for path in sorted(map(pathlib.Path, results)):
-        lines += section(path, json.loads(path.read_text()))
-    before, rest = text.split(BEGIN)
-    DOCUMENT.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + END + rest.split(END)[1])
+    for row in ours_in(report):
+        cublas = find(report["rows"], backend="nvidia", what="glu", d=row["d"], h=row["h"], regime=row["regime"])
+        lines.append([f"{row['d']}x{row['h']}", str(row["n_masks"]),
+                      f"{microseconds(row['median_us'])} ({number(row['ratio_vs_glu'], '.2f')})",
+                      number(row["fraction_of_read_bandwidth"], ".2f"),
+                      microseconds(cublas["median_us"]) if cublas and not row["n_masks"] else "",
+                      *(microseconds(expected(figures, source, report["device"]["name"], row))
+                        for source in figures["sources"])])  # fmt: skip
+    return table(["", "n_m", "µs (x GLU)", "of a copy", "cuBLAS µs", *figures["sources"]], lines)
+
+
+def side_by_side(columns):
+    """Microseconds of the same layers in several lists of rows, by name of the list."""
+    keys = unique((row["d"], row["h"], row["n_masks"]) for rows in columns.values() for row in rows)
+    lines = []
+    for d, h, count in keys:
+        found = [find(rows, d=d, h=h, n_masks=count) for rows in columns.values()]
+        lines.append([f"{d}x{h}", str(count), *(microseconds(row and row["median_us"]) for row in found)])
+    return table(["µs", "n_m", *columns], lines)
+
+
+def gpu_columns(reports):
+    """(title, columns) of what has no expectation to stand beside."""
+    if "batches" in reports:
+        rows = ours_in(reports["batches"])
+        batches = sorted(unique(row["batch"] for row in rows))
+        yield "Batches", {f"batch {count}": [row for row in rows if row["batch"] == count] for count in batches}
+    variants = {name.removeprefix("variant-"): ours_in(report)
+                for name, report in reports.items() if name.startswith("variant-")}  # fmt: skip
+    if variants:
+        yield "One token, kernels that were asked for", variants
+    if "ffn" in reports:
+        yield "Whole block, with down-projection, one token", {"ffn": ours_in(reports["ffn"])}
+    if "torch" in reports:
+        naive = [row for row in reports["torch"]["rows"] if row["what"] == "naive"]
+        yield "One token, PyTorch's naive masked layer", {"mglu": ours_in(reports["torch"]), "naive": naive}
+
+
+def gpu_section(path, results, figures):
+    """All tables of one run on a GPU."""
+    reports, steps = results["reports"], results["steps"]
+    first = next(iter(reports.values()))
+    lines = [f"### {first['device']['name']}, {first['device']['details']}, {first['date'][:10]}", ""]
+    said = [[step["step"], step["state"], str(step["seconds"]), step["said"].replace("|", "/")] for step in steps]
+    lines += [*table(["step", "ended", "s", "said"], said), ""]
+    for name in ("cold", "warm", "opencl"):
+        if name in reports:
+            title = f"{name}, times by {reports[name]['timer']}"
+            lines += [f"One token, {title}:", "", *beside_expected(reports[name], figures), ""]
+    for title, columns in gpu_columns(reports):
+        lines += [f"{title}, cold:", "", *side_by_side(columns), ""]
+    return [*lines, f"From [bench/results/{path.name}](../bench/results/{path.name}).", ""]
+
+
+def replace_between(text, begin, end, lines):
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit(f"{DOCUMENT}: needs the markers {begin} and {end}, once each")
+    before, rest = text.split(begin)
+    return before + begin + "\n\n" + "\n".join(lines) + end + rest.split(end)[1]
+
+
+def write(*paths):
+    """Rewrites the document between its markers. The part about CPUs stays as it is where no result is about one."""
+    text = DOCUMENT.read_text()
+    results = {path: json.loads(path.read_text()) for path in sorted(map(pathlib.Path, paths))}
+    figures = json.loads(FIGURES.read_text())
+    lines, gpu_lines = [], list(expected_tables(figures))
+    for path, found in results.items():
+        if "steps" in found:
+            gpu_lines += gpu_section(path, found, figures)
+        else:
+            lines += section(path, found)
+    text = replace_between(text, GPU_BEGIN, GPU_END, gpu_lines)
+    if lines:
+        text = replace_between(text, BEGIN, END, lines)
+    DOCUMENT.write_text(text)
 
 
 def main():
-    commands = {"collect": collect, "write": write}
-    if len(sys.argv) < 3 or sys.argv[1] not in commands:
+    commands = {"collect": collect, "keep": keep, "write": write}
+    if len(sys.argv) < 3 or sys.argv[1] not in commands or (sys.argv[1] == "keep" and len(sys.argv) != 3):
         sys.exit(__doc__)
-    commands[sys.argv[1]](sys.argv[2:])
+    commands[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":
