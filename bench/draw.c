@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/** Fewer numbers than this are drawn before a thread has woken up. */
+static const size_t worth_threads = 1 << 20;
+
 static const uint64_t random_step = 0x9e3779b97f4a7c15;
 
 /* SplitMix64 of Steele, Lea and Flood: sequence is fixed, so that every run measures the same data. */
@@ -53,7 +56,7 @@ void draw_normal(struct random *random, double deviation, mglu_dtype dtype, void
 {
     const size_t size = mglu_dtype_size(dtype);
     const struct random first = random_skip(random, count);
-#pragma omp parallel for num_threads(threads_usable())
+#pragma omp parallel for num_threads(threads_usable()) if (count > worth_threads)
     for (size_t done = 0; done < count; done += PIECE) {
         struct random start = first;
         random_skip(&start, done);
@@ -67,7 +70,7 @@ void draw_masks(struct random *random, int32_t n_masks, int64_t d, int64_t h, ui
     const uint32_t last = h % 32 ? (1u << h % 32) - 1 : UINT32_MAX;
     const size_t row_words = (size_t)groups * (size_t)n_masks, end = row_words - (size_t)n_masks;
     const struct random first = random_skip(random, (size_t)d * row_words);
-#pragma omp parallel for num_threads(threads_usable())
+#pragma omp parallel for num_threads(threads_usable()) if ((size_t)d * row_words > worth_threads)
     for (int64_t row = 0; row < d; row++) {
         struct random start = first;
         random_skip(&start, (size_t)row * row_words);
