@@ -99,14 +99,13 @@ static size_t wanted_copies(const struct subject *subject)
     return subject->problem->regime == REGIME_COLD ? (size_t)((cold + subject->bytes - 1) / subject->bytes) : 1;
 }
 
-/** All but the first copy. For devices with memory of their own side by side: packing would take longer than measuring.
- */
+/** All but the first. Side by side for devices with memory of their own, where preparing would outlast measuring. */
 static bool make_more_copies(struct subject *subject)
 {
     const struct machine *machine = subject->machine;
     bool done = true;
 #pragma omp parallel for num_threads(machine->threads) schedule(dynamic) reduction(&& : done)                          \
-    if (!machine->compute.info.host_memory)
+    if (!machine->compute.info.host_memory && subject->copy_count > 2)
     for (size_t i = 1; i < subject->copy_count; i++)
         done = done && make_copy(subject, &subject->copies[i]);
     return done;

@@ -6,6 +6,7 @@
 
 #define SMALL_ALIGNMENT ((size_t)64)
 #define HUGE_ALIGNMENT  ((size_t)2 << 20)
+#define SLICE_BYTES     ((size_t)1 << 20)
 
 /* One array of a layer on its way from the caller's form into the packed one. */
 struct part {
@@ -123,12 +124,69 @@ static void point_at(const struct part *part, const void *data, const void *scal
         *part->vector = data;
 }
 
+/* Rows first..first + count - 1 of an array on their way to `data`. */
+struct slice {
+    const struct part *part;
+    int64_t first, count;
+    unsigned char *data, *scales; /* where row 0 goes */
+    int allow_nonfinite;
+};
+
+static mglu_status pack_slice(const struct slice *slice)
+{
+    const struct part *part = slice->part;
+    size_t first = (size_t)slice->first, count = (size_t)slice->count, columns = (size_t)part->columns;
+    unsigned char *data = slice->data + first * part_stride(part);
+    mglu_array source = *part->source;
+    size_t stride = source.row_stride ? source.row_stride : mglu_row_bytes(source.dtype, columns);
+    size_t scale_stride =
+        source.scale_row_stride ? source.scale_row_stride : mglu_scale_row_bytes(source.dtype, columns);
+
+    source.data = (const char *)source.data + first * stride;
+    if (source.scales)
+        source.scales = (const char *)source.scales + first * scale_stride;
+    if (mglu_dtype_is_quantised(part->dtype))
+        return mglu_quantise_rows(part->name, &source, count, columns, part->dtype, data,
+                                  slice->scales + first * mglu_packed_scale_row_stride(part->dtype, part->columns));
+    return mglu_pack_rows(part->name, &source, count, columns, part->dtype, part_stride(part), slice->allow_nonfinite,
+                          data);
+}
+
+/* A whole array that tasks pack, `rows` rows each. */
+struct packing {
+    struct slice whole;
+    int64_t rows;
+    atomic_int failed;
+};
+
+static void pack_some(void *argument, int64_t index)
+{
+    struct packing *packing = argument;
+    struct slice slice = packing->whole;
+
+    slice.first = index * packing->rows;
+    slice.count = slice.count - slice.first < packing->rows ? slice.count - slice.first : packing->rows;
+    if (pack_slice(&slice) != MGLU_OK)
+        atomic_store_explicit(&packing->failed, 1, memory_order_relaxed);
+}
+
+/* On all threads. What fails is done again on this one, whose text then names the first place in the whole. */
+static mglu_status pack_part(const mglu_host *host, const struct slice *whole)
+{
+    size_t rows = SLICE_BYTES / (part_stride(whole->part) + 1) + 1;
+    struct packing packing = {.whole = *whole, .rows = (int64_t)rows};
+
+    atomic_init(&packing.failed, 0);
+    mglu_parallel_for(host, (whole->count + packing.rows - 1) / packing.rows, pack_some, &packing);
+    return atomic_load(&packing.failed) ? pack_slice(whole) : MGLU_OK;
+}
+
 /* Puts one array in place: borrowed, or packed at *at, which then moves on. */
 static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part,
                               unsigned char **at)
 {
-    size_t rows = (size_t)part->rows, columns = (size_t)part->columns;
     unsigned char *data = *at, *scales = data + aligned(part_size(part));
+    const struct slice whole = {part, 0, part->rows, data, scales, desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE};
 
     if (can_borrow_part(weights, desc, part)) {
         point_at(part, part->source->data, part->source->scales);
@@ -137,10 +195,7 @@ static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *de
     }
     point_at(part, data, scales);
     *at = scales + aligned(scale_size(part));
-    if (mglu_dtype_is_quantised(part->dtype))
-        return mglu_quantise_rows(part->name, part->source, rows, columns, part->dtype, data, scales);
-    return mglu_pack_rows(part->name, part->source, rows, columns, part->dtype, part_stride(part),
-                          desc->flags & MGLU_WEIGHTS_ALLOW_NONFINITE, data);
+    return pack_part(&weights->device->context->host, &whole);
 }
 
 static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *desc, int borrow, unsigned char *at)

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include <mglu/mglu.h>
+
+#include <math.h>
+
+/* Weights of a size that threads share: what is made of them, and what is said of them, does not hang on the threads.
+ */
+
+enum { H = 1024, D = 2300, THREADS = 3 };
+
+static float gate[D][H], value[D][H], y[D], x[H];
+
+/* Row r of the value matrix: other rows near it have another number. */
+static float number_of(size_t row)
+{
+    return (float)(row % 211 + 1);
+}
+
+static void fill(void)
+{
+    for (size_t r = 0; r < D; r++)
+        for (size_t c = 0; c < H; c++) {
+            gate[r][c] = 1;
+            value[r][c] = number_of(r);
+        }
+    x[H - 1] = 1;
+}
+
+static mglu_weights_desc describe(mglu_dtype dtype)
+{
+    return (mglu_weights_desc){.struct_size = sizeof(mglu_weights_desc),
+                               .kind = MGLU_KIND_PLAIN,
+                               .dtype = dtype,
+                               .hidden_size = H,
+                               .intermediate_size = D,
+                               .weight = {.data = gate, .dtype = MGLU_DTYPE_F32},
+                               .value_weight = {.data = value, .dtype = MGLU_DTYPE_F32}};
+}
+
+static mglu_device *open_device(mglu_context **context)
+{
+    const mglu_context_desc desc = {.struct_size = sizeof desc, .num_threads = THREADS};
+    mglu_device *device;
+
+    assert_ok(mglu_context_create(&desc, context));
+    assert_ok(mglu_device_pick(*context, "ref", &device));
+    return device;
+}
+
+/* y = 1 * value[row][H - 1] */
+static void forward(mglu_device *device, mglu_weights *weights)
+{
+    const mglu_layer_desc desc = {.struct_size = sizeof desc, .activation = MGLU_ACTIVATION_IDENTITY, .max_batch = 1};
+    mglu_forward_args args = {.struct_size = sizeof args, .batch = 1, .x.data = x, .y.data = y};
+    mglu_queue *queue;
+    mglu_layer *layer;
+    mglu_memory *workspace;
+
+    assert_ok(mglu_queue_create(device, NULL, &queue));
+    assert_ok(mglu_layer_create(weights, &desc, &layer));
+    args.workspace_size = mglu_layer_workspace_size(layer);
+    assert_ok(mglu_memory_create(device, args.workspace_size, &workspace));
+    args.workspace = mglu_memory_data(workspace);
+    assert_ok(mglu_forward(layer, queue, &args));
+    assert_ok(mglu_queue_wait(queue));
+    mglu_memory_destroy(&workspace);
+    mglu_layer_destroy(&layer);
+    mglu_queue_destroy(&queue);
+}
+
+static void every_row_comes_to_its_place(void **state)
+{
+    static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0,
+                                        MGLU_DTYPE_Q4_0};
+    mglu_context *context;
+    mglu_device *device = open_device(&context);
+
+    fill();
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        const mglu_weights_desc desc = describe(dtypes[i]);
+        mglu_weights *weights;
+
+        assert_ok(mglu_weights_create(device, &desc, &weights));
+        forward(device, weights);
+        for (size_t r = 0; r < D; r++)
+            if (fabsf(y[r] - number_of(r)) > 2e-3f * number_of(r))
+                fail_msg("%s, row %zu: %g, expected %g", mglu_dtype_name(dtypes[i]), r, (double)y[r],
+                         (double)number_of(r));
+        mglu_weights_destroy(&weights);
+    }
+    mglu_context_destroy(&context);
+}
+
+static void the_first_number_that_is_not_finite_is_named(void **state)
+{
+    const mglu_weights_desc desc = describe(MGLU_DTYPE_F32);
+    mglu_context *context;
+    mglu_device *device = open_device(&context);
+    mglu_weights *weights;
+
+    fill();
+    value[D - 1][5] = INFINITY;
+    value[1700][11] = INFINITY;
+    value[700][3] = INFINITY;
+    assert_status(mglu_weights_create(device, &desc, &weights), MGLU_ERROR_NONFINITE);
+    assert_error_says("value_weight [700][3]");
+    mglu_context_destroy(&context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_comes_to_its_place),
+        cmocka_unit_test(the_first_number_that_is_not_finite_is_named),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
