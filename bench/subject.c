@@ -14,7 +14,6 @@ static const int64_t most_calls = 1000;
 
 static bool fail(struct subject *subject, const char *reason)
 {
-#pragma omp critical(subject_failure)
     snprintf(subject->failure, sizeof subject->failure, "%s", reason);
     return false;
 }
@@ -99,18 +98,6 @@ static size_t wanted_copies(const struct subject *subject)
     return subject->problem->regime == REGIME_COLD ? (size_t)((cold + subject->bytes - 1) / subject->bytes) : 1;
 }
 
-/** All but the first. Side by side for devices with memory of their own, where preparing would outlast measuring. */
-static bool make_more_copies(struct subject *subject)
-{
-    const struct machine *machine = subject->machine;
-    bool done = true;
-#pragma omp parallel for num_threads(machine->threads) schedule(dynamic) reduction(&& : done)                          \
-    if (!machine->compute.info.host_memory && subject->copy_count > 2)
-    for (size_t i = 1; i < subject->copy_count; i++)
-        done = done && make_copy(subject, &subject->copies[i]);
-    return done;
-}
-
 static bool make_copies(struct subject *subject)
 {
     struct copy first = {0};
@@ -127,7 +114,10 @@ static bool make_copies(struct subject *subject)
     if (!subject->copies)
         return fail(subject, "out of memory");
     subject->copies[0] = first;
-    return make_more_copies(subject);
+    for (size_t i = 1; i < subject->copy_count; i++)
+        if (!make_copy(subject, &subject->copies[i]))
+            return false;
+    return true;
 }
 
 static bool put(struct subject *subject, const void *data, size_t size, mglu_memory **memory)
