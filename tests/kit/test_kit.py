@@ -31,6 +31,12 @@ def make_kit(folder, *options):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # fmt: skip
 
 
+def write_script(path, script):
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
 class KitTest(unittest.TestCase):
     """A kit, and a bare machine to run it on: coreutils, and a folder with the driver."""
 
@@ -51,10 +57,10 @@ class KitTest(unittest.TestCase):
     def environment(self):
         return {"PATH": str(self.tools), "HOME": str(self.folder), "LD_LIBRARY_PATH": str(self.drivers)}
 
-    def start(self, *arguments, kit=None):
-        return subprocess.run([(kit or self.kit) / "run", "--minutes", "60", "--rehearse", *arguments],
-                              env=self.environment(), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True, check=False)  # fmt: skip
+    def start(self, *arguments, rehearse=("--rehearse",), **variables):
+        return subprocess.run([self.kit / "run", "--minutes", "60", *rehearse, *arguments],
+                              env={**self.environment(), **variables}, cwd=self.folder, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
 
     def steps(self, out):
         """How each step ended, in the order in which they came."""
@@ -158,10 +164,25 @@ class TroubleTest(KitTest):
 
     @classmethod
     def replace(cls, name, script):
-        program = cls.kit / "bin" / name
-        program.unlink()
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
+        write_script(cls.kit / "bin" / name, script)
+
+    def test_what_is_found(self):
+        """Tools and cuBLAS of a toolkit that is in no path; and the shapes that are measured but in a rehearsal."""
+        toolkit = self.folder / "toolkit"
+        (toolkit / "bin").mkdir(parents=True)
+        (toolkit / "lib64").mkdir()
+        (toolkit / "lib64" / "libcublas.so.12").touch()
+        for name in ("compute-sanitizer", "ncu"):
+            write_script(toolkit / "bin" / name, 'echo "$@"')
+        self.replace("mglu-bench", 'echo "$@"')
+        result = self.start("found", rehearse=(), CUDA_HOME=str(toolkit))
+        self.replace("mglu-bench", "echo done")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        said = {name: (self.folder / "found" / f"{name}.txt").read_text() for name in ("racecheck", "profile", "cold")}
+        self.assertIn("--tool racecheck --error-exitcode 9 bin/mglu-conformance", said["racecheck"])
+        self.assertIn("bin/mglu-bench --backend cuda", said["profile"])
+        self.assertIn("--shapes 14336x4096,8192x2048 --masks 1,2,4,8,16", said["cold"])
+        self.assertIn(f"nvidia=LD_LIBRARY_PATH='{self.drivers}:{toolkit}/lib64' exec timeout", said["cold"])
 
     def test_step_that_hangs(self):
         """It ends alone, even if it does not hear the signal to end; the steps after it are run."""
