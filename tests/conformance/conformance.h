@@ -83,31 +83,7 @@ struct group {
     void (*run)(const struct target *target, const struct test_case *test, struct outcome *outcome);
 };
 
-/** All groups, ends with NULL: grid, exact, probes, layout, determinism, metamorphic, special, arguments, ... */
+/** All groups (cases/groups.c); ends with NULL. */
 extern const struct group *const all_groups[];
-
-/** A queue, weights, a layer and a workspace on one device; all NULL when not made. */
-struct rig {
-    mglu_device *device;
-    mglu_queue *queue;
-    mglu_weights *weights;
-    mglu_layer *layer;
-    mglu_memory *workspace;
-};
-
-/** Makes a rig; false and the outcome set when something failed. */
-bool rig_open(struct rig *rig, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *layer,
-              struct outcome *outcome);
-void rig_close(struct rig *rig);
-
-/** Random numbers that depend on a case's name, the seed and a counter alone: xxHash of the three. */
-struct random {
-    uint64_t key;
-    uint64_t counter;
-};
-struct random random_for(const struct target *target, const char *case_name, const char *purpose);
-uint64_t random_u64(struct random *random);
-/** In [-1, 1), 24 bits. */
-float random_unit(struct random *random);
 
 #endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONFORMANCE_SETS_H
+#define MGLU_CONFORMANCE_SETS_H
+
+#include "problem/problem.h"
+
+/** The dtypes that the groups of small problems are run with. */
+enum { DTYPE_SETS = 9, ACTIVATIONS = MGLU_ACTIVATION_COUNT };
+extern const struct dtypes dtype_sets[DTYPE_SETS];
+
+/** Whether a set of dtypes is worth a case with an activation: what quantised weights change, two of them show. */
+bool worth_a_case(size_t dtypes, size_t activation);
+
+/** Gives one case to a sink. `number` comes back as case_number(). */
+void list_case(case_sink *sink, void *user, enum tier tier, size_t number, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+size_t case_number(const struct test_case *test);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONFORMANCE_SPECIAL_H
+#define MGLU_CONFORMANCE_SPECIAL_H
+
+#include "cases/sets.h"
+#include "judge/expect.h"
+#include "problem/forward.h"
+
+/**
+ * @file
+ * The special values of docs/semantics.md. A check's name begins with the number of its row in that table (00: the text
+ * above the table) and is run for the dtypes and activations that it asks for.
+ */
+
+enum {
+    PER_DTYPE = 1,
+    PER_ACTIVATION = 2,
+    ONLY_F16_IN = 4,  /**< W and x in f16 */
+    ONLY_F16_OUT = 8, /**< y in f16 */
+    ONLY_WIDE = 16,   /**< W and x with the range of f32 */
+    ONLY_SAME = 32,   /**< x and y of one dtype */
+    QUANTISED = 64    /**< in the sets with quantised weights too */
+};
+
+struct special {
+    const struct target *target;
+    const struct dtypes *dtypes;
+    mglu_activation activation; /**< identity where a check does not ask for all */
+    struct random random;
+    struct outcome *outcome;
+};
+
+struct special_check {
+    const char *name;
+    unsigned axes;
+    void (*run)(const struct special *special);
+};
+
+/** One list per topic; each ends with a NULL name. */
+extern const struct special_check nonfinite_checks[], infinity_checks[], range_checks[], shape_checks[],
+    memory_checks[], routing_checks[], environment_checks[];
+
+/** Three tokens, h = 35, d = 9, three masks, and what `parts` adds; `out` = 0: no down-projection. */
+struct problem special_problem(const struct special *special, int64_t out, unsigned parts);
+
+/** h = 0, one token, one mask: y[r] = g(gate[r]) * value[r], to the bit where both are exact. */
+struct problem bias_problem(const struct special *special, const float *gates, const float *values, int64_t d);
+
+/** Runs on the target; NULL with the outcome set when that failed. */
+unsigned char *special_run(const struct special *special, const struct problem *problem);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CONFORMANCE_FORWARD_H
+#define MGLU_CONFORMANCE_FORWARD_H
+
+#include "problem/problem.h"
+
+/** Where the arrays of a call lie in their memory. */
+struct layout {
+    int64_t offset;        /**< elements before the first row */
+    int64_t gap;           /**< elements between the rows */
+    unsigned char fill;    /**< byte that y holds before, in rows and gaps */
+    bool residual_is_y;    /**< y is its own residual */
+    int64_t first, tokens; /**< of the problem's batch; tokens = 0: all */
+    mglu_status wait;      /**< what mglu_queue_wait() must return */
+};
+
+/** Without offset or gap, y full of NaN. */
+extern const struct layout tight;
+
+/**
+ * One forward. What y's memory holds outside y must stay as it was.
+ *
+ * @return y [tokens][columns] in its dtype without gaps, to be freed; NULL with the outcome set when a call failed.
+ */
+unsigned char *run_on(const struct rig *rig, const struct problem *problem, const struct layout *layout,
+                      struct outcome *outcome);
+
+/** The same on a rig of its own. */
+unsigned char *run_once(mglu_device *device, const struct problem *problem, const struct layout *layout,
+                        struct outcome *outcome);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/runner.h"
+#include "run/targets.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_USAGE = 2, EXIT_LACKS_ISA = 77 };
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+    fprintf(stream, "mglu-conformance %s (%s)\n", mglu_version(), mglu_build_info());
+}
+
+static uint64_t parse_seed(struct argp_state *state, const char *text)
+{
+    char *end;
+
+    errno = 0;
+    uint64_t seed = strtoull(text, &end, 10);
+    if (end == text || *end || errno || text[0] == '-' || seed > INT64_MAX)
+        argp_error(state, "--seed %s: not a whole number", text);
+    return seed;
+}
+
+static size_t parse_every(struct argp_state *state, const char *text)
+{
+    char *end;
+    unsigned long every = strtoul(text, &end, 10);
+
+    if (end == text || *end || text[0] == '-' || every < 1 || every > INT32_MAX)
+        argp_error(state, "--every %s: not a whole number above 0", text);
+    return every;
+}
+
+static enum tier parse_tier(struct argp_state *state, const char *text)
+{
+    for (int tier = TIER_QUICK; tier <= TIER_EXHAUSTIVE; tier++)
+        if (strcmp(text, tier_name((enum tier)tier)) == 0)
+            return (enum tier)tier;
+    argp_error(state, "--tier %s: must be quick, full or exhaustive", text);
+    return TIER_QUICK;
+}
+
+enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE, KEY_EVERY };
+
+static const struct argp_option argp_options[] = {
+    {"backend", 'b', "B", 0, "test this backend's devices; without it, every device found", 0},
+    {"plugin", 'p', "PATH", 0, "test the devices of the backend in this shared object", 0},
+    {"filter", 'f', "S", 0, "run cases whose name contains S or matches the pattern S; a whole name selects one", 0},
+    {"seed", 's', "N", 0, "draw other numbers (default 1)", 0},
+    {"tier", 't', "TIER", 0, "quick (default), full or exhaustive", 0},
+    {"every", KEY_EVERY, "N", 0, "run the first of every N of these cases", 0},
+    {"list", 'l', NULL, 0, "print the names of the cases and run none", 0},
+    {"json", KEY_JSON, "FILE", 0, "write a report in JSON", 0},
+    {"junit", KEY_JUNIT, "FILE", 0, "write a report in JUnit's XML", 0},
+    {"max-isa", KEY_MAX_ISA, "LEVEL", 0, "use no CPU instructions above this level; exit 77 where it is lacking", 0},
+    {"rho-baseline", KEY_RHO_BASELINE, "FILE", 0, "fail where errors are four times those of an earlier JSON report",
+     0},
+    {"fail-fast", KEY_FAIL_FAST, NULL, 0, "stop at the first failure", 0},
+    {0},
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    switch (key) {
+    case 'b':
+        options->backend = argument;
+        break;
+    case 'p':
+        options->plugin = argument;
+        break;
+    case 'f':
+        options->filter = argument;
+        break;
+    case 's':
+        options->seed = parse_seed(state, argument);
+        break;
+    case 't':
+        options->tier = parse_tier(state, argument);
+        break;
+    case KEY_EVERY:
+        options->every = parse_every(state, argument);
+        break;
+    case 'l':
+        options->list = true;
+        break;
+    case KEY_JSON:
+        options->json = argument;
+        break;
+    case KEY_JUNIT:
+        options->junit = argument;
+        break;
+    case KEY_MAX_ISA:
+        options->max_isa = argument;
+        break;
+    case KEY_RHO_BASELINE:
+        options->rho_baseline = argument;
+        break;
+    case KEY_FAIL_FAST:
+        options->fail_fast = true;
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "%s: unexpected operand", argument);
+        break;
+    case ARGP_KEY_END:
+        if (options->backend && options->plugin)
+            argp_error(state, "--backend and --plugin exclude each other");
+        if (options->every > 1 && options->rho_baseline)
+            argp_error(state, "--rho-baseline compares percentiles of all cases: leave out --every");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+/* Whether a device runs exactly the level asked for, not a lesser one. */
+static bool has_level(const struct options *options, const struct target *target)
+{
+    char isa[64];
+
+    isa_of(&target->info, isa, sizeof isa);
+    if (!options->max_isa || !isa[0] || strcmp(isa, options->max_isa) == 0)
+        return true;
+    printf("%s: this machine lacks %s, the most it has is %s\n", target->info.backend, options->max_isa, isa);
+    return false;
+}
+
+static void print_rho(const struct device_report *report)
+{
+    if (report->rho_count)
+        printf("errors as a fraction of the tolerance, for dtypes of W/x/y      largest     99 %%\n");
+    for (size_t i = 0; i < report->rho_count; i++)
+        printf("  %-50s class %s %8.3f %8.3f\n", report->rho[i].name, accuracy_name(report->rho[i].accuracy),
+               report->rho[i].largest, rho_percentile_99(&report->rho[i]));
+}
+
+static void run_device(const struct options *options, const struct case_list *cases, struct device_report *report)
+{
+    const mglu_device_info *info = &report->target.info;
+
+    printf("%s: %s, %s, seed %" PRIu64 ", tier %s, %zu cases\n", info->backend, info->name, info->details,
+           options->seed, tier_name(options->tier), cases->count);
+    run_cases(cases, options, report);
+    print_rho(report);
+}
+
+/* Runs all devices; the exit status. */
+static int run_devices(const struct options *options, const struct case_list *cases, struct device_report *reports,
+                       size_t count)
+{
+    size_t totals[3];
+    bool written = true;
+
+    for (size_t i = 0; i < count; i++)
+        if (!has_level(options, &reports[i].target))
+            return EXIT_LACKS_ISA;
+    for (size_t i = 0; i < count; i++)
+        run_device(options, cases, &reports[i]);
+    if (options->rho_baseline)
+        written &= check_drift(options->rho_baseline, reports, count);
+    if (options->json)
+        written &= write_json(options->json, options, reports, count);
+    if (options->junit)
+        written &= write_junit(options->junit, reports, count);
+    count_results(reports, count, totals);
+    if (totals[0] + totals[1] == 0)
+        printf("nothing was run: no device supports any of the cases\n");
+    printf("%zu passed, %zu failed, %zu skipped\n", totals[0], totals[1], totals[2]);
+    return written && totals[0] > 0 && totals[1] == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int open_and_run(const struct options *options, const struct case_list *cases)
+{
+    struct device_report *reports;
+    size_t count = open_targets(options, &reports);
+    int status = EXIT_FAILURE;
+
+    if (count > 0)
+        status = run_devices(options, cases, reports, count);
+    else
+        printf("nothing was run\n0 passed, 0 failed, 0 skipped\n");
+    for (size_t i = 0; i < count; i++)
+        report_free(&reports[i]);
+    free(reports);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const char summary[] = "Proves a backend of mglu right, or shows where it is wrong.\v"
+                                  "The last line counts: N passed, N failed, N skipped. The exit status is 0 when "
+                                  "something passed and nothing failed, 1 otherwise, 2 for bad usage.";
+    const struct argp parser = {.options = argp_options, .parser = parse, .doc = summary};
+    struct options options = {.seed = 1, .every = 1};
+    struct case_list cases;
+    int status;
+
+    argp_err_exit_status = EXIT_USAGE;
+    argp_program_version_hook = print_version;
+    if (argp_parse(&parser, argc, argv, 0, NULL, &options) != 0)
+        return EXIT_USAGE;
+    cases = list_cases(&options);
+    if (cases.count == 0) {
+        printf("nothing was run: no case matches the filter\n0 passed, 0 failed, 0 skipped\n");
+        status = EXIT_FAILURE;
+    } else if (options.list) {
+        for (size_t i = 0; i < cases.count; i++)
+            puts(cases.cases[i].test.name);
+        status = EXIT_SUCCESS;
+    } else {
+        status = open_and_run(&options, &cases);
+    }
+    free(cases.cases);
+    return status;
+}
