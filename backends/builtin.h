@@ -10,4 +10,7 @@ extern const mglu_backend_fns mglu_fns_cuda;
 extern const mglu_backend_fns mglu_fns_opencl;
 extern const mglu_backend_fns mglu_fns_ref;
 
+/* All of them, in the order in which devices are listed; ends with NULL. From builtin.c. */
+extern const mglu_backend_fns *const mglu_builtin_backends[];
+
 #endif

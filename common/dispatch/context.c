@@ -100,11 +100,3 @@ void mglu_context_destroy(mglu_context **context)
     mglu_context_release(*context);
     *context = NULL;
 }
-
-mglu_status mglu_context_check(const mglu_context *context)
-{
-    if (getpid() != context->process)
-        return mglu_fail(MGLU_ERROR_AFTER_FORK, "this context was made by process %ld before fork(); make a new one",
-                         (long)context->process);
-    return MGLU_OK;
-}

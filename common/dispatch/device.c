@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include "backends/builtin.h"
 #include "common/core/names.h"
 #include "common/dispatch/objects.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Of one backend; more is a fault of the backend. */
 enum { MAX_DEVICES = 1024 };
@@ -82,6 +84,14 @@ mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_f
     if (status != MGLU_OK)
         mglu_context_drop_last_backend(context, first_device);
     return status;
+}
+
+mglu_status mglu_context_check(const mglu_context *context)
+{
+    if (getpid() != context->process)
+        return mglu_fail(MGLU_ERROR_AFTER_FORK, "this context was made by process %ld before fork(); make a new one",
+                         (long)context->process);
+    return MGLU_OK;
 }
 
 /* Opens the built-in backends that are not open yet: after a failure the next call goes on where this one stopped. */

@@ -12,9 +12,6 @@
 
 /* What is behind the public handles, and the helpers that every file of the dispatch layer uses. */
 
-/* The backends that are built in, in the order in which devices are listed; ends with NULL. From backends/builtin.c. */
-extern const mglu_backend_fns *const mglu_builtin_backends[];
-
 /* A backend opened for one context. */
 struct opened_backend {
     const mglu_backend_fns *fns;
@@ -92,8 +89,6 @@ static inline int is_available(const mglu_device *device)
 /* context.c */
 void mglu_context_hold(mglu_context *context);
 void mglu_context_release(mglu_context *context);
-/* MGLU_ERROR_AFTER_FORK in a child of the process that made the context. */
-mglu_status mglu_context_check(const mglu_context *context);
 
 /* environment.c: fills what the desc left open from the MGLU_* variables. */
 mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc);
@@ -116,6 +111,8 @@ mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *l
 void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 
 /* device.c */
+/* MGLU_ERROR_AFTER_FORK in a child of the process that made the context. */
+mglu_status mglu_context_check(const mglu_context *context);
 /* Opens a backend and lists its devices; the caller holds the lock. */
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
 /* Takes back the backend that was added last, and the devices from `first_device` on. */
