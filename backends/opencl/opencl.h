@@ -139,6 +139,17 @@ void mglu_opencl_close(void *backend);
 int32_t mglu_opencl_device_count(void *backend);
 mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
 
+/* failure.c */
+/* MGLU_ERROR_DEVICE_LOST once a call has found the device gone. */
+mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device);
+/* The failure that a code other than CL_SUCCESS stands for. `what` was being done. */
+mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what);
+
+/* buffer.c */
+/* A buffer filled from host memory, unless `from` is NULL. */
+mglu_status mglu_opencl_buffer(struct mglu_opencl_device *device, size_t size, const void *from, cl_mem *buffer);
+void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer);
+
 /* session.c */
 /*
  * Makes the device ready for use, in the context `wanted` unless it is NULL and a context of its own will do. Once
@@ -146,10 +157,6 @@ mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend
  */
 mglu_status mglu_opencl_device_start(struct mglu_opencl_device *device, cl_context wanted);
 void mglu_opencl_device_stop(struct mglu_opencl_device *device);
-/* MGLU_ERROR_DEVICE_LOST once a call has found the device gone. */
-mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device);
-/* The failure that a code other than CL_SUCCESS stands for. `what` was being done. */
-mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what);
 
 /* queue.c */
 mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
@@ -157,9 +164,6 @@ mglu_status mglu_opencl_queue_wait(void *backend, void *queue);
 void mglu_opencl_queue_destroy(void *backend, void *queue);
 
 /* memory.c */
-/* A buffer filled from host memory, unless `from` is NULL. */
-mglu_status mglu_opencl_buffer(struct mglu_opencl_device *device, size_t size, const void *from, cl_mem *buffer);
-void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer);
 mglu_status mglu_opencl_memory_allocate(void *backend, int32_t ordinal, size_t size, void **memory);
 void mglu_opencl_memory_release(void *backend, int32_t ordinal, void *memory, size_t size);
 mglu_status mglu_opencl_memory_write(void *backend, void *queue, void *memory, size_t offset, const void *source,

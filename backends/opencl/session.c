@@ -3,24 +3,6 @@
 
 /* The one cl_context in which all of a device's objects live, and what is made in it first. */
 
-mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device)
-{
-    if (atomic_load_explicit(&device->lost, memory_order_relaxed))
-        return device->backend->host->fail(MGLU_ERROR_DEVICE_LOST, "opencl: %s was lost", device->name);
-    return MGLU_OK;
-}
-
-mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what)
-{
-    mglu_status status = mglu_opencl_status(code);
-    char text[64];
-
-    mglu_opencl_code_text(code, text, sizeof text);
-    if (status == MGLU_ERROR_DEVICE_LOST)
-        atomic_store(&device->lost, 1);
-    return device->backend->host->fail(status, "opencl: %s: %s: %s", device->name, what, text);
-}
-
 static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wanted)
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
