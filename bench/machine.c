@@ -112,13 +112,13 @@ static void choose_read(struct machine *machine)
 bool machine_open(struct machine *machine, const struct options *options)
 {
     *machine = (struct machine){0};
-    if (!compute_open(&machine->compute, options->backend, options->threads))
+    if (!compute_open(&machine->compute, &options->compute))
         return false;
     timer_open(&machine->timer, &machine->compute);
     const mglu_device_info *info = &machine->compute.info;
     compute_describe(&machine->compute, machine->description, sizeof machine->description);
     machine->kernels = choose_kernels(info);
-    machine->threads = choose_threads(info, options->threads);
+    machine->threads = choose_threads(info, options->compute.threads);
     machine->cache_bytes = info->host_memory ? cache_last_level_bytes() : assumed_device_cache;
     machine->cold_bytes = options->cold_bytes ? options->cold_bytes : 3 * machine->cache_bytes;
     if (!info->host_memory)

@@ -55,6 +55,7 @@ static bool run_problems(struct run *run)
     const struct options *o = &run->options;
     const int counts[] = {o->shape_count, o->dtype_count, o->op_count, o->batch_count, o->regime_count};
     enum { AXES = sizeof counts / sizeof counts[0] };
+    const bool quantised_x = (o->compute.layer_flags & MGLU_LAYER_ALLOW_QUANTISED_X) != 0;
     size_t total = 1;
     for (int axis = 0; axis < AXES; axis++)
         total *= (size_t)counts[axis];
@@ -68,7 +69,7 @@ static bool run_problems(struct run *run)
             .shape = o->shapes[at[0]],
             .dtype = o->dtypes[at[1]],
             .x_dtype = o->x_dtype,
-            .quantised_x = o->quantised_x && mglu_dtype_is_quantised(o->dtypes[at[1]]),
+            .quantised_x = quantised_x && mglu_dtype_is_quantised(o->dtypes[at[1]]),
             .op = o->ops[at[2]],
             .batch = o->batches[at[3]],
             .regime = o->regimes[at[4]],

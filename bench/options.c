@@ -24,18 +24,15 @@ enum {
 };
 
 static const struct argp_option list[] = {
-    ARGUMENTS_BACKEND,
     {"shapes", 's', "DxH,..", 0, "Intermediate x hidden sizes (default: 8192x2048,14336x4096)", 0},
     {"masks", 'm', "N,..", 0, "Numbers of masks (default: 1,2,4,8,16)", 0},
     {"batch", 'n', "N,..", 0, "Tokens per call (default: 1)", 0},
     {"dtype", 'd', "T,..", 0, "Stored weights: f32, f16, bf16, q8_0, q4_0 (default: f16)", 0},
     {"x-dtype", KEY_X_DTYPE, "T", 0, "Inputs and outputs: f32, f16 or bf16 (default: f32)", 0},
-    ARGUMENTS_QUANTISED_X,
     {"op", KEY_OP, "OP,..", 0, "projection, ffn (with down-projection) or routed (default: projection)", 0},
     {"top-k", KEY_TOP_K, "K", 0, "Masks that a routed token uses (default: 2)", 0},
     {"regime", KEY_REGIME, "R,..", 0,
      "cold (weights come from memory) or warm (from the cache where they fit) (default: cold,warm)", 0},
-    {"threads", 't', "N", 0, "CPU threads (default: MGLU_NUM_THREADS, else as many as this process may use)", 0},
     {"peers", KEY_PEERS, "P,..", 0, "Others to compare with: torch, openblas, another backend, or NAME=COMMAND", 0},
     {"repeats", KEY_REPEATS, "N", 0, "Rounds of each comparison (default: as --seconds allows, at least 5)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "Time for the rounds of each comparison (default: 2)", 0},
@@ -44,19 +41,6 @@ static const struct argp_option list[] = {
     {"json", KEY_JSON, "FILE", 0, "Write all results as JSON", 0},
     {0},
 };
-
-/** Index of a word in names; another word is bad usage. */
-static int named(struct argp_state *state, const char *what, const char *word, const char *const *names, int count)
-{
-    char known[128] = "";
-    for (int i = 0; i < count; i++) {
-        if (strcmp(word, names[i]) == 0)
-            return i;
-        strcat(strcat(known, i ? ", " : ""), names[i]);
-    }
-    argp_error(state, "%s %s: must be one of %s", what, word, known);
-    return 0;
-}
 
 static void add_shape(struct argp_state *state, struct options *options, char *word)
 {
@@ -86,12 +70,13 @@ static void add_dtype(struct argp_state *state, struct options *options, char *w
 
 static void add_op(struct argp_state *state, struct options *options, char *word)
 {
-    options->ops[options->op_count++] = (enum op)named(state, "--op", word, op_names, OP_COUNT);
+    options->ops[options->op_count++] = (enum op)arguments_choice(state, "--op", word, op_names, OP_COUNT);
 }
 
 static void add_regime(struct argp_state *state, struct options *options, char *word)
 {
-    options->regimes[options->regime_count++] = (enum regime)named(state, "--regime", word, regime_names, REGIME_COUNT);
+    options->regimes[options->regime_count++] =
+        (enum regime)arguments_choice(state, "--regime", word, regime_names, REGIME_COUNT);
 }
 
 static void add_peer(struct argp_state *state, struct options *options, char *word)
@@ -173,8 +158,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
-    case 'b':
-        options->backend = argument;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->compute;
         return 0;
     case KEY_JSON:
         options->json = argument;
@@ -185,14 +170,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case KEY_X_DTYPE:
         options->x_dtype = parse_x_dtype(state, argument);
         return 0;
-    case ARGUMENTS_KEY_QUANTISED_X:
-        options->quantised_x = true;
-        return 0;
     case KEY_TOP_K:
         options->top_k = (int32_t)arguments_number(state, "--top-k", argument, 1, MGLU_MAX_MASKS);
-        return 0;
-    case 't':
-        options->threads = (int)arguments_number(state, "--threads", argument, 1, 4096);
         return 0;
     case KEY_REPEATS:
         options->repeats = arguments_number(state, "--repeats", argument, 1, 1000);
@@ -221,6 +200,7 @@ void options_parse(struct options *options, int argc, char **argv)
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = arguments_compute,
         .doc =
             "Measures masked layers against plain ones and against what the machine can read and compute."
             "\vAll that is compared is measured in turn within one run, in another order each round; ratios are "

@@ -2,6 +2,8 @@
 #ifndef MGLU_BENCH_OPTIONS_H
 #define MGLU_BENCH_OPTIONS_H
 
+#include "tools/common/compute.h"
+
 #include <mglu/mglu.h>
 
 #include <stdbool.h>
@@ -26,7 +28,7 @@ struct peer_option {
 
 /** What to measure. Each list has at least one member, except peers. */
 struct options {
-    const char *backend;
+    struct compute_options compute;
     const char *json;
     bool serve; /**< be a peer instead */
     struct shape shapes[LIST_MAX];
@@ -38,9 +40,7 @@ struct options {
     struct peer_option peers[LIST_MAX];
     int shape_count, mask_count, batch_count, dtype_count, op_count, regime_count, peer_count;
     mglu_dtype x_dtype; /**< of x and y */
-    bool quantised_x;   /**< may be */
     int32_t top_k;
-    int threads;        /**< 0: the default */
     int64_t repeats;    /**< rounds; 0: as many as fit into `seconds` */
     double seconds;     /**< of each comparison */
     int64_t cold_bytes; /**< 0: three times the last-level cache */

@@ -132,8 +132,9 @@ static void backend_command(const char *name, const struct options *options, int
     char program[1024];
     const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     program[length > 0 ? length : 0] = '\0';
-    snprintf(command, size, "exec '%s' --serve --backend '%s' --threads %d --top-k %d", program, name, threads,
-             options->top_k);
+    const char *isa = options->compute.max_isa;
+    snprintf(command, size, "exec '%s' --serve --backend '%s' --threads %d --top-k %d%s%s%s", program, name, threads,
+             options->top_k, isa ? " --max-isa '" : "", isa ? isa : "", isa ? "'" : "");
 }
 
 static void own_command(const char *name, const struct options *options, int threads, char *command, size_t size)

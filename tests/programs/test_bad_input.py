@@ -395,6 +395,11 @@ class UsageTest(ProgramTest):
                 with self.subTest(command[0], **env):
                     self.refuse(1, words, *command, env=env)
 
+    def test_threads_and_instruction_set_of_the_command_line(self):
+        command = ["generate", MODEL, "--prompt", "a", "-n", "1", "--backend", "cpu"]
+        self.refuse(2, ["--threads", "whole number"], *command, "--threads", "0")
+        self.refuse(1, ["nonsense", "baseline"], *command, "--max-isa", "nonsense")
+
     def test_backend_of_the_command_line(self):
         command = ["generate", MODEL, "--prompt", "a", "-n", "1", "--backend"]
         self.refuse(1, ["nonsense", "cpu"], *command, "nonsense")

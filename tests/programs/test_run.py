@@ -59,6 +59,11 @@ class EachVariantTest(Run):
 
 
 class RunTest(Run):
+    def test_instruction_set_and_threads(self):
+        x = "%s:%s.x" % (FFN_IO, LAYERS[0])
+        text = self.run_layer(LAYERS[0], x, "cpu", {}, "--max-isa", "baseline", "--threads", "1")
+        self.assertRegex(text, r"(?m)^device: cpu: .*\bisa=baseline threads=1\b")
+
     def test_output(self):
         source = safetensors.read(FFN_IO)[0][LAYERS[1] + ".x"]
         row = safetensors.Tensor("F32", [128], source.data[: 4 * 128])

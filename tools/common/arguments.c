@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "arguments.h"
 
+#include "compute.h"
 #include "report.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest)
 {
@@ -15,6 +17,18 @@ int64_t arguments_number(struct argp_state *state, const char *what, const char 
         argp_error(state, "%s %s: not a whole number from %lld to %lld", what, text, (long long)lowest,
                    (long long)highest);
     return value;
+}
+
+int arguments_choice(struct argp_state *state, const char *what, const char *text, const char *const *names, int count)
+{
+    char known[128] = "";
+    for (int i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0)
+            return i;
+        strcat(strcat(known, i ? ", " : ""), names[i]);
+    }
+    argp_error(state, "%s %s: must be one of %s", what, text, known);
+    return 0;
 }
 
 mglu_activation arguments_activation(struct argp_state *state, const char *text)
@@ -49,3 +63,42 @@ void arguments_need(struct argp_state *state, const void *value, const char *wha
     if (!value)
         argp_error(state, "%s: missing", what);
 }
+
+enum { KEY_QUANTISED_X = 0x400, KEY_MAX_ISA, KEY_THREADS, MAX_THREADS = 4096 };
+
+static error_t parse_compute(int key, char *argument, struct argp_state *state)
+{
+    struct compute_options *options = state->input;
+    switch (key) {
+    case 'b':
+        options->backend = argument;
+        return 0;
+    case KEY_MAX_ISA:
+        options->max_isa = argument;
+        return 0;
+    case KEY_THREADS:
+        options->threads = (int)arguments_number(state, "--threads", argument, 1, MAX_THREADS);
+        return 0;
+    case KEY_QUANTISED_X:
+        options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option compute_list[] = {
+    {"backend", 'b', "B", 0, "Backend to compute with, or auto (default: MGLU_BACKEND, else auto)", 0},
+    {"max-isa", KEY_MAX_ISA, "ISA", 0,
+     "Use no CPU instruction set above this one, as avx2 (default: MGLU_MAX_ISA, "
+     "else the best of this machine)",
+     0},
+    {"threads", KEY_THREADS, "N", 0, "CPU threads (default: MGLU_NUM_THREADS, else as many as this process may use)",
+     0},
+    {"quantised-x", KEY_QUANTISED_X, NULL, 0,
+     "Let x be rounded to 8 bits where weights are quantised, which is faster on CPUs", 0},
+    {0},
+};
+
+static const struct argp compute_argp = {.options = compute_list, .parser = parse_compute};
+const struct argp_child arguments_compute[2] = {{&compute_argp, 0, NULL, 0}, {0}};

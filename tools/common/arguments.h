@@ -11,22 +11,17 @@
 
 #include <argp.h>
 
-/** The option that all commands that compute have in common. */
-#define ARGUMENTS_BACKEND                                                                                              \
-    {                                                                                                                  \
-        "backend", 'b', "B", 0, "Backend to compute with, or auto (default: MGLU_BACKEND, else auto)", 0               \
-    }
-
-/** The option of those that make layers; its letter is none. */
-enum { ARGUMENTS_KEY_QUANTISED_X = 0x400 };
-#define ARGUMENTS_QUANTISED_X                                                                                          \
-    {                                                                                                                  \
-        "quantised-x", ARGUMENTS_KEY_QUANTISED_X, NULL, 0,                                                             \
-            "Let x be rounded to 8 bits where weights are quantised, which is faster on CPUs", 0                       \
-    }
+/**
+ * The options that fill a struct compute_options: --backend, --max-isa, --threads and --quantised-x. A program that
+ * computes names them as the children of its argp, and points state->child_inputs[0] to the struct at ARGP_KEY_INIT.
+ */
+extern const struct argp_child arguments_compute[2];
 
 /** A whole number from `lowest` to `highest`. `what` names the option. */
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest);
+
+/** Index of `text` in `names`; another word is bad usage. */
+int arguments_choice(struct argp_state *state, const char *what, const char *text, const char *const *names, int count);
 
 mglu_activation arguments_activation(struct argp_state *state, const char *text);
 mglu_dtype arguments_dtype(struct argp_state *state, const char *text);

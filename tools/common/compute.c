@@ -15,21 +15,24 @@ double compute_seconds(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-bool compute_context(mglu_context **context, int threads)
+bool compute_context(mglu_context **context, const struct compute_options *options)
 {
+    static const struct compute_options defaults = {0};
+    const struct compute_options *known = options ? options : &defaults;
     const char *wanted = getenv("MGLU_NUM_THREADS");
     const mglu_context_desc desc = {
         .struct_size = sizeof desc,
-        .num_threads = threads || (wanted && *wanted) ? threads : threads_usable(),
+        .num_threads = known->threads || (wanted && *wanted) ? known->threads : threads_usable(),
+        .max_isa = known->max_isa,
     };
     return mglu_context_create(&desc, context) == MGLU_OK || report_library(NULL);
 }
 
-static bool pick(struct compute *compute, const char *backend, int threads)
+static bool pick(struct compute *compute, const struct compute_options *options)
 {
-    if (!compute_context(&compute->context, threads))
+    if (!compute_context(&compute->context, options))
         return false;
-    if (mglu_device_pick(compute->context, backend, &compute->device) != MGLU_OK)
+    if (mglu_device_pick(compute->context, options->backend, &compute->device) != MGLU_OK)
         return report_library(NULL);
     compute->info.struct_size = sizeof compute->info;
     if (mglu_device_get_info(compute->device, &compute->info) != MGLU_OK)
@@ -37,10 +40,10 @@ static bool pick(struct compute *compute, const char *backend, int threads)
     return mglu_queue_create(compute->device, NULL, &compute->queue) == MGLU_OK || report_library(compute->info.name);
 }
 
-bool compute_open(struct compute *compute, const char *backend, int threads)
+bool compute_open(struct compute *compute, const struct compute_options *options)
 {
-    *compute = (struct compute){0};
-    if (pick(compute, backend, threads))
+    *compute = (struct compute){.layer_flags = options->layer_flags};
+    if (pick(compute, options))
         return true;
     compute_close(compute);
     return false;

@@ -11,12 +11,20 @@
 
 #include <stdbool.h>
 
+/** How a program computes, as its user says on the command line (arguments.h). */
+struct compute_options {
+    const char *backend;  /**< NULL: as MGLU_BACKEND says, else the library's choice */
+    const char *max_isa;  /**< NULL: as MGLU_MAX_ISA says, else no cap */
+    int threads;          /**< 0: as many as MGLU_NUM_THREADS says, else as this process may use */
+    uint32_t layer_flags; /**< of all layers */
+};
+
 struct compute {
     mglu_context *context;
     mglu_device *device;
     mglu_queue *queue;
     mglu_device_info info;
-    uint32_t layer_flags; /**< of all layers that are made on it: 0, or what a user asks for */
+    uint32_t layer_flags; /**< of the options, for all layers that are made on it */
 };
 
 /** Seconds since some moment in the past, for measuring how long something took. */
@@ -31,11 +39,11 @@ struct ffn {
     mglu_memory *x, *y;  /**< rows on their way to and from a device with memory of its own; else NULL */
 };
 
-/** A context with so many threads; 0: as many as MGLU_NUM_THREADS says, else as this process may use. */
-bool compute_context(mglu_context **context, int threads);
+/** A context with the options' threads and instruction sets; NULL: the defaults. */
+bool compute_context(mglu_context **context, const struct compute_options *options);
 
-/** Picks the device of a backend; NULL leaves the choice to MGLU_BACKEND, else to the library. */
-bool compute_open(struct compute *compute, const char *backend, int threads);
+/** Picks the options' device. */
+bool compute_open(struct compute *compute, const struct compute_options *options);
 
 void compute_close(struct compute *compute);
 

@@ -13,16 +13,19 @@
 
 struct options {
     char *dir;
-    const char *prompt, *backend;
+    const char *prompt;
     int64_t count; /**< tokens to add, -1: not given */
     bool stats;
-    uint32_t layer_flags;
+    struct compute_options compute;
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->compute;
+        return 0;
     case 'p':
         options->prompt = argument;
         return 0;
@@ -31,12 +34,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case 's':
         options->stats = true;
-        return 0;
-    case 'b':
-        options->backend = argument;
-        return 0;
-    case ARGUMENTS_KEY_QUANTISED_X:
-        options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->dir}, 1);
@@ -117,10 +114,9 @@ static bool generate(const struct options *options)
     struct compute compute;
     struct decoder decoder;
     if (!config_load(options->dir, &config) || !check_length(options, &config) ||
-        !compute_open(&compute, options->backend, 0))
+        !compute_open(&compute, &options->compute))
         return false;
     const int64_t capacity = (int64_t)strlen(options->prompt) + options->count;
-    compute.layer_flags = options->layer_flags;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity);
     if (done) {
         done = write_text(&decoder, options, &compute);
@@ -136,13 +132,12 @@ int command_generate(int argc, char **argv)
         {"prompt", 'p', "TEXT", 0, "Text to continue", 0},
         {NULL, 'n', "N", 0, "Tokens to add", 0},
         {"stats", 's', NULL, 0, "Print the speed and the device to stderr at the end", 0},
-        ARGUMENTS_BACKEND,
-        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = arguments_compute,
         .args_doc = "DIR",
         .doc = "Prints a text and its most likely continuation by the language model in DIR (config.json, "
                "model.safetensors).",

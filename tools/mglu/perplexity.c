@@ -13,10 +13,10 @@
 
 struct options {
     char *dir;
-    const char *text, *backend;
+    const char *text;
     int64_t window; /**< 0: the model's longest */
     bool json;
-    uint32_t layer_flags;
+    struct compute_options compute;
 };
 
 /** What was measured. */
@@ -30,20 +30,17 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->compute;
+        return 0;
     case 't':
         options->text = argument;
         return 0;
     case 'w':
         options->window = arguments_number(state, "--window", argument, 1, MGLU_MAX_BATCH);
         return 0;
-    case 'b':
-        options->backend = argument;
-        return 0;
     case 'j':
         options->json = true;
-        return 0;
-    case ARGUMENTS_KEY_QUANTISED_X:
-        options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->dir}, 1);
@@ -132,9 +129,8 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     int64_t window = 0;
     struct result result = {.predicted = (int64_t)size - 1};
     if (!config_load(options->dir, &config) || !choose_window(options, &config, size, &window) ||
-        !compute_open(&compute, options->backend, 0))
+        !compute_open(&compute, &options->compute))
         return false;
-    compute.layer_flags = options->layer_flags;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, window);
     if (done) {
         done = measure(&decoder, text, &result) && print_result(&result, &compute, options->json);
@@ -150,13 +146,12 @@ int command_perplexity(int argc, char **argv)
         {"text", 't', "FILE", 0, "Text to predict, byte by byte", 0},
         {"window", 'w', "N", 0, "Predict in separate windows of N bytes (default: max_position_embeddings)", 0},
         {"json", 'j', NULL, 0, "Print a JSON object", 0},
-        ARGUMENTS_BACKEND,
-        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = arguments_compute,
         .args_doc = "DIR",
         .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
     };

@@ -25,6 +25,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct run_request *request = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &request->compute;
+        return 0;
     case 'l':
         request->prefix = argument;
         return 0;
@@ -37,15 +40,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'c':
         arguments_tensor(state, "--check", argument, &request->check);
         return 0;
-    case 'b':
-        request->backend = argument;
-        return 0;
     case 'a':
         request->activation = arguments_activation(state, argument);
         request->has_activation = true;
-        return 0;
-    case ARGUMENTS_KEY_QUANTISED_X:
-        request->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&request->path}, 1);
@@ -78,7 +75,7 @@ static bool compute(struct job *job)
     job->x_rows = copy_x(inputs);
     job->y = inputs->y;
     job->y.data = job->result;
-    return job->result && job->x_rows && compute_open(&job->compute, request->backend, 0) &&
+    return job->result && job->x_rows && compute_open(&job->compute, &request->compute) &&
            ffn_create(&job->ffn, job->compute.device, &inputs->weights, &inputs->desc, request->prefix) &&
            ffn_forward(&job->ffn, job->compute.queue, inputs->rows, job->x_rows, job->result, NULL);
 }
@@ -158,13 +155,12 @@ int command_run(int argc, char **argv)
          "Activation, as silu; an unknown name is answered with the list (default: the file's, else hidden_act of a "
          "config.json beside it)",
          0},
-        ARGUMENTS_BACKEND,
-        ARGUMENTS_QUANTISED_X,
         {0},
     };
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = arguments_compute,
         .args_doc = "FILE",
         .doc = "Computes one layer of a packed file or a training checkpoint.",
     };

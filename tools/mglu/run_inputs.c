@@ -75,7 +75,7 @@ static bool open_x(struct run_inputs *inputs)
                            : inputs->y.dtype == MGLU_FILE_BF16 ? MGLU_DTYPE_BF16
                                                                : MGLU_DTYPE_F32;
     inputs->desc.y_dtype = inputs->desc.x_dtype;
-    inputs->desc.flags |= inputs->request->layer_flags;
+    inputs->desc.flags |= inputs->request->compute.layer_flags;
     inputs->desc.max_batch = inputs->rows > 0 ? inputs->rows : 1;
     return true;
 }

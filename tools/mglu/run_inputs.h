@@ -3,17 +3,18 @@
 #define MGLU_TOOLS_RUN_INPUTS_H
 
 #include "files.h"
+#include "tools/common/compute.h"
 
 #include <mglu/mglu.h>
 
 /** What "mglu run" was asked to do. */
 struct run_request {
     char *path;
-    const char *prefix, *backend;
+    const char *prefix;
     struct tensor_name x, out, check;
     bool has_activation;
     mglu_activation activation;
-    uint32_t layer_flags;
+    struct compute_options compute;
 };
 
 /** The files of a run, opened and found to fit together. */

@@ -21,6 +21,8 @@ bool worth_a_case(size_t dtypes, size_t activation)
            activation == MGLU_ACTIVATION_IDENTITY;
 }
 
+_Static_assert(MGLU_DTYPE_COUNT == 5, "a new dtype needs a set here");
+
 void list_case(case_sink *sink, void *user, enum tier tier, size_t number, const char *format, ...)
 {
     struct test_case test = {.tier = tier, .data = (const void *)(uintptr_t)number};

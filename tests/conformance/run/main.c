@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/runner.h"
 #include "run/targets.h"
+#include "tools/common/arguments.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,34 +15,11 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "mglu-conformance %s (%s)\n", mglu_version(), mglu_build_info());
 }
 
-static uint64_t parse_seed(struct argp_state *state, const char *text)
-{
-    char *end;
-
-    errno = 0;
-    uint64_t seed = strtoull(text, &end, 10);
-    if (end == text || *end || errno || text[0] == '-' || seed > INT64_MAX)
-        argp_error(state, "--seed %s: not a whole number", text);
-    return seed;
-}
-
-static size_t parse_every(struct argp_state *state, const char *text)
-{
-    char *end;
-    unsigned long every = strtoul(text, &end, 10);
-
-    if (end == text || *end || text[0] == '-' || every < 1 || every > INT32_MAX)
-        argp_error(state, "--every %s: not a whole number above 0", text);
-    return every;
-}
-
 static enum tier parse_tier(struct argp_state *state, const char *text)
 {
-    for (int tier = TIER_QUICK; tier <= TIER_EXHAUSTIVE; tier++)
-        if (strcmp(text, tier_name((enum tier)tier)) == 0)
-            return (enum tier)tier;
-    argp_error(state, "--tier %s: must be quick, full or exhaustive", text);
-    return TIER_QUICK;
+    const char *const names[] = {tier_name(TIER_QUICK), tier_name(TIER_FULL), tier_name(TIER_EXHAUSTIVE)};
+
+    return (enum tier)arguments_choice(state, "--tier", text, names, sizeof names / sizeof names[0]);
 }
 
 enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE, KEY_EVERY };
@@ -79,13 +56,13 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         options->filter = argument;
         break;
     case 's':
-        options->seed = parse_seed(state, argument);
+        options->seed = (uint64_t)arguments_number(state, "--seed", argument, 0, INT64_MAX);
         break;
     case 't':
         options->tier = parse_tier(state, argument);
         break;
     case KEY_EVERY:
-        options->every = parse_every(state, argument);
+        options->every = (size_t)arguments_number(state, "--every", argument, 1, INT32_MAX);
         break;
     case 'l':
         options->list = true;
