@@ -235,23 +235,15 @@ static void list_determinism(case_sink *sink, void *user)
         for (size_t i = 0; i < DTYPE_SETS; i++)
             for (size_t a = 0; a < (levels[level].per_activation ? ACTIVATIONS : 1); a++)
                 if (worth_a_case(i, a))
-                    list_case(sink, user, TIER_QUICK, (level * DTYPE_SETS + i) * ACTIVATIONS + a,
-                              "determinism/%s/%s/%s", levels[level].name, dtype_sets[i].name,
-                              mglu_activation_name((mglu_activation)a));
+                    list_case(sink, user, TIER_QUICK, trial_number(level, i, a), "determinism/%s/%s/%s",
+                              levels[level].name, dtype_sets[i].name, mglu_activation_name((mglu_activation)a));
 }
 
 static void run_determinism(const struct target *target, const struct test_case *test, struct outcome *outcome)
 {
-    size_t number = case_number(test);
-    const struct trial trial = {
-        .target = target,
-        .dtypes = &dtype_sets[number / ACTIVATIONS % DTYPE_SETS],
-        .activation = (mglu_activation)(number % ACTIVATIONS),
-        .random = random_for(target, test->name, "problem"),
-        .outcome = outcome,
-    };
+    const struct trial trial = trial_of(target, test, outcome);
 
-    levels[number / (DTYPE_SETS * ACTIVATIONS)].run(&trial);
+    levels[trial.kind].run(&trial);
 }
 
 const struct group group_determinism = {

@@ -6,15 +6,6 @@
 #include "judge/expect.h"
 #include "problem/forward.h"
 
-/** One case of the group: a level of determinism is tried with these. */
-struct trial {
-    const struct target *target;
-    const struct dtypes *dtypes;
-    mglu_activation activation;
-    struct random random;
-    struct outcome *outcome;
-};
-
 /** Backends may compute small and large batches in different ways: one of each. */
 extern const int64_t few_and_many_tokens[2];
 

@@ -38,3 +38,20 @@ size_t case_number(const struct test_case *test)
 {
     return (size_t)(uintptr_t)test->data;
 }
+
+size_t trial_number(size_t kind, size_t dtypes, size_t activation)
+{
+    return (kind * DTYPE_SETS + dtypes) * ACTIVATIONS + activation;
+}
+
+struct trial trial_of(const struct target *target, const struct test_case *test, struct outcome *outcome)
+{
+    size_t number = case_number(test);
+
+    return (struct trial){.target = target,
+                          .kind = number / (DTYPE_SETS * ACTIVATIONS),
+                          .dtypes = &dtype_sets[number / ACTIVATIONS % DTYPE_SETS],
+                          .activation = (mglu_activation)(number % ACTIVATIONS),
+                          .random = random_for(target, test->name, "problem"),
+                          .outcome = outcome};
+}

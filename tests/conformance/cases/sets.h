@@ -16,4 +16,18 @@ void list_case(case_sink *sink, void *user, enum tier tier, size_t number, const
     __attribute__((format(printf, 5, 6)));
 size_t case_number(const struct test_case *test);
 
+/** One case of a group whose cases are trials of a kind, each with a set of dtypes and an activation. */
+struct trial {
+    const struct target *target;
+    size_t kind; /**< the group's own number of what is tried */
+    const struct dtypes *dtypes;
+    mglu_activation activation;
+    struct random random;
+    struct outcome *outcome;
+};
+
+/** The case_number() of a trial, and the trial of a case listed with it. */
+size_t trial_number(size_t kind, size_t dtypes, size_t activation);
+struct trial trial_of(const struct target *target, const struct test_case *test, struct outcome *outcome);
+
 #endif

@@ -10,10 +10,10 @@ static const struct special_check *const all_checks[] = {
 
 enum { LISTS = sizeof all_checks / sizeof all_checks[0], MOST_CHECKS = 32 };
 
-struct problem special_problem(const struct special *special, int64_t out, unsigned parts)
+struct problem special_problem(const struct trial *trial, int64_t out, unsigned parts)
 {
-    const struct shape shape = {.dtypes = special->dtypes,
-                                .activation = special->activation,
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
                                 .h = 35,
                                 .d = 9,
                                 .out = out,
@@ -21,18 +21,18 @@ struct problem special_problem(const struct special *special, int64_t out, unsig
                                 .batch = 3,
                                 .parts = parts};
 
-    return problem_make(&shape, special->random);
+    return problem_make(&shape, trial->random);
 }
 
-struct problem bias_problem(const struct special *special, const float *gates, const float *values, int64_t d)
+struct problem bias_problem(const struct trial *trial, const float *gates, const float *values, int64_t d)
 {
-    const struct shape shape = {.dtypes = special->dtypes,
-                                .activation = special->activation,
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
                                 .d = d,
                                 .n_masks = 1,
                                 .batch = 1,
                                 .parts = PART_BIASES};
-    struct problem problem = problem_make(&shape, special->random);
+    struct problem problem = problem_make(&shape, trial->random);
 
     memcpy(problem.gate_bias, gates, (size_t)d * sizeof *gates);
     memcpy(problem.value_bias, values, (size_t)d * sizeof *values);
@@ -40,15 +40,15 @@ struct problem bias_problem(const struct special *special, const float *gates, c
     return problem;
 }
 
-unsigned char *special_run(const struct special *special, const struct problem *problem)
+unsigned char *special_run(const struct trial *trial, const struct problem *problem)
 {
-    return run_once(special->target->device, problem, &tight, special->outcome);
+    return run_once(trial->target->device, problem, &tight, trial->outcome);
 }
 
 /* A case's number is made of its place in the lists, dtypes and activation. */
 static size_t number_of(size_t list, size_t check, size_t dtypes, size_t activation)
 {
-    return ((list * MOST_CHECKS + check) * DTYPE_SETS + dtypes) * ACTIVATIONS + activation;
+    return trial_number(list * MOST_CHECKS + check, dtypes, activation);
 }
 
 static bool applies(const struct special_check *check, const struct dtypes *dtypes)
@@ -91,16 +91,9 @@ static void list_special(case_sink *sink, void *user)
 
 static void run_special(const struct target *target, const struct test_case *test, struct outcome *outcome)
 {
-    size_t number = case_number(test), check = number / (DTYPE_SETS * ACTIVATIONS);
-    const struct special special = {
-        .target = target,
-        .dtypes = &dtype_sets[number / ACTIVATIONS % DTYPE_SETS],
-        .activation = (mglu_activation)(number % ACTIVATIONS),
-        .random = random_for(target, test->name, "problem"),
-        .outcome = outcome,
-    };
+    const struct trial trial = trial_of(target, test, outcome);
 
-    all_checks[check / MOST_CHECKS][check % MOST_CHECKS].run(&special);
+    all_checks[trial.kind / MOST_CHECKS][trial.kind % MOST_CHECKS].run(&trial);
 }
 
 const struct group group_special = {

@@ -22,18 +22,10 @@ enum {
     QUANTISED = 64    /**< in the sets with quantised weights too */
 };
 
-struct special {
-    const struct target *target;
-    const struct dtypes *dtypes;
-    mglu_activation activation; /**< identity where a check does not ask for all */
-    struct random random;
-    struct outcome *outcome;
-};
-
 struct special_check {
     const char *name;
     unsigned axes;
-    void (*run)(const struct special *special);
+    void (*run)(const struct trial *trial);
 };
 
 /** One list per topic; each ends with a NULL name. */
@@ -41,12 +33,12 @@ extern const struct special_check nonfinite_checks[], infinity_checks[], range_c
     memory_checks[], routing_checks[], environment_checks[];
 
 /** Three tokens, h = 35, d = 9, three masks, and what `parts` adds; `out` = 0: no down-projection. */
-struct problem special_problem(const struct special *special, int64_t out, unsigned parts);
+struct problem special_problem(const struct trial *trial, int64_t out, unsigned parts);
 
 /** h = 0, one token, one mask: y[r] = g(gate[r]) * value[r], to the bit where both are exact. */
-struct problem bias_problem(const struct special *special, const float *gates, const float *values, int64_t d);
+struct problem bias_problem(const struct trial *trial, const float *gates, const float *values, int64_t d);
 
 /** Runs on the target; NULL with the outcome set when that failed. */
-unsigned char *special_run(const struct special *special, const struct problem *problem);
+unsigned char *special_run(const struct trial *trial, const struct problem *problem);
 
 #endif

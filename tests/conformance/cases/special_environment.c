@@ -82,7 +82,7 @@ static void leave(int signal_number)
 }
 
 /* All that a caller does, from the weights to y, in an environment of his own. Weights are rounded on their way. */
-static unsigned char *run_in(void (*change)(void), const struct special *special, const struct problem *problem)
+static unsigned char *run_in(void (*change)(void), const struct trial *trial, const struct problem *problem)
 {
     unsigned char *volatile y = NULL;
     struct sigaction catch = {.sa_handler = leave}, before;
@@ -94,12 +94,12 @@ static unsigned char *run_in(void (*change)(void), const struct special *special
     if (sigsetjmp(after_exception, 1) == 0) {
         change();
         control = control_word();
-        y = special_run(special, problem);
+        y = special_run(trial, problem);
         if (control_word() != control)
-            outcome_set(special->outcome, VERDICT_FAIL,
-                        "the floating-point environment is not as before: %#lx, was %#lx", control_word(), control);
+            outcome_set(trial->outcome, VERDICT_FAIL, "the floating-point environment is not as before: %#lx, was %#lx",
+                        control_word(), control);
     } else {
-        outcome_set(special->outcome, VERDICT_FAIL, "SIGFPE: an exception that the caller has unmasked was raised");
+        outcome_set(trial->outcome, VERDICT_FAIL, "SIGFPE: an exception that the caller has unmasked was raised");
     }
     sigaction(SIGFPE, &before, NULL);
     fesetenv(&callers);
@@ -107,69 +107,69 @@ static unsigned char *run_in(void (*change)(void), const struct special *special
 }
 
 /* Subnormal, huge and ordinary numbers: every exception that there is would be raised. */
-static struct problem provoking_problem(const struct special *special)
+static struct problem provoking_problem(const struct trial *trial)
 {
-    struct problem problem = special_problem(special, 7, PART_BIASES | PART_ROUTER);
+    struct problem problem = special_problem(trial, 7, PART_BIASES | PART_ROUTER);
 
     problem.layer.top_k = 2;
     for (int64_t token = 0; token < 3; token++) {
-        *x_at(&problem, token, 4) = special->dtypes->x == MGLU_DTYPE_F16 ? 0x1.8p-23f : 0x1.8p-130f;
-        *x_at(&problem, token, 5) = special->dtypes->x == MGLU_DTYPE_F16 ? 0x1p-14f : 0x1p-100f;
+        *x_at(&problem, token, 4) = trial->dtypes->x == MGLU_DTYPE_F16 ? 0x1.8p-23f : 0x1.8p-130f;
+        *x_at(&problem, token, 5) = trial->dtypes->x == MGLU_DTYPE_F16 ? 0x1p-14f : 0x1p-100f;
     }
     for (int64_t r = 0; r < 9; r++) {
-        *weight_at(&problem, r, 5) = special->dtypes->weight == MGLU_DTYPE_F16 ? 0x1.8p-24f : 0x1p-40f;
+        *weight_at(&problem, r, 5) = trial->dtypes->weight == MGLU_DTYPE_F16 ? 0x1.8p-24f : 0x1p-40f;
         problem.gate_bias[r] = r % 2 ? 200.0f : -200.0f;
     }
     return problem;
 }
 
-static void expect_no_effect(const struct special *special, void (*change)(void))
+static void expect_no_effect(const struct trial *trial, void (*change)(void))
 {
-    struct problem problem = provoking_problem(special);
-    unsigned char *usual = special_run(special, &problem), *y = NULL;
+    struct problem problem = provoking_problem(trial);
+    unsigned char *usual = special_run(trial, &problem), *y = NULL;
 
     if (usual)
-        y = run_in(change, special, &problem);
+        y = run_in(change, trial, &problem);
     if (y)
-        expect_same(special->outcome, &problem, y, usual, NONE, NONE, "in the default environment");
+        expect_same(trial->outcome, &problem, y, usual, NONE, NONE, "in the default environment");
     free(usual);
     free(y);
     problem_free(&problem);
 }
 
-static void rounding_modes(const struct special *special)
+static void rounding_modes(const struct trial *trial)
 {
-    expect_no_effect(special, round_up);
-    expect_no_effect(special, round_down);
-    expect_no_effect(special, round_to_zero);
+    expect_no_effect(trial, round_up);
+    expect_no_effect(trial, round_down);
+    expect_no_effect(trial, round_to_zero);
 }
 
-static void flushing(const struct special *special)
+static void flushing(const struct trial *trial)
 {
-    expect_no_effect(special, flush_to_zero);
+    expect_no_effect(trial, flush_to_zero);
 }
 
-static void exceptions(const struct special *special)
+static void exceptions(const struct trial *trial)
 {
-    expect_no_effect(special, unmask_exceptions);
+    expect_no_effect(trial, unmask_exceptions);
 }
 
 /* Numbers that stand alone, so that no larger one hides their loss. The last is subnormal in every dtype. */
-static void flushing_of_single_values(const struct special *special)
+static void flushing_of_single_values(const struct trial *trial)
 {
-    const float smallest = special->dtypes->y == MGLU_DTYPE_F16 ? 0x1p-24f : 0x1p-126f;
+    const float smallest = trial->dtypes->y == MGLU_DTYPE_F16 ? 0x1p-24f : 0x1p-126f;
     const float gates[] = {1, 1, 1, 1};
     const float values[] = {smallest, 3 * smallest, -smallest,
-                            special->dtypes->y == MGLU_DTYPE_F16 ? smallest : 0x1p-130f};
-    struct problem problem = bias_problem(special, gates, values, 4);
-    unsigned char *usual = special_run(special, &problem), *y = NULL;
+                            trial->dtypes->y == MGLU_DTYPE_F16 ? smallest : 0x1p-130f};
+    struct problem problem = bias_problem(trial, gates, values, 4);
+    unsigned char *usual = special_run(trial, &problem), *y = NULL;
 
     if (usual)
-        y = run_in(flush_to_zero, special, &problem);
+        y = run_in(flush_to_zero, trial, &problem);
     if (y)
-        expect_same(special->outcome, &problem, y, usual, NONE, NONE, "in the default environment");
+        expect_same(trial->outcome, &problem, y, usual, NONE, NONE, "in the default environment");
     for (int64_t i = 0; y && i < 3; i++)
-        expect_value(special->outcome, &problem, y, 0, i, (double)values[i]);
+        expect_value(trial->outcome, &problem, y, 0, i, (double)values[i]);
     free(usual);
     free(y);
     problem_free(&problem);

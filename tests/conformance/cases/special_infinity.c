@@ -7,11 +7,11 @@
 /* Rows 4 to 7: infinities in W and x, 0 * Inf, and the activations at their limits. */
 
 /* One mask and no bias, so that each element has one gate and one value. */
-static struct problem one_mask(const struct special *special)
+static struct problem one_mask(const struct trial *trial)
 {
     const struct shape shape = {
-        .dtypes = special->dtypes, .activation = special->activation, .h = 35, .d = 9, .n_masks = 1, .batch = 3};
-    struct problem problem = problem_make(&shape, special->random);
+        .dtypes = trial->dtypes, .activation = trial->activation, .h = 35, .d = 9, .n_masks = 1, .batch = 3};
+    struct problem problem = problem_make(&shape, trial->random);
 
     problem.weights.flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
     return problem;
@@ -21,16 +21,16 @@ static struct problem one_mask(const struct special *special)
  * Compares with the IEEE value of equation 3. Where a finite value is allowed, T is infinite and has no tolerance to
  * offer: a hundredth then tells it from another number.
  */
-static void expect_ieee(const struct special *special, const struct problem *problem, const unsigned char *got,
+static void expect_ieee(const struct trial *trial, const struct problem *problem, const unsigned char *got,
                         bool may_be_nan)
 {
     struct oracle oracle;
     struct rig rig;
     bool asked;
 
-    if (!open_rig(&rig, special->target->device, problem, special->outcome))
+    if (!open_rig(&rig, trial->target->device, problem, trial->outcome))
         return;
-    asked = ask_oracle(&oracle, special->target, problem, mglu_layer_accuracy(rig.layer), special->outcome);
+    asked = ask_oracle(&oracle, trial->target, problem, mglu_layer_accuracy(rig.layer), trial->outcome);
     rig_close(&rig);
     if (!asked)
         return;
@@ -41,60 +41,60 @@ static void expect_ieee(const struct special *special, const struct problem *pro
                             ? fabs(value - want) <= oracle.tolerance[at]
                             : isfinite(want) && fabs(value - want) <= 0.01 * (1 + fabs(want));
         if (!is_close && !(may_be_nan && isnan(value)))
-            expect_value(special->outcome, problem, got, row, column, want);
+            expect_value(trial->outcome, problem, got, row, column, want);
     }
     free_oracle(&oracle);
 }
 
-static void run_and_expect_ieee(const struct special *special, const struct problem *problem, bool may_be_nan)
+static void run_and_expect_ieee(const struct trial *trial, const struct problem *problem, bool may_be_nan)
 {
-    unsigned char *y = special_run(special, problem);
+    unsigned char *y = special_run(trial, problem);
 
     if (y)
-        expect_ieee(special, problem, y, may_be_nan);
+        expect_ieee(trial, problem, y, may_be_nan);
     free(y);
 }
 
 /* The gate must not notice the infinity that its mask leaves out. */
-static void infinity_on_the_value_side(const struct special *special)
+static void infinity_on_the_value_side(const struct trial *trial)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
-        struct problem problem = one_mask(special);
+        struct problem problem = one_mask(trial);
         for (int64_t r = 0; r < 9; r += 2) {
             *weight_at(&problem, r, r + 26) = sign * INFINITY;
             *mask_at(&problem, 0, r, r + 26) = 0;
         }
-        run_and_expect_ieee(special, &problem, false);
+        run_and_expect_ieee(trial, &problem, false);
         problem_free(&problem);
     }
 }
 
-static void infinity_on_the_gate_side(const struct special *special)
+static void infinity_on_the_gate_side(const struct trial *trial)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
-        struct problem problem = one_mask(special);
+        struct problem problem = one_mask(trial);
         for (int64_t r = 0; r < 9; r += 2) {
             *weight_at(&problem, r, 34) = sign * INFINITY;
             *mask_at(&problem, 0, r, 34) = 1;
         }
-        run_and_expect_ieee(special, &problem, true);
+        run_and_expect_ieee(trial, &problem, true);
         problem_free(&problem);
     }
 }
 
-static void infinity_in_x(const struct special *special)
+static void infinity_in_x(const struct trial *trial)
 {
     static const int64_t columns[] = {0, 31, 34};
 
     for (int sign = -1; sign <= 1; sign += 2)
         for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
-            struct problem problem = one_mask(special);
-            unsigned char *clean = special_run(special, &problem), *y = NULL;
+            struct problem problem = one_mask(trial);
+            unsigned char *clean = special_run(trial, &problem), *y = NULL;
             *x_at(&problem, 1, columns[i]) = sign * INFINITY;
             if (clean)
-                y = special_run(special, &problem);
-            if (y && expect_same(special->outcome, &problem, y, clean, 1, NONE, "without the infinity"))
-                expect_ieee(special, &problem, y, true);
+                y = special_run(trial, &problem);
+            if (y && expect_same(trial->outcome, &problem, y, clean, 1, NONE, "without the infinity"))
+                expect_ieee(trial, &problem, y, true);
             free(clean);
             free(y);
             problem_free(&problem);
@@ -102,59 +102,59 @@ static void infinity_in_x(const struct special *special)
 }
 
 /* T is 2^125, all of it in the gate or all of it in the value. */
-static void large_numbers(const struct special *special)
+static void large_numbers(const struct trial *trial)
 {
     for (uint8_t side = 0; side < 2; side++) {
-        const struct shape shape = {.dtypes = special->dtypes,
-                                    .activation = special->activation,
+        const struct shape shape = {.dtypes = trial->dtypes,
+                                    .activation = trial->activation,
                                     .h = 32,
                                     .d = 2,
                                     .n_masks = 1,
                                     .batch = 1,
                                     .parts = PART_BIASES};
-        struct problem problem = problem_make(&shape, special->random);
-        double large = special->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+30 : 0x1p+125;
-        fill_floats(problem.x, 32, special->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+12f : 0x1p+60f);
-        fill_floats(problem.weight, 32, special->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+13f : 0x1p+60f);
-        fill_floats(problem.weight + 32, 32, special->dtypes->x == MGLU_DTYPE_F16 ? -0x1p+13f : -0x1p+60f);
+        struct problem problem = problem_make(&shape, trial->random);
+        double large = trial->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+30 : 0x1p+125;
+        fill_floats(problem.x, 32, trial->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+12f : 0x1p+60f);
+        fill_floats(problem.weight, 32, trial->dtypes->x == MGLU_DTYPE_F16 ? 0x1p+13f : 0x1p+60f);
+        fill_floats(problem.weight + 32, 32, trial->dtypes->x == MGLU_DTYPE_F16 ? -0x1p+13f : -0x1p+60f);
         fill_floats(problem.gate_bias, 2, side ? 0 : 1);
         fill_floats(problem.value_bias, 2, side ? 1 : 0);
         fill_masks(&problem, side);
-        unsigned char *y = special_run(special, &problem);
+        unsigned char *y = special_run(trial, &problem);
         for (int64_t r = 0; y && r < 2; r++)
-            if (special->dtypes->y != MGLU_DTYPE_F16 && !(fabs((double)y_at(&problem, y, 0, r)) <= 2 * large))
-                outcome_set(special->outcome, VERDICT_FAIL, "y[0][%d] = %.9g: finite data overflowed", (int)r,
+            if (trial->dtypes->y != MGLU_DTYPE_F16 && !(fabs((double)y_at(&problem, y, 0, r)) <= 2 * large))
+                outcome_set(trial->outcome, VERDICT_FAIL, "y[0][%d] = %.9g: finite data overflowed", (int)r,
                             (double)y_at(&problem, y, 0, r));
         free(y);
-        check_with_oracle(special->target, &problem, special->outcome);
+        check_with_oracle(trial->target, &problem, trial->outcome);
         problem_free(&problem);
     }
 }
 
 /* 0 in x under an infinite weight, and 0 in W under an infinite x. */
-static void zero_times_infinity(const struct special *special)
+static void zero_times_infinity(const struct trial *trial)
 {
     for (uint8_t side = 0; side < 2; side++) {
-        struct problem problem = one_mask(special);
+        struct problem problem = one_mask(trial);
         *mask_at(&problem, 0, 3, 33) = side;
         *weight_at(&problem, 3, 33) = INFINITY;
         for (int64_t token = 0; token < 3; token++)
             *x_at(&problem, token, 33) = 0;
-        unsigned char *y = special_run(special, &problem);
+        unsigned char *y = special_run(trial, &problem);
         if (y)
-            expect_nan(special->outcome, &problem, y, ALL, 3);
+            expect_nan(trial->outcome, &problem, y, ALL, 3);
         free(y);
         *x_at(&problem, 1, 33) = INFINITY;
         *weight_at(&problem, 3, 33) = 0;
-        y = special_run(special, &problem);
+        y = special_run(trial, &problem);
         if (y)
-            expect_nan(special->outcome, &problem, y, 1, 3);
+            expect_nan(trial->outcome, &problem, y, 1, 3);
         free(y);
         problem_free(&problem);
     }
 }
 
-static void limits(const struct special *special)
+static void limits(const struct trial *trial)
 {
     static const double at[ACTIVATIONS][2] = {
         [MGLU_ACTIVATION_SILU] = {0, INFINITY},      [MGLU_ACTIVATION_GELU_ERF] = {0, INFINITY},
@@ -165,27 +165,27 @@ static void limits(const struct special *special)
     static const float betas[] = {1, 0.25f, -1};
     static const float gates[] = {-INFINITY, INFINITY, NAN}, values[] = {1, 1, 1};
 
-    for (size_t i = 0; i < (special->activation == MGLU_ACTIVATION_SILU ? 3 : 1); i++) {
-        struct problem problem = bias_problem(special, gates, values, 3);
+    for (size_t i = 0; i < (trial->activation == MGLU_ACTIVATION_SILU ? 3 : 1); i++) {
+        struct problem problem = bias_problem(trial, gates, values, 3);
         bool turned = betas[i] < 0;
-        problem.layer.silu_beta = special->activation == MGLU_ACTIVATION_SILU ? betas[i] : 0;
-        unsigned char *y = special_run(special, &problem);
+        problem.layer.silu_beta = trial->activation == MGLU_ACTIVATION_SILU ? betas[i] : 0;
+        unsigned char *y = special_run(trial, &problem);
         if (y && turned) {
-            expect_value(special->outcome, &problem, y, 0, 0, -INFINITY);
-            expect_value(special->outcome, &problem, y, 0, 1, 0);
+            expect_value(trial->outcome, &problem, y, 0, 0, -INFINITY);
+            expect_value(trial->outcome, &problem, y, 0, 1, 0);
         } else if (y) {
-            expect_value(special->outcome, &problem, y, 0, 0, at[special->activation][0]);
-            expect_value(special->outcome, &problem, y, 0, 1, at[special->activation][1]);
+            expect_value(trial->outcome, &problem, y, 0, 0, at[trial->activation][0]);
+            expect_value(trial->outcome, &problem, y, 0, 1, at[trial->activation][1]);
         }
         if (y)
-            expect_nan(special->outcome, &problem, y, 0, 2);
+            expect_nan(trial->outcome, &problem, y, 0, 2);
         free(y);
         problem_free(&problem);
     }
 }
 
 /* Gates of every size, where exponentials overflow and squares and cubes do. */
-static void finite_gates(const struct special *special)
+static void finite_gates(const struct trial *trial)
 {
     static const float sizes[] = {0,      0x1p-149f, 0x1p-126f,       1e-30f,  1e-8f,    0.5f,  0.752f, 1.278f,
                                   5.5f,   9.1f,      13.6f,           17.3f,   30.0f,    87.4f, 88.8f,  103.9f,
@@ -199,9 +199,9 @@ static void finite_gates(const struct special *special)
         values[i] = 0.125f;
     }
     for (int beta = -4; beta <= 4; beta += 4) {
-        struct problem problem = bias_problem(special, gates, values, 2 * SIZES);
-        problem.layer.silu_beta = special->activation == MGLU_ACTIVATION_SILU ? (float)beta : 0;
-        check_with_oracle(special->target, &problem, special->outcome);
+        struct problem problem = bias_problem(trial, gates, values, 2 * SIZES);
+        problem.layer.silu_beta = trial->activation == MGLU_ACTIVATION_SILU ? (float)beta : 0;
+        check_with_oracle(trial->target, &problem, trial->outcome);
         problem_free(&problem);
     }
 }

@@ -9,19 +9,19 @@
 static const unsigned char fills[] = {0x00, 0xff, 0x7f, 0x80, 0x3c};
 
 /* run_on() itself sees to the gaps. */
-static void old_content(const struct special *special)
+static void old_content(const struct trial *trial)
 {
     static const struct layout roomy = {.offset = 3, .gap = 5, .fill = 0xff};
 
     for (int64_t out = 0; out <= 7; out += 7) {
-        struct problem problem = special_problem(special, out, PART_BIASES | PART_RESIDUAL);
-        unsigned char *first = special_run(special, &problem);
+        struct problem problem = special_problem(trial, out, PART_BIASES | PART_RESIDUAL);
+        unsigned char *first = special_run(trial, &problem);
         for (size_t i = 0; first && i < sizeof fills; i++) {
             struct layout layout = i % 2 ? roomy : tight;
             layout.fill = fills[i];
-            unsigned char *y = run_once(special->target->device, &problem, &layout, special->outcome);
+            unsigned char *y = run_once(trial->target->device, &problem, &layout, trial->outcome);
             if (y)
-                expect_same(special->outcome, &problem, y, first, NONE, NONE, "over another old content of y");
+                expect_same(trial->outcome, &problem, y, first, NONE, NONE, "over another old content of y");
             free(y);
         }
         free(first);
@@ -29,18 +29,18 @@ static void old_content(const struct special *special)
     }
 }
 
-static void residual_is_y(const struct special *special)
+static void residual_is_y(const struct trial *trial)
 {
     for (int64_t out = 0; out <= 7; out += 7)
         for (int64_t gap = 0; gap < 2; gap++) {
-            struct problem problem = special_problem(special, out, PART_RESIDUAL);
+            struct problem problem = special_problem(trial, out, PART_RESIDUAL);
             struct layout layout = {.offset = gap, .gap = gap, .fill = 0xff};
-            unsigned char *apart = run_once(special->target->device, &problem, &layout, special->outcome), *y = NULL;
+            unsigned char *apart = run_once(trial->target->device, &problem, &layout, trial->outcome), *y = NULL;
             layout.residual_is_y = true;
             if (apart)
-                y = run_once(special->target->device, &problem, &layout, special->outcome);
+                y = run_once(trial->target->device, &problem, &layout, trial->outcome);
             if (y)
-                expect_same(special->outcome, &problem, y, apart, NONE, NONE, "with a residual of its own");
+                expect_same(trial->outcome, &problem, y, apart, NONE, NONE, "with a residual of its own");
             free(apart);
             free(y);
             problem_free(&problem);
@@ -65,15 +65,15 @@ static const struct {
 };
 
 /* Only where y is a host pointer can an overlap be seen. A refused call writes nothing. */
-static void overlap(const struct special *special)
+static void overlap(const struct trial *trial)
 {
     enum { ELEMENTS = 320 };
-    size_t element = mglu_dtype_size(special->dtypes->x);
-    struct problem problem = special_problem(special, 0, 0);
+    size_t element = mglu_dtype_size(trial->dtypes->x);
+    struct problem problem = special_problem(trial, 0, 0);
     unsigned char *memory = allocate(ELEMENTS * element), *before = allocate(ELEMENTS * element);
     struct rig rig;
 
-    if (special->target->info.host_memory && open_rig(&rig, special->target->device, &problem, special->outcome)) {
+    if (trial->target->info.host_memory && open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
         for (size_t i = 0; i < sizeof overlaps / sizeof overlaps[0]; i++) {
             mglu_forward_args args = {.struct_size = sizeof args,
                                       .batch = 3,
@@ -85,10 +85,10 @@ static void overlap(const struct special *special)
                 args.residual =
                     (mglu_input){memory, (size_t)overlaps[i].residual * element, overlaps[i].residual_stride};
             memcpy(before, memory, ELEMENTS * element);
-            outcome_expect(special->outcome, "mglu_forward", mglu_forward(rig.layer, rig.queue, &args),
+            outcome_expect(trial->outcome, "mglu_forward", mglu_forward(rig.layer, rig.queue, &args),
                            overlaps[i].status);
             if (overlaps[i].status != MGLU_OK && memcmp(before, memory, ELEMENTS * element) != 0)
-                outcome_set(special->outcome, VERDICT_FAIL, "a call that was refused has written");
+                outcome_set(trial->outcome, VERDICT_FAIL, "a call that was refused has written");
         }
         rig_close(&rig);
     }
@@ -98,34 +98,34 @@ static void overlap(const struct special *special)
 }
 
 /* Makes weights with one bit of the masks set, which lies in the padding. */
-static void expect_refused(const struct special *special, const struct problem *problem, unsigned char *byte, int bit)
+static void expect_refused(const struct trial *trial, const struct problem *problem, unsigned char *byte, int bit)
 {
     mglu_weights *weights = NULL;
 
     *byte = (unsigned char)(1u << bit);
-    outcome_expect(special->outcome, "mglu_weights_create with a padding bit set",
-                   mglu_weights_create(special->target->device, &problem->weights, &weights),
+    outcome_expect(trial->outcome, "mglu_weights_create with a padding bit set",
+                   mglu_weights_create(trial->target->device, &problem->weights, &weights),
                    MGLU_ERROR_INVALID_ARGUMENT);
     mglu_weights_destroy(&weights);
     *byte = 0;
 }
 
 /* Each padding bit of the last row and mask, in the two forms that have padding. The last word is little-endian. */
-static void padding_bits(const struct special *special)
+static void padding_bits(const struct trial *trial)
 {
     static const int64_t sizes[] = {1, 7, 31, 33, 35, 63};
     static const mglu_mask_form forms[] = {MGLU_MASK_WORDS, MGLU_MASK_BITS};
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (size_t k = 0; k < 2; k++) {
-            const struct shape shape = {.dtypes = special->dtypes, .h = sizes[i], .d = 2, .n_masks = 3, .batch = 1};
+            const struct shape shape = {.dtypes = trial->dtypes, .h = sizes[i], .d = 2, .n_masks = 3, .batch = 1};
             const int64_t unit = forms[k] == MGLU_MASK_WORDS ? 32 : 8, width = (sizes[i] + unit - 1) / unit * unit;
-            struct problem problem = problem_make(&shape, special->random);
+            struct problem problem = problem_make(&shape, trial->random);
             unsigned char *bits = problem_allocate(&problem, (size_t)(6 * width / 8));
             unsigned char *last = bits + (6 * width - unit) / 8;
             problem.weights.masks = (mglu_mask_array){bits, forms[k]};
             for (int64_t bit = sizes[i] - (width - unit); bit < unit; bit++)
-                expect_refused(special, &problem, last + bit / 8, (int)(bit % 8));
+                expect_refused(trial, &problem, last + bit / 8, (int)(bit % 8));
             problem_free(&problem);
         }
 }

@@ -7,24 +7,24 @@
 /* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the ends of a dtype, and where every bit is known. */
 
 /* y = 1 * values, with the identity: the store alone is tried. */
-static void expect_stored(const struct special *special, const float *values, const double *want, int64_t count)
+static void expect_stored(const struct trial *trial, const float *values, const double *want, int64_t count)
 {
     float ones[64];
 
     fill_floats(ones, (size_t)count, 1);
-    struct problem problem = bias_problem(special, ones, values, count);
-    unsigned char *y = special_run(special, &problem);
+    struct problem problem = bias_problem(trial, ones, values, count);
+    unsigned char *y = special_run(trial, &problem);
     for (int64_t i = 0; y && i < count; i++)
-        expect_value(special->outcome, &problem, y, 0, i, want[i]);
+        expect_value(trial->outcome, &problem, y, 0, i, want[i]);
     free(y);
     problem_free(&problem);
 }
 
 /* Between two neighbours of y's dtype: below the middle, in the middle of an even and an odd one, above the middle. */
-static void rounding(const struct special *special)
+static void rounding(const struct trial *trial)
 {
     static const double steps[] = {[MGLU_DTYPE_F32] = 0, [MGLU_DTYPE_F16] = 0x1p-10, [MGLU_DTYPE_BF16] = 0x1p-7};
-    const double step = steps[special->dtypes->y], hair = 0x1p-10;
+    const double step = steps[trial->dtypes->y], hair = 0x1p-10;
     const double between[] = {0.25, 0.5 - hair, 0.5, 0.5 + hair, 0.75, 1.5 - hair, 1.5, 1.5 + hair};
     const double rounded[] = {0, 0, 0, 1, 1, 1, 2, 2};
     float values[16];
@@ -35,60 +35,60 @@ static void rounding(const struct special *special)
         values[i] = (float)(sign * (1 + between[i % 8] * step));
         want[i] = step > 0 ? sign * (1 + rounded[i % 8] * step) : (double)values[i];
     }
-    expect_stored(special, values, want, 16);
+    expect_stored(trial, values, want, 16);
 }
 
-static void f16_overflow(const struct special *special)
+static void f16_overflow(const struct trial *trial)
 {
     static const float values[] = {65504, 65519, 65519.996f, 65520, -65519.996f, -65520, 65536, -1e6f, 1e30f};
     static const double want[] = {65504, 65504, 65504, INFINITY, -65504, -INFINITY, INFINITY, -INFINITY, INFINITY};
 
-    expect_stored(special, values, want, sizeof values / sizeof values[0]);
+    expect_stored(trial, values, want, sizeof values / sizeof values[0]);
 }
 
 /* The residual carries y over the edge. */
-static void f16_overflow_by_the_residual(const struct special *special)
+static void f16_overflow_by_the_residual(const struct trial *trial)
 {
     static const float ones[] = {1, 1, 1}, values[] = {15, 16, -16}, residual[] = {65504, 65504, -65504};
     static const double want[] = {65504, INFINITY, -INFINITY};
-    struct problem problem = bias_problem(special, ones, values, 3);
+    struct problem problem = bias_problem(trial, ones, values, 3);
     unsigned char *y;
 
     problem.residual = problem_allocate(&problem, sizeof residual);
     for (size_t i = 0; i < 3; i++)
         problem.residual[i] = residual[i];
-    y = special_run(special, &problem);
+    y = special_run(trial, &problem);
     for (int64_t i = 0; y && i < 3; i++)
-        expect_value(special->outcome, &problem, y, 0, i, want[i]);
+        expect_value(trial->outcome, &problem, y, 0, i, want[i]);
     free(y);
     problem_free(&problem);
 }
 
 /* Zeros of either sign are the same number, made from negative and positive factors. */
-static void sign_of_zero(const struct special *special)
+static void sign_of_zero(const struct trial *trial)
 {
     static const float gates[] = {0, -0.0f, 0, -0.0f, 3, -3}, values[] = {5, 5, -5, -5, -0.0f, 0};
 
-    struct problem problem = bias_problem(special, gates, values, 6);
-    unsigned char *y = special_run(special, &problem);
+    struct problem problem = bias_problem(trial, gates, values, 6);
+    unsigned char *y = special_run(trial, &problem);
 
-    for (int64_t i = special->activation == MGLU_ACTIVATION_SIGMOID ? 4 : 0; y && i < 6; i++)
-        expect_value(special->outcome, &problem, y, 0, i, 0);
+    for (int64_t i = trial->activation == MGLU_ACTIVATION_SIGMOID ? 4 : 0; y && i < 6; i++)
+        expect_value(trial->outcome, &problem, y, 0, i, 0);
     free(y);
     problem_free(&problem);
 }
 
 /* One column, mask 0, gate 1: y = w x to the bit. */
-static void expect_product(const struct special *special, float w, float x, double want)
+static void expect_product(const struct trial *trial, float w, float x, double want)
 {
-    const struct shape shape = {.dtypes = special->dtypes,
+    const struct shape shape = {.dtypes = trial->dtypes,
                                 .activation = MGLU_ACTIVATION_IDENTITY,
                                 .h = 1,
                                 .d = 1,
                                 .n_masks = 1,
                                 .batch = 1,
                                 .parts = PART_BIASES};
-    struct problem problem = problem_make(&shape, special->random);
+    struct problem problem = problem_make(&shape, trial->random);
     unsigned char *y;
 
     *problem.weight = w;
@@ -96,14 +96,14 @@ static void expect_product(const struct special *special, float w, float x, doub
     *problem.masks = 0;
     *problem.gate_bias = 1;
     *problem.value_bias = 0;
-    y = special_run(special, &problem);
+    y = special_run(trial, &problem);
     if (y)
-        expect_value(special->outcome, &problem, y, 0, 0, want);
+        expect_value(trial->outcome, &problem, y, 0, 0, want);
     free(y);
     problem_free(&problem);
 }
 
-static void f16_subnormals(const struct special *special)
+static void f16_subnormals(const struct trial *trial)
 {
     static const struct {
         float w, x;
@@ -112,24 +112,24 @@ static void f16_subnormals(const struct special *special)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        expect_product(special, cases[i].w, cases[i].x, (double)cases[i].w * (double)cases[i].x);
+        expect_product(trial, cases[i].w, cases[i].x, (double)cases[i].w * (double)cases[i].x);
 }
 
 /* Stored subnormal halves: all of them, and the ties between them. */
-static void f16_subnormal_results(const struct special *special)
+static void f16_subnormal_results(const struct trial *trial)
 {
     static const float values[] = {0x1p-24f,   0x1.8p-24f, 0x1p-25f,     0x1.002p-25f, 0x1.4p-23f,
                                    0x1.cp-23f, 0x1p-15f,   0x1.ff8p-15f, 0x1.ffcp-15f, -0x1.8p-20f};
     static const double want[] = {0x1p-24, 0x1p-23, 0,           0x1p-24, 0x1p-23,
                                   0x1p-22, 0x1p-15, 0x1.ff8p-15, 0x1p-14, -0x1.8p-20};
 
-    expect_stored(special, values, want, sizeof values / sizeof values[0]);
+    expect_stored(trial, values, want, sizeof values / sizeof values[0]);
 }
 
 /* Products around 2^-110, among subnormal weights and inputs. */
-static void tiny_numbers(const struct special *special)
+static void tiny_numbers(const struct trial *trial)
 {
-    struct problem problem = special_problem(special, 0, PART_BIASES);
+    struct problem problem = special_problem(trial, 0, PART_BIASES);
 
     for (size_t i = 0; i < 9 * 35; i++)
         problem.weight[i] *= i % 3 ? 0x1p-54f : 0x1p-130f;
@@ -137,15 +137,15 @@ static void tiny_numbers(const struct special *special)
         problem.x[i] *= i % 4 ? 0x1p-54f : 0x1p-128f;
     fill_floats(problem.gate_bias, 3 * 9, 1);
     fill_floats(problem.value_bias, 3 * 9, 0);
-    check_with_oracle(special->target, &problem, special->outcome);
+    check_with_oracle(trial->target, &problem, trial->outcome);
     problem_free(&problem);
 }
 
 /* Tokens whose x are far larger or smaller than others', too far for scales of 8-bit groups in f32. */
-static void tokens_far_apart(const struct special *special)
+static void tokens_far_apart(const struct trial *trial)
 {
     static const float sizes[] = {1, 0x1p100f, 0x1p-100f};
-    struct problem problem = special_problem(special, 0, PART_BIASES);
+    struct problem problem = special_problem(trial, 0, PART_BIASES);
 
     for (int64_t token = 0; token < 3; token++)
         for (int64_t column = 0; column < 35; column++)
@@ -153,16 +153,16 @@ static void tokens_far_apart(const struct special *special)
     fill_masks(&problem, 0);
     fill_floats(problem.gate_bias, 3 * 9, 1);
     fill_floats(problem.value_bias, 3 * 9, 0);
-    check_with_oracle(special->target, &problem, special->outcome);
+    check_with_oracle(trial->target, &problem, trial->outcome);
     problem_free(&problem);
 }
 
-static void trivial_masks(const struct special *special)
+static void trivial_masks(const struct trial *trial)
 {
     for (uint8_t bit = 0; bit < 2; bit++) {
-        struct problem problem = special_problem(special, 0, PART_BIASES);
+        struct problem problem = special_problem(trial, 0, PART_BIASES);
         fill_masks(&problem, bit);
-        check_with_oracle(special->target, &problem, special->outcome);
+        check_with_oracle(trial->target, &problem, trial->outcome);
         problem_free(&problem);
     }
 }
@@ -171,17 +171,13 @@ static void trivial_masks(const struct special *special)
  * Column 0 is 1 in the gate, column 1 is 1 in the value, x = e0 + 2 e1 + e_k: every bit of the mask and every weight
  * shows, as 2 (1 + w) where the mask has a one and 2 + w where it has not.
  */
-static void probes(const struct special *special)
+static void probes(const struct trial *trial)
 {
     enum { H = 67, D = 5 };
-    const struct shape shape = {.dtypes = special->dtypes,
-                                .activation = MGLU_ACTIVATION_IDENTITY,
-                                .h = H,
-                                .d = D,
-                                .n_masks = 1,
-                                .batch = H - 2};
-    struct problem problem = problem_make(&shape, special->random);
-    struct random random = special->random;
+    const struct shape shape = {
+        .dtypes = trial->dtypes, .activation = MGLU_ACTIVATION_IDENTITY, .h = H, .d = D, .n_masks = 1, .batch = H - 2};
+    struct problem problem = problem_make(&shape, trial->random);
+    struct random random = trial->random;
     unsigned char *y;
 
     fill_floats(problem.x, (size_t)(problem.batch * H), 0);
@@ -194,27 +190,27 @@ static void probes(const struct special *special)
         *mask_at(&problem, 0, r, 0) = 1;
         *mask_at(&problem, 0, r, 1) = 0;
     }
-    y = special_run(special, &problem);
+    y = special_run(trial, &problem);
     for (int64_t at = 0; y && at < problem.batch * D; at++) {
         double w = (double)*weight_at(&problem, at % D, at / D + 2);
         double want = *mask_at(&problem, 0, at % D, at / D + 2) ? 2 * (1 + w) : 2 + w;
-        expect_value(special->outcome, &problem, y, at / D, at % D, want);
+        expect_value(trial->outcome, &problem, y, at / D, at % D, want);
     }
     free(y);
     problem_free(&problem);
 }
 
 /* Products whose rounding errors are all that is left of the gate: fused and unfused differ, and both are right. */
-static void contraction(const struct special *special)
+static void contraction(const struct trial *trial)
 {
-    const struct shape shape = {.dtypes = special->dtypes,
-                                .activation = special->activation,
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
                                 .h = 64,
                                 .d = 4,
                                 .n_masks = 2,
                                 .batch = 2,
                                 .parts = PART_BIASES};
-    struct problem problem = problem_make(&shape, special->random);
+    struct problem problem = problem_make(&shape, trial->random);
 
     for (int64_t r = 0; r < 4; r++)
         for (int64_t c = 0; c < 32; c++)
@@ -223,7 +219,7 @@ static void contraction(const struct special *special)
         for (int64_t c = 0; c < 32; c++)
             *x_at(&problem, token, c + 32) = *x_at(&problem, token, c);
     fill_masks(&problem, 1);
-    check_with_oracle(special->target, &problem, special->outcome);
+    check_with_oracle(trial->target, &problem, trial->outcome);
     problem_free(&problem);
 }
 

@@ -9,7 +9,7 @@
 enum { ATTEMPTS = 32 };
 
 /* One case on its way: the numbers, the oracle that has them, and what it expects of whom. */
-struct trial {
+struct grid_trial {
     struct grid_problem problem;
     struct rig oracle;
     double *want, *tolerance;
@@ -17,7 +17,7 @@ struct trial {
 };
 
 /* What x is rounded to need not be integers, whatever x is. */
-static struct expectation expect(const struct trial *trial, mglu_accuracy accuracy)
+static struct expectation expect(const struct grid_trial *trial, mglu_accuracy accuracy)
 {
     const struct grid_case *test = trial->problem.test;
 
@@ -29,7 +29,7 @@ static struct expectation expect(const struct trial *trial, mglu_accuracy accura
                                 .exact = accuracy != MGLU_ACCURACY_C && grid_is_exact(test)};
 }
 
-static bool ask_oracle_for(struct trial *trial, mglu_accuracy accuracy, struct outcome *outcome)
+static bool ask_oracle_for(struct grid_trial *trial, mglu_accuracy accuracy, struct outcome *outcome)
 {
     mglu_forward_args args = grid_problem_args(&trial->problem, false);
 
@@ -39,7 +39,7 @@ static bool ask_oracle_for(struct trial *trial, mglu_accuracy accuracy, struct o
 }
 
 /* Draws the numbers, asks the oracle, and says whether they will do. */
-static bool prepare_once(struct trial *trial, problem_maker *make, const struct target *target,
+static bool prepare_once(struct grid_trial *trial, problem_maker *make, const struct target *target,
                          const struct test_case *test, int attempt, struct outcome *outcome)
 {
     const struct grid_case *grid = test->data;
@@ -56,19 +56,19 @@ static bool prepare_once(struct trial *trial, problem_maker *make, const struct 
     return trial->mistrust == NULL;
 }
 
-static void clear_trial(struct trial *trial)
+static void clear_trial(struct grid_trial *trial)
 {
     rig_close(&trial->oracle);
     grid_problem_free(&trial->problem);
 }
 
-static void prepare(struct trial *trial, problem_maker *make, const struct target *target, const struct test_case *test,
-                    struct outcome *outcome)
+static void prepare(struct grid_trial *trial, problem_maker *make, const struct target *target,
+                    const struct test_case *test, struct outcome *outcome)
 {
     const struct grid_case *grid = test->data;
     size_t count = (size_t)(grid->batch * grid_columns(grid)) + 1;
 
-    *trial = (struct trial){.want = malloc(count * sizeof(double)), .tolerance = malloc(count * sizeof(double))};
+    *trial = (struct grid_trial){.want = malloc(count * sizeof(double)), .tolerance = malloc(count * sizeof(double))};
     if (!trial->want || !trial->tolerance)
         exit(EXIT_FAILURE);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -111,7 +111,7 @@ static void name_rho_row(const struct grid_case *test, struct outcome *outcome)
 }
 
 /* Learns the class of the layer, which must be one that the layer's flags allow, and asks the oracle for its bounds. */
-static bool learn_accuracy(struct trial *trial, const struct rig *rig, struct outcome *outcome)
+static bool learn_accuracy(struct grid_trial *trial, const struct rig *rig, struct outcome *outcome)
 {
     const uint32_t flags = trial->problem.layer.flags;
 
@@ -126,7 +126,7 @@ static bool learn_accuracy(struct trial *trial, const struct rig *rig, struct ou
 }
 
 /* Runs the problem on an open rig and judges what came. */
-static void judge(const struct target *target, struct trial *trial, const struct rig *rig, struct outcome *outcome)
+static void judge(const struct target *target, struct grid_trial *trial, const struct rig *rig, struct outcome *outcome)
 {
     struct grid_problem *problem = &trial->problem;
 
@@ -164,7 +164,7 @@ static void check_refusal(const struct target *target, const struct grid_problem
 void grid_run_with(problem_maker *make, const struct target *target, const struct test_case *test,
                    struct outcome *outcome)
 {
-    struct trial trial;
+    struct grid_trial trial;
     struct rig rig;
 
     prepare(&trial, make, target, test, outcome);
