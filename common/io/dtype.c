@@ -63,23 +63,21 @@ int mglu_io_weight_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
 
 int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
 {
-    switch (file_dtype) {
-    case MGLU_FILE_BOOL:
-    case MGLU_FILE_U8:
+    static const mglu_mask_form logits[] = {
+        [MGLU_DTYPE_F32] = MGLU_MASK_LOGITS_F32,
+        [MGLU_DTYPE_F16] = MGLU_MASK_LOGITS_F16,
+        [MGLU_DTYPE_BF16] = MGLU_MASK_LOGITS_BF16,
+    };
+    mglu_dtype dtype;
+
+    if (file_dtype == MGLU_FILE_BOOL || file_dtype == MGLU_FILE_U8) {
         *form = MGLU_MASK_BYTES;
         return 1;
-    case MGLU_FILE_F32:
-        *form = MGLU_MASK_LOGITS_F32;
-        return 1;
-    case MGLU_FILE_F16:
-        *form = MGLU_MASK_LOGITS_F16;
-        return 1;
-    case MGLU_FILE_BF16:
-        *form = MGLU_MASK_LOGITS_BF16;
-        return 1;
-    default:
-        return 0;
     }
+    if (!mglu_io_compute_dtype(file_dtype, &dtype))
+        return 0;
+    *form = logits[dtype];
+    return 1;
 }
 
 mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype)
