@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/check.h"
+#include "tests/unit/sample.h"
 
 #include "common/core/convert.h"
 
@@ -15,13 +15,6 @@ static const mglu_dtype quantised[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 struct packed {
     unsigned char quants[2 * 192], scales[2 * 10];
 };
-
-/* A small generator: the same numbers on every machine. In -1..1. */
-static float next_random(uint32_t *seed)
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return ((float)(*seed >> 8) - 8388608.0f) / 8388608.0f;
-}
 
 static struct packed pack(const mglu_array *source, int64_t d, int64_t h, mglu_dtype dtype)
 {
@@ -110,7 +103,7 @@ static void check_round_trip(mglu_dtype dtype, int64_t h, uint32_t *seed)
     struct packed packed;
 
     for (int64_t i = 0; i < 2 * h; i++)
-        weights[i] = next_random(seed);
+        weights[i] = sample_number(seed);
     packed = pack_f32(weights, 2, h, dtype);
     assert_ok(mglu_unpack_weights(packed.quants, packed.scales, dtype, 2, h, MGLU_DTYPE_F32, back));
     for (int64_t i = 0; i < 2 * h; i++) {
@@ -142,9 +135,9 @@ static void quantised_sources_are_copied_and_their_padding_cleared(void **state)
             struct packed packed;
 
             for (size_t k = 0; k < sizeof rows; k++)
-                rows[k] = (unsigned char)(128 + 127 * next_random(&seed));
+                rows[k] = (unsigned char)(128 + 127 * sample_number(&seed));
             for (size_t k = 0; k < sizeof scales; k++)
-                scales[k] = (unsigned char)(60 + 40 * next_random(&seed));
+                scales[k] = (unsigned char)(60 + 40 * sample_number(&seed));
             packed = pack(&(mglu_array){.data = rows,
                                         .dtype = quantised[i],
                                         .row_stride = apart ? row + apart : 0,
@@ -183,7 +176,7 @@ static void the_callers_rounding_mode_chooses_no_bits(void **state)
     uint32_t seed = 5;
 
     for (int c = 0; c < 64; c++)
-        weights[c] = next_random(&seed);
+        weights[c] = sample_number(&seed);
     for (int i = 0; i < 2; i++) {
         struct packed nearest = pack_f32(weights, 1, 64, quantised[i]), upward;
         fesetround(FE_UPWARD);

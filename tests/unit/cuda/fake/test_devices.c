@@ -6,18 +6,6 @@
 
 /* What the device list says of drivers that do not do, and that the CPU goes on working beside them. */
 
-static int reset(void **state)
-{
-    fake_reset();
-    return 0;
-}
-
-static int no_leak(void **state)
-{
-    assert_nothing_held();
-    return 0;
-}
-
 static mglu_device_info first_cuda_device(mglu_context *context)
 {
     mglu_device_info info = {.struct_size = sizeof info};

@@ -3,18 +3,6 @@
 
 /* Every call of the driver fails once, with each kind of failure: a status with the driver's words, and no leak. */
 
-static int reset(void **state)
-{
-    fake_reset();
-    return 0;
-}
-
-static int no_leak(void **state)
-{
-    assert_nothing_held();
-    return 0;
-}
-
 static void fail_after(const char *call, int calls, CUresult failure, int stays)
 {
     fake_settings()->failing_call = call;

@@ -7,18 +7,6 @@
 
 /* What a forward asks of the driver: launches on the queue's stream, and nothing else. */
 
-static int reset(void **state)
-{
-    fake_reset();
-    return 0;
-}
-
-static int no_leak(void **state)
-{
-    assert_nothing_held();
-    return 0;
-}
-
 static void expect_calls(const char *const *calls)
 {
     int count = 0;

@@ -6,18 +6,6 @@
 /* What lies in device memory: the weights as kernels/tile_layout.h says, little more than their bits, the host's way.
  */
 
-static int reset(void **state)
-{
-    fake_reset();
-    return 0;
-}
-
-static int no_leak(void **state)
-{
-    assert_nothing_held();
-    return 0;
-}
-
 /* A device allocator of the host's, over the driver's own. */
 struct pool {
     int allocations, releases;

@@ -90,3 +90,15 @@ void assert_nothing_held(void)
     assert_int_equal(held.modules, 0);
     assert_int_equal(held.pushed, 0);
 }
+
+int reset(void **state)
+{
+    fake_reset();
+    return 0;
+}
+
+int no_leak(void **state)
+{
+    assert_nothing_held();
+    return 0;
+}

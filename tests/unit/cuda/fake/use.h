@@ -31,4 +31,8 @@ mglu_status use_everything(void);
 /* Asserts that the driver has everything back. */
 void assert_nothing_held(void);
 
+/* Fixtures of a test: before it a driver as new, after it assert_nothing_held(). */
+int reset(void **state);
+int no_leak(void **state);
+
 #endif
