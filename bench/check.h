@@ -5,9 +5,9 @@
 #include "subject.h"
 
 /**
- * Whether y, as the subject's last call left it, is finite, and right in the last token's last outputs. On failure
- * writes what is wrong.
+ * Checks that y, as the last call of an open subject left it, is finite, and right in the last token's last outputs.
+ * Otherwise sets subject->wrong, and subject->failure to the reason. One that has failed already stays as it is.
  */
-bool check_subject(const struct subject *subject, char *failure, size_t size);
+void check_subject(struct subject *subject);
 
 #endif

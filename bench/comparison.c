@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "comparison.h"
 
+#include "check.h"
 #include "draw.h"
 #include "samples.h"
 #include "tools/common/report.h"
@@ -30,6 +31,7 @@ static bool add_layer(struct comparison *comparison, const struct material *mate
     if (!member)
         return false;
     subject_open(&member->subject, &comparison->problem, comparison->machine, material, n_masks, top_k);
+    check_subject(&member->subject);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "serve.h"
 
+#include "check.h"
 #include "output.h"
 #include "subject.h"
 #include "tools/common/report.h"
@@ -44,9 +45,11 @@ static void close_subjects(struct service *service)
 
 static void add_subject(struct service *service, int32_t n_masks, int32_t top_k)
 {
-    if (service->count < MOST_SUBJECTS)
-        subject_open(&service->subjects[service->count++], &service->problem, &service->machine, &service->material,
-                     n_masks, top_k);
+    if (service->count == MOST_SUBJECTS)
+        return;
+    struct subject *subject = &service->subjects[service->count++];
+    subject_open(subject, &service->problem, &service->machine, &service->material, n_masks, top_k);
+    check_subject(subject);
 }
 
 /** Reads "open ..." into the problem; where the list of masks begins goes to *masks. */

@@ -30,10 +30,10 @@ struct subject {
     mglu_memory *workspace, *ids_memory, *shares_memory;
     mglu_forward_args args;
     char failure[512]; /**< why it can't be measured; "" while it can */
-    bool wrong;        /**< it computed something wrong */
+    bool wrong;        /**< it computed something wrong; set by check_subject() */
 };
 
-/** Makes a layer with all its copies and checks what it computes. On failure says why in subject->failure. */
+/** Makes a layer with all its copies, and has called it at least once. On failure says why in subject->failure. */
 void subject_open(struct subject *subject, const struct problem *problem, const struct machine *machine,
                   const struct material *material, int32_t n_masks, int32_t top_k);
 void subject_close(struct subject *subject);
