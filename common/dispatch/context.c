@@ -55,7 +55,7 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
     if (!made)
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     init_host(&made->host);
-    atomic_init(&made->holds, 1);
+    atomic_init(&made->refcount, 1);
     made->process = getpid();
     pthread_mutex_init(&made->lock, NULL);
     status = read_hooks(made, &known);
@@ -71,7 +71,7 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
 
 void mglu_context_hold(mglu_context *context)
 {
-    atomic_fetch_add_explicit(&context->holds, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&context->refcount, 1, memory_order_relaxed);
 }
 
 static void free_context(mglu_context *context)
@@ -89,7 +89,7 @@ static void free_context(mglu_context *context)
 
 void mglu_context_release(mglu_context *context)
 {
-    if (atomic_fetch_sub_explicit(&context->holds, 1, memory_order_acq_rel) == 1)
+    if (atomic_fetch_sub_explicit(&context->refcount, 1, memory_order_acq_rel) == 1)
         free_context(context);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of one backend; more is a fault of the backend. */
+/* Device limit per backend; a backend that claims more is refused. */
 enum { MAX_DEVICES = 1024 };
 
 static mglu_status add_device(mglu_context *context, const struct opened_backend *backend, int32_t ordinal,

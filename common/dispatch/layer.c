@@ -80,7 +80,7 @@ mglu_status mglu_layer_create(mglu_weights *weights, const mglu_layer_desc *desc
         mglu_host_release(context, made, sizeof *made, _Alignof(mglu_layer));
         return status;
     }
-    atomic_fetch_add_explicit(&weights->holds, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&weights->refcount, 1, memory_order_relaxed);
     *layer = made;
     return MGLU_OK;
 }

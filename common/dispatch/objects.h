@@ -34,7 +34,7 @@ struct pointer_list {
 
 struct mglu_context {
     mglu_host host; /* first: the backends hold its address */
-    atomic_int holds;
+    atomic_int refcount;
     pid_t process;
     mglu_logger logger;
     mglu_parallel parallel;
@@ -54,7 +54,7 @@ struct mglu_queue {
 
 struct mglu_weights {
     mglu_device *device;
-    atomic_int holds;
+    atomic_int refcount;
     mglu_packed_weights packed; /* on devices with their own memory its arrays are gone: only sizes and presence hold */
     void *arena;                /* the packed arrays that were not borrowed; NULL on devices with their own memory */
     size_t arena_size;

@@ -325,7 +325,7 @@ mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *de
     if (!made)
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (mglu_weights){.device = device};
-    atomic_init(&made->holds, 1);
+    atomic_init(&made->refcount, 1);
     status = fill_weights(made, &known);
     if (status != MGLU_OK) {
         mglu_host_release(device->context, made, sizeof *made, _Alignof(mglu_weights));
@@ -373,7 +373,7 @@ void mglu_weights_release(mglu_weights *weights)
 {
     mglu_device *device = weights->device;
 
-    if (atomic_fetch_sub_explicit(&weights->holds, 1, memory_order_acq_rel) != 1)
+    if (atomic_fetch_sub_explicit(&weights->refcount, 1, memory_order_acq_rel) != 1)
         return;
     device->backend.fns->weights_destroy(device->backend.state, weights->state);
     free_arena(weights);
