@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* The OpenCL backend: one text of kernels, compiled on the device for what a layer needs. */
+/* The OpenCL backend: one kernel source, compiled on the device for what a layer needs. */
 
 /* ---- Devices and queues --------------------------------------------------------------------------------------- */
 

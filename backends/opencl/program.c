@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Programs: the one text of kernels/, compiled once per context for each variant. */
+/* Programs: the one source of kernels/, compiled once per context for each variant. */
 
 /* kernels/ and the headers that they share with C, joined by embed.py. */
 static const char source[] = {
