@@ -34,7 +34,7 @@ CONFORMANCE = "tests/conformance/mglu-conformance"
 LACKS_ISA = 77
 LEAST_LIMIT = 600  # seconds; a loaded machine must not pass for a fault that was noticed
 POCL = "/etc/OpenCL/vendors/pocl.icd"
-FAILED_CASE = re.compile(r"^(?:FAIL|MISTRUSTED) (\S+)|^\[  FAILED  \] (\S+)", re.MULTILINE)
+FAILED_CASE = re.compile(r"^(?:FAIL|VACUOUS) (\S+)|^\[  FAILED  \] (\S+)", re.MULTILINE)
 
 
 @dataclasses.dataclass

@@ -178,7 +178,7 @@ void compare_rows(const struct expectation *expected, const struct rows *y, stru
     free(findings.bad);
 }
 
-const char *expectation_mistrust(const struct expectation *expected, bool real)
+const char *expectation_vacuous(const struct expectation *expected, bool real)
 {
     int64_t count = expected->rows * expected->columns, zeros = 0, vague = 0;
 

@@ -20,7 +20,7 @@ void compare_rows(const struct expectation *expected, const struct rows *y, stru
  * Why a comparison with this would prove little: mostly zeros, or, of `real` numbers, a tolerance near the signal.
  * NULL when it can be trusted.
  */
-const char *expectation_mistrust(const struct expectation *expected, bool real);
+const char *expectation_vacuous(const struct expectation *expected, bool real);
 
 /** Converts an element of y; NaN for one that was never written. */
 float element_of(const struct rows *rows, mglu_dtype dtype, int64_t row, int64_t column);

@@ -5,15 +5,15 @@
 
 #include <stdlib.h>
 
-/* How often numbers are drawn anew until what they should give is worth comparing with. */
+/* How often numbers are drawn again while their expected results would prove little. */
 enum { ATTEMPTS = 32 };
 
-/* One case on its way: the numbers, the oracle that has them, and what it expects of whom. */
+/* A case while it runs: its numbers, the oracle made from them, and what the oracle expects. */
 struct grid_trial {
     struct grid_problem problem;
     struct rig oracle;
     double *want, *tolerance;
-    const char *mistrust;
+    const char *vacuous; /* why passing would prove little, or NULL */
 };
 
 /* What x is rounded to need not be integers, whatever x is. */
@@ -50,10 +50,10 @@ static bool prepare_once(struct grid_trial *trial, problem_maker *make, const st
         !ask_oracle_for(trial, MGLU_ACCURACY_A, outcome))
         return false;
     expected = expect(trial, MGLU_ACCURACY_A);
-    trial->mistrust = expectation_mistrust(&expected, grid->fill < FILL_EXACT);
+    trial->vacuous = expectation_vacuous(&expected, grid->fill < FILL_EXACT);
     if (!trial->problem.routing_is_clear)
-        trial->mistrust = "the router's choice hangs on rounding";
-    return trial->mistrust == NULL;
+        trial->vacuous = "the router's choice depends on rounding";
+    return trial->vacuous == NULL;
 }
 
 static void clear_trial(struct grid_trial *trial)
@@ -140,8 +140,8 @@ static void judge(const struct target *target, struct grid_trial *trial, const s
         compare_rows(&expected, &problem->y, outcome);
     if (!expected.exact && outcome->rho >= 0)
         name_rho_row(problem->test, outcome);
-    if (trial->mistrust)
-        outcome_set(outcome, VERDICT_MISTRUSTED, "passed, but this proves little: %s", trial->mistrust);
+    if (trial->vacuous)
+        outcome_set(outcome, VERDICT_VACUOUS, "passed, but this proves little: %s", trial->vacuous);
 }
 
 /* A device that says no must also refuse the layer; one that does it all the same is only too modest. */

@@ -51,7 +51,7 @@ static void write_suite(FILE *file, const struct device_report *report)
     write_attribute(file, "name", report->target.info.backend);
     write_attribute(file, "hostname", report->target.info.name);
     fprintf(file, " tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n", report->result_count,
-            report->counts[VERDICT_FAIL] + report->counts[VERDICT_MISTRUSTED], report->counts[VERDICT_UNSUPPORTED]);
+            report->counts[VERDICT_FAIL] + report->counts[VERDICT_VACUOUS], report->counts[VERDICT_UNSUPPORTED]);
     for (size_t i = 0; i < report->result_count; i++)
         write_case(file, report, &report->results[i]);
     fputs("  </testsuite>\n", file);

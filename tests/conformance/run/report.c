@@ -15,7 +15,7 @@ const char *tier_name(enum tier tier)
 
 const char *verdict_name(enum verdict verdict)
 {
-    static const char *const names[] = {"passed", "failed", "mistrusted", "unsupported"};
+    static const char *const names[] = {"passed", "failed", "vacuous", "unsupported"};
 
     return names[verdict];
 }
@@ -63,10 +63,9 @@ static json_t *json_of_device(const struct device_report *report)
     isa_of(info, isa, sizeof isa);
     return json_pack("{ss ss ss ss ss s{sI sI sI sI} so so}", "backend", info->backend, "device", info->name, "details",
                      info->details, "isa", isa, "plugin", report->target.plugin ? report->target.plugin : "", "counts",
-                     "passed", (json_int_t)counts[VERDICT_PASS], "failed", (json_int_t)counts[VERDICT_FAIL],
-                     "mistrusted", (json_int_t)counts[VERDICT_MISTRUSTED], "unsupported",
-                     (json_int_t)counts[VERDICT_UNSUPPORTED], "rho", json_of_rho(report), "not_passed",
-                     json_of_results(report));
+                     "passed", (json_int_t)counts[VERDICT_PASS], "failed", (json_int_t)counts[VERDICT_FAIL], "vacuous",
+                     (json_int_t)counts[VERDICT_VACUOUS], "unsupported", (json_int_t)counts[VERDICT_UNSUPPORTED], "rho",
+                     json_of_rho(report), "not_passed", json_of_results(report));
 }
 
 bool write_json(const char *path, const struct options *options, const struct device_report *reports, size_t count)

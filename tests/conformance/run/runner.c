@@ -49,7 +49,7 @@ static void prepare_last_words(const struct device_report *report, const char *n
             name);
     print_replay(stream, &report->target, name);
     fprintf(stream, "\n%zu passed, %zu failed, %zu skipped\n", report->counts[VERDICT_PASS],
-            report->counts[VERDICT_FAIL] + report->counts[VERDICT_MISTRUSTED] + 1, report->counts[VERDICT_UNSUPPORTED]);
+            report->counts[VERDICT_FAIL] + report->counts[VERDICT_VACUOUS] + 1, report->counts[VERDICT_UNSUPPORTED]);
     fclose(stream);
 }
 
@@ -177,7 +177,7 @@ void count_results(const struct device_report *reports, size_t count, size_t tot
     totals[0] = totals[1] = totals[2] = 0;
     for (size_t i = 0; i < count; i++) {
         totals[0] += reports[i].counts[VERDICT_PASS];
-        totals[1] += reports[i].counts[VERDICT_FAIL] + reports[i].counts[VERDICT_MISTRUSTED];
+        totals[1] += reports[i].counts[VERDICT_FAIL] + reports[i].counts[VERDICT_VACUOUS];
         totals[2] += reports[i].counts[VERDICT_UNSUPPORTED];
     }
 }
@@ -192,7 +192,7 @@ static void print_fault(const struct target *target, const char *name, const str
 {
     size_t length = strlen(outcome->text);
 
-    printf("%s %s\n  %s%s", outcome->verdict == VERDICT_FAIL ? "FAIL" : "MISTRUSTED", name, outcome->text,
+    printf("%s %s\n  %s%s", outcome->verdict == VERDICT_FAIL ? "FAIL" : "VACUOUS", name, outcome->text,
            length && outcome->text[length - 1] == '\n' ? "" : "\n");
     printf("  replay: ");
     print_replay(stdout, target, name);
@@ -209,7 +209,7 @@ void run_cases(const struct case_list *cases, const struct options *options, str
         prepare_last_words(report, next->test.name);
         next->group->run(&report->target, &next->test, &outcome);
         report_add(report, next->test.name, &outcome);
-        if (outcome.verdict == VERDICT_FAIL || outcome.verdict == VERDICT_MISTRUSTED) {
+        if (outcome.verdict == VERDICT_FAIL || outcome.verdict == VERDICT_VACUOUS) {
             print_fault(&report->target, next->test.name, &outcome);
             if (options->fail_fast)
                 break;

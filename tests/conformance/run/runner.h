@@ -60,7 +60,7 @@ void run_cases(const struct case_list *cases, const struct options *options, str
 void report_add(struct device_report *report, const char *name, const struct outcome *outcome);
 void report_free(struct device_report *report);
 
-/** Passed, failed (mistrusted ones too) and skipped cases of all reports. */
+/** Passed, failed (vacuous ones too) and skipped cases of all reports. */
 void count_results(const struct device_report *reports, size_t count, size_t totals[3]);
 
 /** The command that runs one case again on the target. */
