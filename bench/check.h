@@ -2,7 +2,7 @@
 #ifndef MGLU_BENCH_CHECK_H
 #define MGLU_BENCH_CHECK_H
 
-#include "subject.h"
+#include "timed_layer.h"
 
 /**
  * Checks that y, as the last call of an open subject left it, is finite, and right in the last token's last outputs.

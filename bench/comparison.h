@@ -10,7 +10,7 @@
 
 #include "peer.h"
 #include "samples.h"
-#include "subject.h"
+#include "timed_layer.h"
 
 enum { MOST_MEMBERS = 2 * LIST_MAX + 1 + 2 * PEER_CASES };
 

@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "output.h"
-#include "subject.h"
+#include "timed_layer.h"
 #include "tools/common/report.h"
 
 #include <inttypes.h>

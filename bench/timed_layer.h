@@ -8,7 +8,7 @@
  */
 
 #include "machine.h"
-#include "material.h"
+#include "test_data.h"
 
 struct copy {
     mglu_weights *weights;

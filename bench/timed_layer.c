@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "subject.h"
+#include "timed_layer.h"
 
 #include "draw.h"
 

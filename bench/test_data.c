@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "material.h"
+#include "test_data.h"
 
 #include "draw.h"
 #include "tools/common/report.h"
