@@ -14,35 +14,35 @@ struct wanted {
     double value[CHECKED], tolerance[CHECKED];
 };
 
-static bool reference_forward(const struct subject *subject, mglu_layer *layer, struct wanted *wanted)
+static bool reference_forward(const struct timed_layer *timed, mglu_layer *layer, struct wanted *wanted)
 {
-    const int64_t token = subject->problem->batch - 1;
-    const size_t row = (size_t)subject->problem->shape.h * mglu_dtype_size(subject->problem->x_dtype);
+    const int64_t token = timed->problem->batch - 1;
+    const size_t row = (size_t)timed->problem->shape.h * mglu_dtype_size(timed->problem->x_dtype);
     mglu_forward_args args = {
         .struct_size = sizeof args,
         .batch = 1,
-        .x = {.data = (const char *)subject->material->x + (size_t)token * row},
+        .x = {.data = (const char *)timed->test_data->x + (size_t)token * row},
     };
-    if (subject->top_k) {
-        args.routing_ids.data = subject->ids + token * subject->top_k;
-        args.routing_weights.data = subject->shares + token * subject->top_k;
+    if (timed->top_k) {
+        args.routing_ids.data = timed->ids + token * timed->top_k;
+        args.routing_weights.data = timed->shares + token * timed->top_k;
     }
-    return mglu_forward_reference(layer, &args, mglu_layer_accuracy(subject->copies[0].layer), wanted->value,
+    return mglu_forward_reference(layer, &args, mglu_layer_accuracy(timed->copies[0].layer), wanted->value,
                                   wanted->tolerance) == MGLU_OK;
 }
 
 /** A layer of the last outputs only, which is cheap. */
-static bool compute_wanted(const struct subject *subject, struct wanted *wanted)
+static bool compute_wanted(const struct timed_layer *timed, struct wanted *wanted)
 {
     mglu_device *device;
     mglu_weights *weights = NULL;
     mglu_layer *layer = NULL;
-    const mglu_weights_desc weights_desc = subject_weights_desc(subject, wanted->first, wanted->count);
-    const mglu_layer_desc layer_desc = subject_layer_desc(subject, 1);
-    const bool done = mglu_device_pick(subject->machine->compute.context, "ref", &device) == MGLU_OK &&
+    const mglu_weights_desc weights_desc = timed_layer_weights_desc(timed, wanted->first, wanted->count);
+    const mglu_layer_desc layer_desc = timed_layer_layer_desc(timed, 1);
+    const bool done = mglu_device_pick(timed->machine->compute.context, "ref", &device) == MGLU_OK &&
                       mglu_weights_create(device, &weights_desc, &weights) == MGLU_OK &&
                       mglu_layer_create(weights, &layer_desc, &layer) == MGLU_OK &&
-                      reference_forward(subject, layer, wanted);
+                      reference_forward(timed, layer, wanted);
     mglu_layer_destroy(&layer);
     mglu_weights_destroy(&weights);
     return done;
@@ -60,18 +60,18 @@ static bool compare(const float *y, const struct wanted *wanted, char *failure, 
     return true;
 }
 
-static bool check_rows(const struct subject *subject, const void *rows, char *failure, size_t size)
+static bool check_rows(const struct timed_layer *timed, const void *rows, char *failure, size_t size)
 {
-    const mglu_dtype dtype = subject->problem->x_dtype;
-    const int64_t width = subject_width(subject), count = width < CHECKED ? width : CHECKED;
-    const size_t total = (size_t)subject->problem->batch * (size_t)width;
+    const mglu_dtype dtype = timed->problem->x_dtype;
+    const int64_t width = timed_layer_width(timed), count = width < CHECKED ? width : CHECKED;
+    const size_t total = (size_t)timed->problem->batch * (size_t)width;
     struct wanted wanted = {.first = width - count, .count = count};
     float last[CHECKED];
     if (mglu_first_nonfinite(rows, dtype, total) != total) {
         snprintf(failure, size, "wrong result: not finite");
         return false;
     }
-    if (!compute_wanted(subject, &wanted) ||
+    if (!compute_wanted(timed, &wanted) ||
         mglu_convert((const char *)rows + (total - (size_t)count) * mglu_dtype_size(dtype), dtype, last, MGLU_DTYPE_F32,
                      (size_t)count) != MGLU_OK) {
         snprintf(failure, size, "reference: %s", mglu_last_error());
@@ -80,24 +80,24 @@ static bool check_rows(const struct subject *subject, const void *rows, char *fa
     return compare(last, &wanted, failure, size);
 }
 
-static bool is_right(const struct subject *subject, char *failure, size_t size)
+static bool is_right(const struct timed_layer *timed, char *failure, size_t size)
 {
-    const struct problem *problem = subject->problem;
-    const size_t bytes = (size_t)problem->batch * (size_t)subject_width(subject) * mglu_dtype_size(problem->x_dtype);
+    const struct problem *problem = timed->problem;
+    const size_t bytes = (size_t)problem->batch * (size_t)timed_layer_width(timed) * mglu_dtype_size(problem->x_dtype);
     void *rows = malloc(bytes);
     bool right = false;
     if (!rows)
         snprintf(failure, size, "out of memory");
-    else if (mglu_memory_read(subject->material->y_memory, subject->machine->compute.queue, 0, rows, bytes) != MGLU_OK)
+    else if (mglu_memory_read(timed->test_data->y_memory, timed->machine->compute.queue, 0, rows, bytes) != MGLU_OK)
         snprintf(failure, size, "%s", mglu_last_error());
     else
-        right = check_rows(subject, rows, failure, size);
+        right = check_rows(timed, rows, failure, size);
     free(rows);
     return right;
 }
 
-void check_subject(struct subject *subject)
+void check_timed_layer(struct timed_layer *timed)
 {
-    if (!subject->failure[0])
-        subject->wrong = !is_right(subject, subject->failure, sizeof subject->failure);
+    if (!timed->failure[0])
+        timed->wrong = !is_right(timed, timed->failure, sizeof timed->failure);
 }

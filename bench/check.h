@@ -5,9 +5,9 @@
 #include "timed_layer.h"
 
 /**
- * Checks that y, as the last call of an open subject left it, is finite, and right in the last token's last outputs.
- * Otherwise sets subject->wrong, and subject->failure to the reason. One that has failed already stays as it is.
+ * Checks that y, as the last call of an open layer left it, is finite, and right in the last token's last outputs.
+ * Otherwise sets timed->wrong, and timed->failure to the reason. One that has failed already stays as it is.
  */
-void check_subject(struct subject *subject);
+void check_timed_layer(struct timed_layer *timed);
 
 #endif

@@ -17,7 +17,7 @@ enum { FEWEST_ROUNDS = 5 };
 static struct member *add_member(struct comparison *comparison)
 {
     struct member *member = &comparison->members[comparison->member_count];
-    *member = (struct member){.failure = member->subject.failure};
+    *member = (struct member){.failure = member->timed.failure};
     member->seconds = report_allocate(MOST_ROUNDS, sizeof *member->seconds);
     if (!member->seconds)
         return NULL;
@@ -25,24 +25,24 @@ static struct member *add_member(struct comparison *comparison)
     return member;
 }
 
-static bool add_layer(struct comparison *comparison, const struct material *material, int32_t n_masks, int32_t top_k)
+static bool add_layer(struct comparison *comparison, const struct test_data *test_data, int32_t n_masks, int32_t top_k)
 {
     struct member *member = add_member(comparison);
     if (!member)
         return false;
-    subject_open(&member->subject, &comparison->problem, comparison->machine, material, n_masks, top_k);
-    check_subject(&member->subject);
+    timed_layer_open(&member->timed, &comparison->problem, comparison->machine, test_data, n_masks, top_k);
+    check_timed_layer(&member->timed);
     return true;
 }
 
-static bool add_layers(struct comparison *comparison, const struct options *options, const struct material *material)
+static bool add_layers(struct comparison *comparison, const struct options *options, const struct test_data *test_data)
 {
     const bool routed = comparison->problem.op == OP_ROUTED;
-    bool done = add_layer(comparison, material, 0, 0);
+    bool done = add_layer(comparison, test_data, 0, 0);
     for (int i = 0; done && i < options->mask_count; i++)
-        done = add_layer(comparison, material, options->masks[i], 0);
+        done = add_layer(comparison, test_data, options->masks[i], 0);
     for (int i = 0; done && routed && i < options->mask_count; i++)
-        done = add_layer(comparison, material, options->masks[i], options->top_k);
+        done = add_layer(comparison, test_data, options->masks[i], options->top_k);
     return done;
 }
 
@@ -58,8 +58,8 @@ static bool add_peer(struct comparison *comparison, const struct options *option
             return false;
         member->peer = peer;
         member->peer_case = cases[i];
-        member->subject.n_masks = cases[i].n_masks;
-        snprintf(member->failure, sizeof member->subject.failure, "%s", failure);
+        member->timed.n_masks = cases[i].n_masks;
+        snprintf(member->failure, sizeof member->timed.failure, "%s", failure);
     }
     return true;
 }
@@ -69,7 +69,7 @@ static void measure_member(struct member *member, size_t round)
     if (member->failure[0])
         return;
     member->seconds[round] =
-        member->peer ? peer_time(member->peer, &member->peer_case, member->failure) : subject_time(&member->subject);
+        member->peer ? peer_time(member->peer, &member->peer_case, member->failure) : timed_layer_time(&member->timed);
 }
 
 static void measure_machine(struct comparison *comparison, size_t round)
@@ -96,8 +96,8 @@ static const struct member *find_copy(const struct comparison *comparison)
 static void take_copy_as_bandwidth(struct comparison *comparison, size_t round)
 {
     const struct member *copy = comparison->machine->stream ? NULL : find_copy(comparison);
-    if (copy && comparison->members[0].subject.bytes)
-        comparison->read_speed[round] = (double)comparison->members[0].subject.bytes / copy->seconds[round];
+    if (copy && comparison->members[0].timed.bytes)
+        comparison->read_speed[round] = (double)comparison->members[0].timed.bytes / copy->seconds[round];
 }
 
 /** Everything once, in an order drawn anew. */
@@ -153,14 +153,14 @@ static void measure_rounds(struct comparison *comparison, const struct options *
 }
 
 bool comparison_run(struct comparison *comparison, const struct options *options, const struct machine *machine,
-                    struct material *material, struct peer *peers)
+                    struct test_data *test_data, struct peer *peers)
 {
     comparison->machine = machine;
     comparison->member_count = 0;
     comparison->rounds = 0;
     comparison->peak = machine_peak(machine, comparison->problem.dtype, comparison->problem.x_dtype);
-    bool done =
-        material_draw(material, &comparison->problem, &machine->compute) && add_layers(comparison, options, material);
+    bool done = test_data_draw(test_data, &comparison->problem, &machine->compute) &&
+                add_layers(comparison, options, test_data);
     for (int i = 0; done && i < options->peer_count; i++)
         done = add_peer(comparison, options, &peers[i]);
     if (done)
@@ -171,7 +171,7 @@ bool comparison_run(struct comparison *comparison, const struct options *options
 void comparison_close(struct comparison *comparison)
 {
     for (int i = 0; i < comparison->member_count; i++) {
-        subject_close(&comparison->members[i].subject);
+        timed_layer_close(&comparison->members[i].timed);
         free(comparison->members[i].seconds);
     }
     comparison->member_count = 0;
@@ -189,7 +189,7 @@ static const struct member *dense_twin(const struct comparison *comparison, cons
 {
     for (int i = 0; i < comparison->member_count; i++) {
         const struct member *other = &comparison->members[i];
-        if (!other->peer && !other->subject.top_k && other->subject.n_masks == member->subject.n_masks)
+        if (!other->peer && !other->timed.top_k && other->timed.n_masks == member->timed.n_masks)
             return other;
     }
     return NULL;
@@ -198,7 +198,7 @@ static const struct member *dense_twin(const struct comparison *comparison, cons
 /** The figures that only layers of this library have. */
 static void add_layer_figures(const struct comparison *comparison, const struct member *member, struct figures *figures)
 {
-    const double bytes = (double)member->subject.bytes, flops = subject_flops(&member->subject);
+    const double bytes = (double)member->timed.bytes, flops = timed_layer_flops(&member->timed);
     double samples[MOST_ROUNDS];
     figures->gbps = bytes / figures->median_us * 1e-3;
     figures->gflops = flops / figures->median_us * 1e-3;
@@ -208,7 +208,7 @@ static void add_layer_figures(const struct comparison *comparison, const struct 
     for (size_t i = 0; i < comparison->rounds; i++)
         samples[i] = flops / member->seconds[i] / comparison->peak_speed[i];
     figures->peak_share = samples_median(samples, comparison->rounds);
-    if (member->subject.top_k) {
+    if (member->timed.top_k) {
         find_ratios(comparison, member, dense_twin(comparison, member), samples);
         figures->dense_ratio = samples_median(samples, comparison->rounds);
     }

@@ -16,7 +16,7 @@ enum { MOST_MEMBERS = 2 * LIST_MAX + 1 + 2 * PEER_CASES };
 
 /** Something whose time is taken: a layer of this library, or a case of a peer. */
 struct member {
-    struct subject subject;     /**< n_masks and top_k are set for peers too */
+    struct timed_layer timed;   /**< n_masks and top_k are set for peers too */
     struct peer *peer;          /**< NULL: a layer */
     struct peer_case peer_case; /**< name "" when the peer has none */
     double *seconds;            /**< per call, one for each round */
@@ -45,7 +45,7 @@ struct figures {
 
 /** Measures everything that the options ask for of one problem. False when there was no memory to begin with. */
 bool comparison_run(struct comparison *comparison, const struct options *options, const struct machine *machine,
-                    struct material *material, struct peer *peers);
+                    struct test_data *test_data, struct peer *peers);
 void comparison_close(struct comparison *comparison);
 
 struct figures comparison_figures(const struct comparison *comparison, const struct member *member);

@@ -60,8 +60,8 @@ static json_t *describe(const struct comparison *comparison, const struct member
         "op", op_names[problem->op], "what", member_what(member), "dtype",
         member->peer ? member->peer_case.dtype : stored, "x_dtype", mglu_dtype_name(problem->x_dtype), "quantised_x",
         !member->peer && problem->quantised_x, "d", (json_int_t)problem->shape.d, "h", (json_int_t)problem->shape.h,
-        "n_masks", (int)member->subject.n_masks, "top_k", count(member->subject.top_k), "batch",
-        (json_int_t)problem->batch, "regime", regime_names[problem->regime], "threads", comparison->machine->threads);
+        "n_masks", (int)member->timed.n_masks, "top_k", count(member->timed.top_k), "batch", (json_int_t)problem->batch,
+        "regime", regime_names[problem->regime], "threads", comparison->machine->threads);
 }
 
 static json_t *figures_json(const struct comparison *comparison, const struct member *member)
@@ -73,13 +73,13 @@ static json_t *figures_json(const struct comparison *comparison, const struct me
     return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "rounds", (json_int_t)comparison->rounds, "median_us", number(f.median_us), "min_us",
                      number(f.min_us), "p10_us", number(f.p10_us), "p90_us", number(f.p90_us), "bytes",
-                     count((int64_t)member->subject.bytes), "gbps", number(f.gbps), "read_gbps",
+                     count((int64_t)member->timed.bytes), "gbps", number(f.gbps), "read_gbps",
                      number(comparison_read_gbps(comparison)), "fraction_of_read_bandwidth", number(f.read_share),
                      "ratio_vs_glu", number(f.ratio), "ratio_vs_glu_p10", number(f.ratio_p10), "ratio_vs_glu_p90",
                      number(f.ratio_p90), "ratio_vs_dense", number(f.dense_ratio), "gflops", number(f.gflops), "peak",
                      text(isnan(peak) ? NULL : comparison->peak.name), "peak_gflops", number(peak), "fraction_of_peak",
-                     number(f.peak_share), "skipped", text(member->subject.wrong ? NULL : member->failure), "failed",
-                     text(member->subject.wrong ? member->failure : NULL));
+                     number(f.peak_share), "skipped", text(member->timed.wrong ? NULL : member->failure), "failed",
+                     text(member->timed.wrong ? member->failure : NULL));
 }
 
 bool json_add(json_t *report, const struct comparison *comparison)

@@ -11,7 +11,7 @@
 struct run {
     struct options options;
     struct machine machine;
-    struct material material;
+    struct test_data test_data;
     struct peer peers[LIST_MAX];
     struct comparison comparison;
     json_t *command, *report;
@@ -23,7 +23,7 @@ static void count_members(struct run *run)
     const struct comparison *comparison = &run->comparison;
     for (int i = 0; i < comparison->member_count; i++) {
         run->measured += !comparison->members[i].peer && !comparison->members[i].failure[0];
-        run->wrong += comparison->members[i].subject.wrong;
+        run->wrong += comparison->members[i].timed.wrong;
     }
 }
 
@@ -37,7 +37,7 @@ static bool run_problem(struct run *run, struct problem problem)
 {
     report_progress(op_names[problem.op], run->comparison.number, run->comparison.total);
     run->comparison.problem = problem;
-    const bool done = comparison_run(&run->comparison, &run->options, &run->machine, &run->material, run->peers) &&
+    const bool done = comparison_run(&run->comparison, &run->options, &run->machine, &run->test_data, run->peers) &&
                       json_add(run->report, &run->comparison) && write_report(run);
     report_progress_end();
     if (done) {
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
     const bool done = measure(&run);
     json_decref(run.report);
     json_decref(run.command);
-    material_free(&run.material);
+    test_data_free(&run.test_data);
     machine_close(&run.machine);
     return done ? EXIT_SUCCESS : EXIT_FAILED;
 }

@@ -4,7 +4,7 @@
 
 #include "options.h"
 
-/** What all members of a comparison have in common. */
+/** One combination of what the options list, which one comparison measures: all of its members compute this. */
 struct problem {
     enum op op;
     enum regime regime;

@@ -10,14 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE = 4096, MOST_SUBJECTS = 2 * LIST_MAX + 1 };
+enum { LINE = 4096, MOST_LAYERS = 2 * LIST_MAX + 1 };
 
 /** What is open. */
 struct service {
     struct machine machine;
-    struct material material;
+    struct test_data test_data;
     struct problem problem;
-    struct subject subjects[MOST_SUBJECTS];
+    struct timed_layer layers[MOST_LAYERS];
     int count;
 };
 
@@ -30,26 +30,26 @@ static void answer(const char *word, const char *text)
     fflush(stdout);
 }
 
-/** What a subject is called in questions and answers. */
-static void name_case(const struct subject *subject, char *name, size_t size)
+/** What a layer is called in questions and answers. */
+static void name_case(const struct timed_layer *timed, char *name, size_t size)
 {
-    snprintf(name, size, "%s:%s:%d", subject_what(subject), mglu_dtype_name(subject->problem->dtype), subject->n_masks);
+    snprintf(name, size, "%s:%s:%d", timed_layer_what(timed), mglu_dtype_name(timed->problem->dtype), timed->n_masks);
 }
 
-static void close_subjects(struct service *service)
+static void close_layers(struct service *service)
 {
     for (int i = 0; i < service->count; i++)
-        subject_close(&service->subjects[i]);
+        timed_layer_close(&service->layers[i]);
     service->count = 0;
 }
 
-static void add_subject(struct service *service, int32_t n_masks, int32_t top_k)
+static void add_layer(struct service *service, int32_t n_masks, int32_t top_k)
 {
-    if (service->count == MOST_SUBJECTS)
+    if (service->count == MOST_LAYERS)
         return;
-    struct subject *subject = &service->subjects[service->count++];
-    subject_open(subject, &service->problem, &service->machine, &service->material, n_masks, top_k);
-    check_subject(subject);
+    struct timed_layer *timed = &service->layers[service->count++];
+    timed_layer_open(timed, &service->problem, &service->machine, &service->test_data, n_masks, top_k);
+    check_timed_layer(timed);
 }
 
 /** Reads "open ..." into the problem; where the list of masks begins goes to *masks. */
@@ -76,48 +76,48 @@ static bool read_problem(struct service *service, char *line, char masks[LINE])
 static void open_cases(struct service *service, const struct options *options, char *line)
 {
     char masks[LINE], cases[LINE] = "", *rest = masks;
-    close_subjects(service);
+    close_layers(service);
     if (!read_problem(service, line, masks)) {
         answer("error", "a question of another form");
         return;
     }
-    if (!material_draw(&service->material, &service->problem, &service->machine.compute)) {
+    if (!test_data_draw(&service->test_data, &service->problem, &service->machine.compute)) {
         answer("error", "out of memory");
         return;
     }
-    add_subject(service, 0, 0);
+    add_layer(service, 0, 0);
     for (char *word = strtok_r(masks, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
         const int32_t n_masks = (int32_t)strtol(word, NULL, 10);
-        add_subject(service, n_masks, 0);
+        add_layer(service, n_masks, 0);
         if (service->problem.op == OP_ROUTED)
-            add_subject(service, n_masks, options->top_k);
+            add_layer(service, n_masks, options->top_k);
     }
     for (int i = 0; i < service->count; i++) {
         char name[64];
-        name_case(&service->subjects[i], name, sizeof name);
+        name_case(&service->layers[i], name, sizeof name);
         strncat(strncat(cases, i ? " " : "", sizeof cases - strlen(cases) - 1), name, sizeof cases - strlen(cases) - 1);
     }
     answer("cases", cases);
 }
 
 /** The first sample, after a sleep, only wakes the CPUs up. */
-static double time_awake(struct subject *subject)
+static double time_awake(struct timed_layer *timed)
 {
-    return subject->failure[0] || subject_time(subject) <= 0 ? 0 : subject_time(subject);
+    return timed->failure[0] || timed_layer_time(timed) <= 0 ? 0 : timed_layer_time(timed);
 }
 
 static void run_case(struct service *service, const char *wanted)
 {
     for (int i = 0; i < service->count; i++) {
-        struct subject *subject = &service->subjects[i];
+        struct timed_layer *timed = &service->layers[i];
         char name[64], text[32];
-        name_case(subject, name, sizeof name);
+        name_case(timed, name, sizeof name);
         if (strcmp(name, wanted) != 0)
             continue;
-        const double seconds = time_awake(subject);
+        const double seconds = time_awake(timed);
         snprintf(text, sizeof text, "%.3f", 1e6 * seconds);
         peer_let_threads_sleep();
-        answer(subject->failure[0] ? "error" : "us", subject->failure[0] ? subject->failure : text);
+        answer(timed->failure[0] ? "error" : "us", timed->failure[0] ? timed->failure : text);
         return;
     }
     answer("error", "no such case is open");
@@ -147,8 +147,8 @@ bool serve(const struct options *options)
         return false;
     }
     answer_all(&service, options);
-    close_subjects(&service);
-    material_free(&service.material);
+    close_layers(&service);
+    test_data_free(&service.test_data);
     machine_close(&service.machine);
     return true;
 }

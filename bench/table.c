@@ -8,7 +8,7 @@ const char *member_what(const struct member *member)
 {
     if (member->peer)
         return member->peer_case.name[0] ? member->peer_case.variant : "peer";
-    return subject_what(&member->subject);
+    return timed_layer_what(&member->timed);
 }
 
 void table_machine(const struct machine *machine)
@@ -45,13 +45,13 @@ static void print_number(int width, int decimals, double value)
 static void print_label(const struct member *member)
 {
     char label[128], masks[32] = "";
-    if (member->subject.n_masks)
-        snprintf(masks, sizeof masks, " n_m=%d", member->subject.n_masks);
+    if (member->timed.n_masks)
+        snprintf(masks, sizeof masks, " n_m=%d", member->timed.n_masks);
     if (member->peer)
         snprintf(label, sizeof label, "%s %s %s%s", member->peer->name, member_what(member), member->peer_case.dtype,
                  masks);
-    else if (member->subject.top_k)
-        snprintf(label, sizeof label, "routed%s top-%d", masks, member->subject.top_k);
+    else if (member->timed.top_k)
+        snprintf(label, sizeof label, "routed%s top-%d", masks, member->timed.top_k);
     else
         snprintf(label, sizeof label, "%s%s", member_what(member), masks);
     printf("  %-24s", label);
@@ -61,7 +61,7 @@ static void print_member(const struct comparison *comparison, const struct membe
 {
     print_label(member);
     if (member->failure[0]) {
-        printf(" %s: %s\n", member->subject.wrong ? "failed" : "skipped", member->failure);
+        printf(" %s: %s\n", member->timed.wrong ? "failed" : "skipped", member->failure);
         return;
     }
     const struct figures figures = comparison_figures(comparison, member);

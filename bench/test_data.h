@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_BENCH_MATERIAL_H
-#define MGLU_BENCH_MATERIAL_H
+#ifndef MGLU_BENCH_TEST_DATA_H
+#define MGLU_BENCH_TEST_DATA_H
 
 /**
  * @file
@@ -11,7 +11,7 @@
 #include "problem.h"
 #include "tools/common/compute.h"
 
-struct material {
+struct test_data {
     struct shape shape;
     mglu_dtype dtype;      /**< of the matrices: the stored one, f32 where that is quantised */
     void *weight, *value;  /**< [d][h]; value serves as down-projection [h][d] as well */
@@ -22,7 +22,7 @@ struct material {
 };
 
 /** Draws what a problem needs; matrices are kept while shape and dtype stay. Reports when there is no memory. */
-bool material_draw(struct material *material, const struct problem *problem, const struct compute *compute);
-void material_free(struct material *material);
+bool test_data_draw(struct test_data *test_data, const struct problem *problem, const struct compute *compute);
+void test_data_free(struct test_data *test_data);
 
 #endif

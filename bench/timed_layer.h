@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_BENCH_SUBJECT_H
-#define MGLU_BENCH_SUBJECT_H
+#ifndef MGLU_BENCH_TIMED_LAYER_H
+#define MGLU_BENCH_TIMED_LAYER_H
 
 /**
  * @file
@@ -15,10 +15,10 @@ struct copy {
     mglu_layer *layer;
 };
 
-struct subject {
+struct timed_layer {
     const struct problem *problem;
     const struct machine *machine;
-    const struct material *material;
+    const struct test_data *test_data;
     int32_t n_masks; /**< 0: the plain twin */
     int32_t top_k;   /**< 0: no routing */
     uint64_t bytes;  /**< of the weights that a call reads */
@@ -30,28 +30,28 @@ struct subject {
     mglu_memory *workspace, *ids_memory, *shares_memory;
     mglu_forward_args args;
     char failure[512]; /**< why it can't be measured; "" while it can */
-    bool wrong;        /**< it computed something wrong; set by check_subject() */
+    bool wrong;        /**< it computed something wrong; set by check_timed_layer() */
 };
 
-/** Makes a layer with all its copies, and has called it at least once. On failure says why in subject->failure. */
-void subject_open(struct subject *subject, const struct problem *problem, const struct machine *machine,
-                  const struct material *material, int32_t n_masks, int32_t top_k);
-void subject_close(struct subject *subject);
+/** Makes a layer with all its copies, and has called it at least once. On failure says why in timed->failure. */
+void timed_layer_open(struct timed_layer *timed, const struct problem *problem, const struct machine *machine,
+                      const struct test_data *test_data, int32_t n_masks, int32_t top_k);
+void timed_layer_close(struct timed_layer *timed);
 
 /** "glu", "mglu" or "routed". */
-const char *subject_what(const struct subject *subject);
+const char *timed_layer_what(const struct timed_layer *timed);
 
 /** Outputs for each token. */
-int64_t subject_width(const struct subject *subject);
+int64_t timed_layer_width(const struct timed_layer *timed);
 
 /** Multiplications and additions of one call. */
-double subject_flops(const struct subject *subject);
+double timed_layer_flops(const struct timed_layer *timed);
 
-/** Seconds of one call, out of as many as a sample needs. On failure 0, and the reason in subject->failure. */
-double subject_time(struct subject *subject);
+/** Seconds of one call, out of as many as a sample needs. On failure 0, and the reason in timed->failure. */
+double timed_layer_time(struct timed_layer *timed);
 
-/** The arrays of a subject's layer, of `count` of its outputs only, from `first` on. */
-mglu_weights_desc subject_weights_desc(const struct subject *subject, int64_t first, int64_t count);
-mglu_layer_desc subject_layer_desc(const struct subject *subject, int64_t max_batch);
+/** The arrays of a timed layer, of `count` of its outputs only, from `first` on. */
+mglu_weights_desc timed_layer_weights_desc(const struct timed_layer *timed, int64_t first, int64_t count);
+mglu_layer_desc timed_layer_layer_desc(const struct timed_layer *timed, int64_t max_batch);
 
 #endif
