@@ -58,19 +58,25 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
             words[i] = i < p.terms ? load_stream4((const uint32_t *)planes + i * MGLU_TILE_LANES + lane_index()) : 0;
     }
 
-    MGLU_METHOD void add_step(uint4 weights, const uint32_t (&words)[WORDS], const lane_halves (&x)[TILES], int matrix,
-                              int step)
+    /*
+     * Adds a block's products of one matrix, with the signs turned that `word` has a bit for. Tensor cores truncate all
+     * that they add up, always towards zero: over a long row of one sign that would be more than class B allows. So the
+     * block is summed from zero, and its sum is added in f32, which rounds to the nearest.
+     */
+    MGLU_METHOD void add_products(const uint4 (&weights)[STEPS], uint32_t word, const lane_halves (&x)[TILES], int sum)
     {
+        float block[TILES][4] = {};
+
         MGLU_UNROLL
-        for (int tile = 0; tile < TILES; tile++)
-            multiply<DTYPE>(sums[tile][matrix], weights, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
-        MGLU_UNROLL
-        for (int i = 0; i < MASKS; i++) {
-            const uint4 turned = turn_signs(weights, words[i], step);
+        for (int step = 0; step < STEPS; step++) {
+            const uint4 turned = turn_signs(weights[step], word, step);
             MGLU_UNROLL
             for (int tile = 0; tile < TILES; tile++)
-                multiply<DTYPE>(sums[tile][1 + i], turned, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
+                multiply<DTYPE>(block[tile], turned, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
         }
+        MGLU_UNROLL
+        for (int i = 0; i < TILES * 4; i++)
+            sums[i / 4][sum][i % 4] += block[i / 4][i % 4];
     }
 
     template <bool VECTORS> MGLU_METHOD void add_block(const token_row (&rows)[TILES], uint32_t block)
@@ -93,8 +99,11 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
                 x[tile].load(rows[tile], first_column);
         }
         MGLU_UNROLL
-        for (int i = 0; i < MATRICES * STEPS; i++)
-            add_step(weights[i / STEPS][i % STEPS], words, x, i / STEPS, i % STEPS);
+        for (int i = 0; i < MATRICES; i++)
+            add_products(weights[i], 0, x, i);
+        MGLU_UNROLL
+        for (int i = 0; i < MASKS; i++)
+            add_products(weights[0], words[i], x, 1 + i);
     }
 
     /* Blocks that all lanes can read vectors of, then the others. */

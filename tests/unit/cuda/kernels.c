@@ -71,6 +71,25 @@ static void round_to_quants(const mglu_array *array, mglu_dtype dtype, int64_t r
     }
 }
 
+/* Clears the sign of each number of an array of halves. */
+static void make_positive(const void *halves, size_t count)
+{
+    uint16_t *bits = (uint16_t *)(uintptr_t)halves;
+
+    for (size_t i = 0; halves && i < count; i++)
+        bits[i] &= 0x7fff;
+}
+
+static void make_all_positive(const struct kernel_run *run)
+{
+    const size_t weights = (size_t)(run->test.shape.d * run->test.shape.h);
+
+    assert_true(mglu_cuda_is_half(run->test.shape.dtype) && mglu_cuda_is_half(run->test.x) && run->test.batch == 1);
+    make_positive(run->sample.desc.weight.data, weights);
+    make_positive(run->sample.desc.value_weight.data, weights);
+    make_positive(run->args.x.data, (size_t)run->test.shape.h);
+}
+
 struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
 {
     struct kernel_run run = {.test = *test, .seed = seed};
@@ -100,6 +119,8 @@ struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
     memset(run.args.y.data, 0xff, run.y_bytes);
     if (test->top_k)
         make_routing(&run);
+    if (test->is_positive)
+        make_all_positive(&run);
     return run;
 }
 

@@ -23,6 +23,7 @@ struct kernel_case {
     int64_t gap;            /* elements between rows of x, y, residual and routing */
     int64_t offset;         /* elements before each of them */
     uint32_t grid_y, warps; /* 0: as params.h has it */
+    int is_positive;        /* all of W and x */
     mglu_dtype quantised;   /* 0, or what the kernels have matrices as that are f32 for the reference: q8_0 or q4_0 */
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/cuda/kernels.h"
 
+#include "tests/unit/cuda/shim/shim.h"
+
 #include <math.h>
 
 /* Every kernel of the CUDA backend on the host, against the reference. */
@@ -54,17 +56,22 @@ static void test_quantised_kernels_of_every_mask_count(void **state)
     }
 }
 
+/* Every kernel of an engine, on each model of how tensor cores add. */
 static void check_tensor_cores(enum mglu_cuda_engine engine)
 {
     uint32_t seed = 100;
 
-    for (size_t i = 1; i < STORED; i++)
-        for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
-            kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
-                                               .engine = engine,
-                                               .x = stored[i],
-                                               .batch = 1 + seed % 17},
-                         seed);
+    for (int model = 0; model < MGLU_SHIM_TENSOR_CORES; model++) {
+        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)model);
+        for (size_t i = 1; i < STORED; i++)
+            for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
+                kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
+                                                   .engine = engine,
+                                                   .x = stored[i],
+                                                   .batch = 1 + seed % 17},
+                             seed);
+    }
+    mglu_shim_choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
 }
 
 static void test_tensor_core_kernels_of_8_tokens(void **state)
@@ -75,6 +82,25 @@ static void test_tensor_core_kernels_of_8_tokens(void **state)
 static void test_tensor_core_kernels_of_16_tokens(void **state)
 {
     check_tensor_cores(MGLU_CUDA_MMA16);
+}
+
+/* What is lost to truncation then adds up over all of the row. */
+static void test_long_rows_of_one_sign_on_every_model_of_tensor_cores(void **state)
+{
+    for (int model = 0; model < MGLU_SHIM_TENSOR_CORES; model++) {
+        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)model);
+        for (int32_t n_masks = 0; n_masks <= 2; n_masks++) {
+            struct sample_shape shape = shape_of(stored[1 + n_masks % 2], n_masks, 1);
+            shape.h = 14336;
+            kernel_check(&(struct kernel_case){.shape = shape,
+                                               .engine = MGLU_CUDA_MMA8,
+                                               .x = shape.dtype,
+                                               .activation = MGLU_ACTIVATION_IDENTITY,
+                                               .is_positive = 1},
+                         (uint32_t)model);
+        }
+    }
+    mglu_shim_choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
 }
 
 static void test_every_batch(void **state)
@@ -307,6 +333,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_quantised_kernels_of_every_mask_count),
         cmocka_unit_test(test_tensor_core_kernels_of_8_tokens),
         cmocka_unit_test(test_tensor_core_kernels_of_16_tokens),
+        cmocka_unit_test(test_long_rows_of_one_sign_on_every_model_of_tensor_cores),
         cmocka_unit_test(test_every_batch),
         cmocka_unit_test(test_more_token_groups_than_the_grid_has),
         cmocka_unit_test(test_any_number_of_warps),

@@ -8,6 +8,7 @@ extern "C" {
 
 #include "backends/cuda/kernels/device.cuh"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
@@ -159,6 +160,59 @@ void test_a_multiplication_spreads_its_fragments_as_ptx_does(void **)
             assert_true(results[row * 8 + column] == static_cast<float>(row * (1 + column)) + 0.5f);
 }
 
+/* A positive number of f16, the next one of a series. */
+double next_positive(uint32_t &state)
+{
+    state = state * 1664525u + 1013904223u;
+    return static_cast<double>(mglu_f16_to_f32(mglu_f32_to_f16(static_cast<float>(state >> 8) * 0x1p-24f)));
+}
+
+/* The error of a sum over a long row of positive products, as a fraction of what class B allows. */
+double long_row_error(mglu_shim_tensor_core model, int steps_per_chain)
+{
+    constexpr int COLUMNS = 14336, STEPS = COLUMNS / shim::MMA_DEPTH;
+    constexpr double CLASS_B = (2 * (16 + COLUMNS / 64) + 2) * 0x1p-24;
+    uint32_t state = 1;
+    double exact = 0;
+    float sum = 0, chain = 0;
+
+    shim::choose_tensor_core(model);
+    for (int step = 0; step < STEPS; step++) {
+        double a[shim::MMA_DEPTH], b[shim::MMA_DEPTH];
+        for (int k = 0; k < shim::MMA_DEPTH; k++) {
+            a[k] = next_positive(state);
+            b[k] = next_positive(state);
+            exact += a[k] * b[k];
+        }
+        chain = shim::tensor_core_sum(a, b, chain);
+        if ((step + 1) % steps_per_chain == 0) {
+            sum += chain;
+            chain = 0;
+        }
+    }
+    return std::fabs(static_cast<double>(sum) - exact) / exact / CLASS_B;
+}
+
+/* A warp has a quarter of a row; a block has four steps. */
+void test_only_sums_that_begin_anew_with_each_block_stay_in_class_b(void **)
+{
+    static const struct {
+        mglu_shim_tensor_core model;
+        bool long_chain_is_in_class_b;
+    } cases[] = {
+        {MGLU_SHIM_EXACT_TERMS, true},
+        {MGLU_SHIM_1_BIT_8_TERMS, false},
+        {MGLU_SHIM_1_BIT_16_TERMS, false},
+        {MGLU_SHIM_2_BITS_16_TERMS, true},
+    };
+
+    for (const auto &one : cases) {
+        assert_int_equal(long_row_error(one.model, 14336 / 16 / 4) < 1, one.long_chain_is_in_class_b);
+        assert_true(long_row_error(one.model, 4) < 0.1);
+    }
+    shim::choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
+}
+
 void test_what_a_device_leaves_undefined_ends_the_program(void **)
 {
     assert_false(dies(right_kernel));
@@ -178,6 +232,7 @@ int main()
         cmocka_unit_test(test_threads_meet_at_a_barrier),
         cmocka_unit_test(test_a_missing_barrier_gives_wrong_results_in_any_order),
         cmocka_unit_test(test_a_multiplication_spreads_its_fragments_as_ptx_does),
+        cmocka_unit_test(test_only_sums_that_begin_anew_with_each_block_stay_in_class_b),
         cmocka_unit_test(test_what_a_device_leaves_undefined_ends_the_program),
     };
 

@@ -84,14 +84,19 @@ EXPORT void fake_reset(void)
     fake_log_clear();
 }
 
-/* A fresh process has one working device. MGLU_FAKE_ARCHITECTURE makes it another one, for whole programs. */
+/*
+ * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE makes it another one, and
+ * MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, makes its tensor cores others.
+ */
 __attribute__((constructor)) static void begin(void)
 {
-    const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE");
+    const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE"), *tensor_core = getenv("MGLU_FAKE_TENSOR_CORE");
 
     fake_reset();
     if (architecture)
         settings.architecture = atoi(architecture);
+    if (tensor_core)
+        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)atoi(tensor_core));
 }
 
 static int count_things(const struct thing *thing)

@@ -4,6 +4,7 @@
 
 /* CUDA's words and the twins of kernels/device.cuh, for kernels that are compiled as C++ of the host. */
 
+#include "tensor_core.hpp"
 #include "threads.hpp"
 
 #include "common/core/half.h"
@@ -164,23 +165,18 @@ static inline uint16_t mma_b(void *const *lanes, int k, int column)
     return static_cast<uint16_t>(lane->b[k / 8] >> (k % 2 * 16));
 }
 
-/* Tensor cores truncate what they add up; so does this. */
-static inline float round_to_zero(double value)
-{
-    float rounded = static_cast<float>(value);
-    return std::fabs(static_cast<double>(rounded)) > std::fabs(value) ? std::nextafter(rounded, 0.0f) : rounded;
-}
-
 template <float (*WIDEN)(uint16_t)> static inline void mma_complete(void *const *lanes)
 {
+    double a[16][16], b[8][16];
+
+    for (int i = 0; i < 16 * 16; i++)
+        a[i / 16][i % 16] = static_cast<double>(WIDEN(mma_a(lanes, i / 16, i % 16)));
+    for (int i = 0; i < 8 * 16; i++)
+        b[i / 16][i % 16] = static_cast<double>(WIDEN(mma_b(lanes, i % 16, i / 16)));
     for (int row = 0; row < 16; row++) {
         for (int column = 0; column < 8; column++) {
             float &sum = static_cast<mma_operand *>(lanes[row % 8 * 4 + column / 2])->sums[row / 8 * 2 + column % 2];
-            double total = static_cast<double>(sum);
-            for (int k = 0; k < 16; k++)
-                total += static_cast<double>(WIDEN(mma_a(lanes, row, k))) *
-                         static_cast<double>(WIDEN(mma_b(lanes, k, column)));
-            sum = round_to_zero(total);
+            sum = shim::tensor_core_sum(a[row], b[column], sum);
         }
     }
 }

@@ -24,6 +24,22 @@ void mglu_shim_launch(const char *symbol, uint32_t grid_x, uint32_t grid_y, uint
 /* Chooses another order of threads for the launches that follow. */
 void mglu_shim_shuffle(uint32_t seed);
 
+/*
+ * How tensor cores add 16 products to a sum, which PTX leaves open. The sum is always truncated to f32. Real ones also
+ * align the terms with the largest of them and truncate each one or two bits below its last bit, 8 or 16 products at a
+ * time.
+ */
+typedef enum mglu_shim_tensor_core {
+    MGLU_SHIM_EXACT_TERMS, /* only the sum is truncated */
+    MGLU_SHIM_1_BIT_8_TERMS,
+    MGLU_SHIM_1_BIT_16_TERMS,
+    MGLU_SHIM_2_BITS_16_TERMS,
+    MGLU_SHIM_TENSOR_CORES
+} mglu_shim_tensor_core;
+
+/* The model for the launches that follow. */
+void mglu_shim_choose_tensor_core(mglu_shim_tensor_core chosen);
+
 #ifdef __cplusplus
 }
 #endif
