@@ -4,7 +4,7 @@
 
 #include "conformance.h"
 
-extern const struct group group_grid, group_exact, group_probes, group_empty, group_determinism, group_metamorphic,
-    group_special, group_arguments, group_golden;
+extern const struct group group_grid, group_exact, group_long, group_probes, group_empty, group_determinism,
+    group_metamorphic, group_special, group_arguments, group_golden;
 
 #endif
