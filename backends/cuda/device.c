@@ -47,14 +47,18 @@ static void explain(struct mglu_cuda_device *device, CUresult result, const char
     snprintf(device->reason, sizeof device->reason, "%s: %s", call, text);
 }
 
-static CUresult read_architecture(const struct mglu_cuda_driver *driver, CUdevice handle, int32_t *architecture)
+static CUresult read_attributes(const struct mglu_cuda_driver *driver, CUdevice handle, int32_t *architecture,
+                                uint32_t *multiprocessors)
 {
-    int major = 0, minor = 0;
+    int major = 0, minor = 0, count = 0;
     CUresult result = driver->device_get_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle);
 
     if (result == CUDA_SUCCESS)
         result = driver->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle);
+    if (result == CUDA_SUCCESS)
+        result = driver->device_get_attribute(&count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle);
     *architecture = 10 * major + minor;
+    *multiprocessors = (uint32_t)count;
     return result;
 }
 
@@ -69,7 +73,7 @@ static void read_device(struct mglu_cuda_device *device, int driver_version)
     if (result == CUDA_SUCCESS)
         result = driver->device_total_mem(&bytes, device->handle);
     if (result == CUDA_SUCCESS)
-        result = read_architecture(driver, device->handle, &device->architecture);
+        result = read_attributes(driver, device->handle, &device->architecture, &device->multiprocessors);
     if (result != CUDA_SUCCESS) {
         explain(device, result, "reading the device");
         return;

@@ -5,16 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int is_allowed(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
+/* What keeps an engine from a layer; NULL: nothing. */
+static const char *refusal(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
 {
-    const struct mglu_cuda_variant variant = {engine, question->weights, question->x == question->weights,
+    const struct mglu_cuda_variant variant = {engine, question->weights, mglu_cuda_x_of(question->weights, question->x),
                                               question->form};
 
     if (engine == MGLU_CUDA_SIMT)
-        return 1;
+        return NULL;
+    if (question->has_routing)
+        return "tensor cores do not do routing";
+    if (!mglu_cuda_variant_exists(variant))
+        return "there is no tensor core kernel for these dtypes or so many masks";
     /* Turning the sign of an infinite weight is no selection; docs/semantics.md, row 4. */
-    return mglu_cuda_variant_exists(variant) && !question->has_routing &&
-           (!question->has_infinite || question->form == MGLU_CUDA_GLU);
+    if (question->has_infinite && question->form != MGLU_CUDA_GLU)
+        return "tensor cores can't do infinite weights";
+    return NULL;
+}
+
+static int is_allowed(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
+{
+    return !refusal(question, engine);
 }
 
 static const struct mglu_cuda_dispatch_row *find_row(const struct mglu_cuda_question *question)
@@ -31,9 +42,9 @@ static const struct mglu_cuda_dispatch_row *find_row(const struct mglu_cuda_ques
 }
 
 /* One engine for every batch. */
-static struct mglu_cuda_choice only(enum mglu_cuda_engine engine, uint32_t simt_warps)
+static struct mglu_cuda_choice only(enum mglu_cuda_engine engine, uint32_t simt_warps, const char *reason)
 {
-    struct mglu_cuda_choice choice = {.simt_warps = simt_warps};
+    struct mglu_cuda_choice choice = {.simt_warps = simt_warps, .reason = reason};
 
     for (int i = 0; i < MGLU_CUDA_ENGINES; i++)
         choice.from_batch[i] = INT64_MAX;
@@ -41,24 +52,33 @@ static struct mglu_cuda_choice only(enum mglu_cuda_engine engine, uint32_t simt_
     return choice;
 }
 
-struct mglu_cuda_choice mglu_cuda_choose(const struct mglu_cuda_question *question,
-                                         const struct mglu_cuda_forced *forced)
+static struct mglu_cuda_choice by_table(const struct mglu_cuda_question *question,
+                                        const struct mglu_cuda_dispatch_row *row)
 {
-    const struct mglu_cuda_dispatch_row *row = find_row(question);
-    struct mglu_cuda_choice choice;
+    const char *no_mma = refusal(question, MGLU_CUDA_MMA8);
+    struct mglu_cuda_choice choice =
+        only(MGLU_CUDA_SIMT, row->simt_warps, no_mma ? no_mma : "the dispatch table has it for this batch");
 
-    if (forced->is_forced && is_allowed(question, forced->engine))
-        return only(forced->engine, forced->warps);
-    if (question->is_reproducible && is_allowed(question, MGLU_CUDA_MMA8))
-        return only(MGLU_CUDA_MMA8, row->simt_warps);
-    choice = only(MGLU_CUDA_SIMT, row->simt_warps);
-    if (question->is_reproducible || forced->is_forced)
-        return choice;
     if (row->mma8_from && is_allowed(question, MGLU_CUDA_MMA8))
         choice.from_batch[MGLU_CUDA_MMA8] = row->mma8_from;
     if (row->mma16_from && is_allowed(question, MGLU_CUDA_MMA16))
         choice.from_batch[MGLU_CUDA_MMA16] = row->mma16_from;
     return choice;
+}
+
+struct mglu_cuda_choice mglu_cuda_choose(const struct mglu_cuda_question *question,
+                                         const struct mglu_cuda_forced *forced)
+{
+    const struct mglu_cuda_dispatch_row *row = find_row(question);
+
+    if (forced->is_forced && is_allowed(question, forced->engine))
+        return only(forced->engine, forced->warps, "MGLU_CUDA_VARIANT asks for it");
+    if (question->is_reproducible)
+        return only(is_allowed(question, MGLU_CUDA_MMA8) ? MGLU_CUDA_MMA8 : MGLU_CUDA_SIMT, row->simt_warps,
+                    "reproducible: one kernel for every batch");
+    if (forced->is_forced)
+        return only(MGLU_CUDA_SIMT, row->simt_warps, "MGLU_CUDA_VARIANT asks for one that can't do this layer");
+    return by_table(question, row);
 }
 
 enum mglu_cuda_engine mglu_cuda_engine_for(const struct mglu_cuda_choice *choice, int64_t batch)

@@ -20,6 +20,7 @@ struct mglu_cuda_forced {
 struct mglu_cuda_choice {
     int64_t from_batch[MGLU_CUDA_ENGINES];
     uint32_t simt_warps; /* at least so many warps share a strip */
+    const char *reason;  /* why these, for the log */
 };
 
 /* Reads a text as above; 0 when it is none. */

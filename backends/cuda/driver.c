@@ -35,6 +35,7 @@ static const struct entry entries[] = {
     {"cuModuleGetFunction", 2000, 0, AT(module_get_function)},
     {"cuFuncGetAttribute", 2020, 0, AT(func_get_attribute)},
     {"cuFuncLoad", 12040, 1, AT(func_load)},
+    {"cuOccupancyMaxActiveBlocksPerMultiprocessor", 6050, 1, AT(occupancy)},
     {"cuMemAlloc", 3020, 0, AT(mem_alloc)},
     {"cuMemFree", 3020, 0, AT(mem_free)},
     {"cuMemHostAlloc", 2020, 0, AT(mem_host_alloc)},
@@ -78,6 +79,10 @@ mglu_status mglu_cuda_driver_open(const mglu_host *host, struct mglu_cuda_driver
     return MGLU_OK;
 }
 
+/* Results of the driver that older toolkits' headers have no names for. */
+#define CONTAINED          ((CUresult)226)
+#define TENSOR_MEMORY_LEAK ((CUresult)721)
+
 int mglu_cuda_is_sticky(CUresult result)
 {
     static const CUresult sticky[] = {
@@ -85,7 +90,8 @@ int mglu_cuda_is_sticky(CUresult result)
         CUDA_ERROR_LAUNCH_TIMEOUT,        CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_ASSERT,
         CUDA_ERROR_HARDWARE_STACK_ERROR,  CUDA_ERROR_ILLEGAL_INSTRUCTION,  CUDA_ERROR_MISALIGNED_ADDRESS,
         CUDA_ERROR_INVALID_ADDRESS_SPACE, CUDA_ERROR_INVALID_PC,           CUDA_ERROR_LAUNCH_FAILED,
-        CUDA_ERROR_EXTERNAL_DEVICE,       CUDA_ERROR_DEINITIALIZED,
+        CUDA_ERROR_EXTERNAL_DEVICE,       CUDA_ERROR_DEINITIALIZED,        CUDA_ERROR_CONTAINED,
+        CUDA_ERROR_TENSOR_MEMORY_LEAK,
     };
 
     for (size_t i = 0; i < sizeof sticky / sizeof sticky[0]; i++)

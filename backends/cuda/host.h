@@ -19,6 +19,7 @@ struct mglu_cuda_device {
     int32_t ordinal;
     CUdevice handle;
     int32_t architecture; /* 90 for sm_90 */
+    uint32_t multiprocessors;
     uint64_t memory_bytes;
     char name[128];
     char reason[320]; /* why it is unavailable, or empty */
@@ -68,6 +69,7 @@ struct mglu_cuda_weights {
 /* A kernel on the device. */
 struct mglu_cuda_function {
     CUfunction handle; /* NULL: not found yet */
+    int registers;     /* of a thread */
     int waits;         /* for the launch ahead of it, so that it may begin before that has ended */
 };
 
@@ -151,6 +153,12 @@ mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_la
 void mglu_cuda_layer_destroy(void *backend, void *layer);
 size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer);
 mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer);
+
+/* describe.c */
+/* The name of a kernel: params.h has the rule. */
+void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size);
+/* Tells the log which kernels a layer has, and why. Between enter and leave. */
+mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer);
 
 /* forward.c */
 mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);

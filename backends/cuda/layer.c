@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/host.h"
 
-#include <stdio.h>
-
 /* What a layer is: its kernels, ready to be launched, and what lies where in its workspace. */
 
 /* Tokens of one round of launches where they need a workspace. */
@@ -36,17 +34,16 @@ static void lay_out_workspace(struct mglu_cuda_layer *layer)
         layer->z_offset = reserve(&layer->workspace_size, tokens * (size_t)layer->z_stride * sizeof(float));
 }
 
-static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda_variant variant, uint32_t columns,
-                               uint32_t least_warps, struct mglu_cuda_kernel *kernel)
+static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda_variant variant,
+                               const struct mglu_cuda_tiles *tiles, uint32_t least_warps,
+                               struct mglu_cuda_kernel *kernel)
 {
-    uint32_t warps = mglu_cuda_warps(variant, columns);
+    uint32_t warps = mglu_cuda_warps(variant, tiles->rows, tiles->columns, device->multiprocessors);
     char symbol[64];
 
     if (variant.engine == MGLU_CUDA_SIMT && warps < least_warps)
         warps = least_warps;
-    snprintf(symbol, sizeof symbol, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine),
-             mglu_dtype_name(variant.weights), mglu_dtype_name(variant.x_is_weights ? variant.weights : MGLU_DTYPE_F32),
-             mglu_cuda_form_name(variant.form));
+    mglu_cuda_symbol(variant, symbol, sizeof symbol);
     kernel->variant = variant;
     kernel->warps = warps;
     return mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol,
@@ -78,11 +75,11 @@ static mglu_status find_projection(struct mglu_cuda_layer *layer)
 
     layer->choice = mglu_cuda_choose(&question, &layer->device->backend->forced);
     for (int i = 0; i < MGLU_CUDA_ENGINES && status == MGLU_OK; i++) {
-        struct mglu_cuda_variant variant = {(enum mglu_cuda_engine)i, shape->dtype, 0, form};
+        const struct mglu_cuda_variant variant = {(enum mglu_cuda_engine)i, shape->dtype,
+                                                  mglu_cuda_x_of(shape->dtype, layer->desc.x_dtype), form};
 
-        variant.x_is_weights = shape->dtype == layer->desc.x_dtype && mglu_cuda_is_half(shape->dtype);
         if (layer->choice.from_batch[i] <= layer->desc.max_batch)
-            status = find_kernel(layer->device, variant, layer->weights->projection.columns, layer->choice.simt_warps,
+            status = find_kernel(layer->device, variant, &layer->weights->projection, layer->choice.simt_warps,
                                  &layer->project[i]);
     }
     return status;
@@ -93,9 +90,10 @@ static mglu_status find_down(struct mglu_cuda_layer *layer)
     const struct mglu_cuda_question question = question_of(layer, MGLU_CUDA_SUM);
     const struct mglu_cuda_forced nothing_forced = {0};
     const struct mglu_cuda_choice choice = mglu_cuda_choose(&question, &nothing_forced);
-    struct mglu_cuda_variant variant = {MGLU_CUDA_SIMT, layer->weights->shape.dtype, 0, MGLU_CUDA_SUM};
+    const struct mglu_cuda_variant variant = {MGLU_CUDA_SIMT, layer->weights->shape.dtype, MGLU_CUDA_X_F32,
+                                              MGLU_CUDA_SUM};
 
-    return find_kernel(layer->device, variant, layer->weights->down.columns, choice.simt_warps, &layer->down);
+    return find_kernel(layer->device, variant, &layer->weights->down, choice.simt_warps, &layer->down);
 }
 
 /* Between enter and leave. */
@@ -108,7 +106,7 @@ static mglu_status find_kernels(struct mglu_cuda_layer *layer)
     if (status == MGLU_OK && layer->desc.top_k > 0)
         status = mglu_cuda_find_function(layer->device, MGLU_CUDA_MODULE_ROUTING, MGLU_CUDA_ROUTE_SYMBOL,
                                          MGLU_CUDA_ROUTE_THREADS, &layer->route);
-    return status;
+    return status == MGLU_OK ? mglu_cuda_describe(layer) : status;
 }
 
 static int32_t count_terms(const mglu_packed_weights *shape, const mglu_layer_desc *desc)

@@ -18,7 +18,7 @@ static const unsigned char *const images[MGLU_CUDA_MODULES] = {
 /* How code was compiled, which decides the devices that run it. */
 enum form {
     BINARY,          /* devices of the same major architecture, of this minor one or later */
-    BINARY_SPECIFIC, /* sm_90a: this architecture only */
+    BINARY_SPECIFIC, /* as sm_90a: this architecture only */
     PTX              /* this architecture or any later one; the driver compiles it when the module is loaded */
 };
 
@@ -95,6 +95,8 @@ static mglu_status ask_function(struct mglu_cuda_device *device, const char *sym
 
     if (result == CUDA_SUCCESS)
         result = driver->func_get_attribute(&written_for, CU_FUNC_ATTRIBUTE_PTX_VERSION, function->handle);
+    if (result == CUDA_SUCCESS)
+        result = driver->func_get_attribute(&function->registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function->handle);
     function->waits = written_for >= WAITING_ARCHITECTURE;
     if (result == CUDA_SUCCESS && (uint32_t)most < threads)
         return device->backend->host->fail(MGLU_ERROR_DEVICE, "cuda: %s needs %u threads, the device gives it %d",

@@ -54,6 +54,17 @@ MGLU_DEVICE uint32_t load_stream4(const void *address)
     return v;
 }
 
+/* 0 where it is not wanted: as one instruction that all lanes skip, not as a branch. */
+MGLU_DEVICE uint32_t load_stream4_if(bool wanted, const void *address)
+{
+    uint32_t v = 0;
+    asm("{ .reg .pred wanted; setp.ne.u32 wanted, %2, 0;\n\t"
+        "@wanted ld.global.L1::no_allocate.L2::256B.u32 %0, [%1]; }"
+        : "+r"(v)
+        : "l"(address), "r"((uint32_t)wanted));
+    return v;
+}
+
 MGLU_DEVICE void prefetch(const void *address)
 {
     asm volatile("prefetch.global.L2 [%0];" : : "l"(address));

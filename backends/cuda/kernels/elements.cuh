@@ -18,12 +18,16 @@ MGLU_DEVICE uint64_t element_address(uint64_t base, int64_t index, int32_t dtype
     return base + (uint64_t)index * element_bytes(dtype);
 }
 
+MGLU_DEVICE float half_to_f32(uint16_t bits, bool is_f16)
+{
+    return is_f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
 MGLU_DEVICE float load_element(uint64_t address, int32_t dtype)
 {
     if (dtype == MGLU_DTYPE_F32)
         return *global<const float>(address);
-    uint16_t bits = *global<const uint16_t>(address);
-    return dtype == MGLU_DTYPE_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    return half_to_f32(*global<const uint16_t>(address), dtype == MGLU_DTYPE_F16);
 }
 
 MGLU_DEVICE void store_element(uint64_t address, int32_t dtype, float value)

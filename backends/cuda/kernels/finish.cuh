@@ -19,13 +19,14 @@ enum sum_kind {
     SUMS_SIGNED, /* the row, then for each term value - gate */
 };
 
-/* A strip's outputs for TOKENS tokens from first_token on. */
+/* A strip's outputs for up to TOKENS tokens from first_token on. */
 template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
     static constexpr int PLANE = TOKENS * MGLU_TILE_ROWS;
     static constexpr int TERMS = KIND == SUMS_GATES || KIND == SUMS_SIGNED ? SUMS - 1 : 1;
 
     const mglu_cuda_projection &p;
     float *shared;
+    uint32_t strip;
     int64_t first_token;
 
     MGLU_METHOD float &part(uint32_t warp, int sum, uint32_t token, uint32_t row)
@@ -64,7 +65,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
     {
         int64_t at = (first_token + token) * p.terms + term;
         int32_t mask = p.mask_ids ? global<const int32_t>(p.mask_ids)[at] : term;
-        uint64_t bias = (uint64_t)mask * p.rows + blockIdx.x * MGLU_TILE_ROWS + row;
+        uint64_t bias = (uint64_t)mask * p.rows + strip * MGLU_TILE_ROWS + row;
         float weight = p.mask_weights ? global<const float>(p.mask_weights)[at] : 1.0f;
         float gate, value;
 
@@ -76,13 +77,15 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
         return weight * (activate(p.activation, p.silu_beta, gate) * value);
     }
 
-    /* Nobody else reads the part that a term is put into. */
+    /* All terms of the tokens that there are, side by side. Nobody else reads the part that a term is put into. */
     MGLU_METHOD void make_terms(uint32_t tokens, uint32_t rows)
     {
-        for (uint32_t i = threadIdx.x; i < TERMS * PLANE; i += blockDim.x) {
-            int index = (int)(i / PLANE);
-            uint32_t token = i % PLANE / MGLU_TILE_ROWS, row = i % MGLU_TILE_ROWS;
-            if (index < p.terms && token < tokens && row < rows)
+        const uint32_t plane = tokens * MGLU_TILE_ROWS, count = (uint32_t)p.terms * plane;
+
+        for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
+            int index = (int)(i / plane);
+            uint32_t token = i % plane / MGLU_TILE_ROWS, row = i % MGLU_TILE_ROWS;
+            if (row < rows)
                 part(0, SUMS - TERMS + index, token, row) = term(index, token, row);
         }
         __syncthreads();
@@ -91,7 +94,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
     MGLU_METHOD float result(uint32_t token, uint32_t row)
     {
         if constexpr (KIND == SUMS_ROW) {
-            float bias = p.gate_bias ? global<const float>(p.gate_bias)[blockIdx.x * MGLU_TILE_ROWS + row] : 0.0f;
+            float bias = p.gate_bias ? global<const float>(p.gate_bias)[strip * MGLU_TILE_ROWS + row] : 0.0f;
             return whole(0, token, row) + bias;
         }
         float sum = part(0, SUMS - TERMS, token, row);
@@ -104,16 +107,16 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
     MGLU_METHOD void finish()
     {
         int64_t tokens_left = p.batch - first_token;
-        uint32_t tokens = tokens_left < TOKENS ? (uint32_t)tokens_left : TOKENS;
-        uint32_t rows_left = p.rows - blockIdx.x * MGLU_TILE_ROWS;
+        uint32_t tokens = TOKENS == 1 ? 1 : tokens_left < TOKENS ? (uint32_t)tokens_left : TOKENS;
+        uint32_t rows_left = p.rows - strip * MGLU_TILE_ROWS;
         uint32_t rows = rows_left < MGLU_TILE_ROWS ? rows_left : (uint32_t)MGLU_TILE_ROWS;
 
         __syncthreads();
         if constexpr (KIND != SUMS_ROW)
             make_terms(tokens, rows);
-        for (uint32_t i = threadIdx.x; i < PLANE; i += blockDim.x) {
+        for (uint32_t i = threadIdx.x; i < tokens * MGLU_TILE_ROWS; i += blockDim.x) {
             uint32_t token = i / MGLU_TILE_ROWS, row = i % MGLU_TILE_ROWS;
-            if (token < tokens && row < rows)
+            if (row < rows)
                 store(token, row, result(token, row));
         }
         __syncthreads();
@@ -121,7 +124,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
 
     MGLU_METHOD void store(uint32_t token, uint32_t row, float value)
     {
-        int64_t at = first_token + token, column = (int64_t)blockIdx.x * MGLU_TILE_ROWS + row;
+        int64_t at = first_token + token, column = (int64_t)strip * MGLU_TILE_ROWS + row;
 
         if (p.residual)
             value += load_element(element_address(p.residual, at * p.residual_stride + column, p.y_dtype), p.y_dtype);

@@ -9,6 +9,7 @@
  */
 
 #include "backends/cuda/kernels/finish.cuh"
+#include "backends/cuda/kernels/resident.cuh"
 #include "backends/cuda/kernels/strip.cuh"
 
 template <mglu_dtype DTYPE> MGLU_DEVICE void multiply(float (&sums)[4], uint4 a, uint2 b)
@@ -37,7 +38,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     static constexpr int SUMS = form_traits<FORM>::SUMS;
     static constexpr int TILE_TOKENS = 8, STEPS = 4;
     static constexpr sum_kind KIND = FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_SIGNED;
-    static constexpr int WORDS = MASKS > 0 ? MASKS : 1;
+    static constexpr int WORDS = MASKS > 0 ? MASKS : 1, MASK_GROUP = 4;
 
     const mglu_cuda_projection &p;
     float sums[TILES][SUMS][4];
@@ -47,15 +48,16 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     {
         int64_t token = first_token + tile * TILE_TOKENS + lane_index() / 4;
 
-        return row_of_token(p, token < p.batch ? token : p.batch - 1);
+        return row_of_token(p, token < p.batch ? token : p.batch - 1, lane_halves::X_BYTES);
     }
 
     /* The lane's words of each mask; 0 where there are fewer terms than the kernel has masks. */
     MGLU_METHOD void load_words(uint64_t planes, uint32_t (&words)[WORDS])
     {
+        const uint32_t *own = (const uint32_t *)planes + lane_index();
         MGLU_UNROLL
         for (int i = 0; i < MASKS; i++)
-            words[i] = i < p.terms ? load_stream4((const uint32_t *)planes + i * MGLU_TILE_LANES + lane_index()) : 0;
+            words[i] = load_stream4_if(i < p.terms, own + i * MGLU_TILE_LANES);
     }
 
     /*
@@ -79,9 +81,21 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
             sums[i / 4][sum][i % 4] += block[i / 4][i % 4];
     }
 
-    template <bool VECTORS> MGLU_METHOD void add_block(const token_row (&rows)[TILES], uint32_t block)
+    /*
+     * Up to MASK_GROUP masks. Each group is behind a branch of its own, which leaves out those that have no term, and
+     * keeps the compiler from working on so many masks at once that registers run out.
+     */
+    MGLU_METHOD void add_masks(const uint4 (&weights)[STEPS], const uint32_t (&words)[WORDS],
+                               const lane_halves (&x)[TILES], int first)
     {
-        const uint64_t at = strip_address(p) + (uint64_t)block * p.block_bytes;
+        MGLU_UNROLL
+        for (int i = first; i < MASKS && i < first + MASK_GROUP; i++)
+            add_products(weights, words[i], x, 1 + i);
+    }
+
+    template <bool VECTORS> MGLU_METHOD void add_block(const token_row (&rows)[TILES], uint32_t strip, uint32_t block)
+    {
+        const uint64_t at = strip_address(p, strip) + (uint64_t)block * p.block_bytes;
         const uint32_t first_column = block * MGLU_TILE_COLUMNS + lane_index() % 4 * LANE_COLUMNS;
         lane_halves x[TILES];
         uint4 weights[MATRICES][STEPS];
@@ -98,16 +112,18 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
             else
                 x[tile].load(rows[tile], first_column);
         }
+        __syncwarp(); /* the compiler keeps loads before it: all of a block's are under way before one is waited for */
         MGLU_UNROLL
         for (int i = 0; i < MATRICES; i++)
             add_products(weights[i], 0, x, i);
         MGLU_UNROLL
-        for (int i = 0; i < MASKS; i++)
-            add_products(weights[0], words[i], x, 1 + i);
+        for (int first = 0; first < MASKS; first += MASK_GROUP)
+            if (first == 0 || first < p.terms)
+                add_masks(weights[0], words, x, first);
     }
 
     /* Blocks that all lanes can read vectors of, then the others. */
-    MGLU_METHOD void add_blocks(int64_t first_token)
+    MGLU_METHOD void add_blocks(uint32_t strip, int64_t first_token)
     {
         const uint32_t blocks = mglu_tile_blocks(p.columns);
         token_row rows[TILES];
@@ -121,9 +137,9 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
         }
         whole = __reduce_min_sync(0xffffffffu, whole);
         for (; block < whole; block += warp_count())
-            add_block<true>(rows, block);
+            add_block<true>(rows, strip, block);
         for (; block < blocks; block += warp_count())
-            add_block<false>(rows, block);
+            add_block<false>(rows, strip, block);
     }
 
     /* C fragments: registers 0 and 1 are row lane / 4 and two tokens, 2 and 3 the row eight below. */
@@ -149,18 +165,18 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
 
     MGLU_METHOD void run()
     {
-        const int64_t group_tokens = TILES * TILE_TOKENS;
+        const int64_t first = (int64_t)blockIdx.x * TILES * TILE_TOKENS;
 
         begin(p);
-        for (int64_t first = blockIdx.y * group_tokens; first < p.batch; first += gridDim.y * group_tokens) {
+        for (uint32_t strip = blockIdx.y; strip < mglu_tile_strips(p.rows); strip += gridDim.y) {
             clear();
-            add_blocks(first);
+            add_blocks(strip, first);
             MGLU_UNROLL
             for (int tile = 0; tile < TILES; tile++) {
                 if (first + tile * TILE_TOKENS >= p.batch)
                     break;
                 leave_part(shared_floats(), tile);
-                finisher<KIND, SUMS, TILE_TOKENS>{p, shared_floats(), first + tile * TILE_TOKENS}.finish();
+                finisher<KIND, SUMS, TILE_TOKENS>{p, shared_floats(), strip, first + tile * TILE_TOKENS}.finish();
             }
         }
     }
@@ -168,17 +184,18 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
 
 /* Four warps share a strip. */
 #define MGLU_MMA_KERNEL(symbol, dtype, tiles, form)                                                                    \
-    MGLU_KERNEL void __launch_bounds__(128, 1) symbol(MGLU_PARAMETER mglu_cuda_projection p)                           \
+    MGLU_KERNEL void __launch_bounds__(128, (tiles) == 1 ? RESIDENT.mma8[form] : RESIDENT.mma16[form])                 \
+        symbol(MGLU_PARAMETER mglu_cuda_projection p)                                                                  \
     {                                                                                                                  \
         mma_strip<dtype, tiles, form>{p, {}}.run();                                                                    \
     }
 
+/* For up to 8 masks. */
 #define MGLU_MMA_KERNELS(name, dtype, tiles)                                                                           \
     MGLU_MMA_KERNEL(name##_glu, dtype, tiles, MGLU_CUDA_GLU)                                                           \
     MGLU_MMA_KERNEL(name##_m1, dtype, tiles, MGLU_CUDA_MASKS_1)                                                        \
     MGLU_MMA_KERNEL(name##_m2, dtype, tiles, MGLU_CUDA_MASKS_2)                                                        \
     MGLU_MMA_KERNEL(name##_m4, dtype, tiles, MGLU_CUDA_MASKS_4)                                                        \
-    MGLU_MMA_KERNEL(name##_m8, dtype, tiles, MGLU_CUDA_MASKS_8)                                                        \
-    MGLU_MMA_KERNEL(name##_m16, dtype, tiles, MGLU_CUDA_MASKS_16)
+    MGLU_MMA_KERNEL(name##_m8, dtype, tiles, MGLU_CUDA_MASKS_8)
 
 #endif

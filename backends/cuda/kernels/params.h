@@ -33,11 +33,18 @@ enum mglu_cuda_form {
     MGLU_CUDA_FORMS
 };
 
+/* What a kernel takes as x. */
+enum mglu_cuda_x {
+    MGLU_CUDA_X_F32,
+    MGLU_CUDA_X_HALF, /* f16 or bf16, told at run time */
+    MGLU_CUDA_X_SAME  /* f16 or bf16 as the weights */
+};
+
 /* One compiled kernel. */
 struct mglu_cuda_variant {
     enum mglu_cuda_engine engine;
     mglu_dtype weights;
-    int x_is_weights; /* x has the dtype of the weights, f16 or bf16. Else x is of any dtype and is widened to f32 */
+    enum mglu_cuda_x x;
     enum mglu_cuda_form form;
 };
 
@@ -56,24 +63,42 @@ static inline int mglu_cuda_is_half(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_F16 || dtype == MGLU_DTYPE_BF16;
 }
 
-/* Whether such a kernel is compiled. */
-static inline int mglu_cuda_variant_exists(struct mglu_cuda_variant variant)
+static inline enum mglu_cuda_x mglu_cuda_x_of(mglu_dtype weights, mglu_dtype x)
 {
-    if (variant.engine != MGLU_CUDA_SIMT)
-        return mglu_cuda_is_half(variant.weights) && variant.x_is_weights && variant.form != MGLU_CUDA_SUM;
-    if (variant.x_is_weights)
-        return mglu_cuda_is_half(variant.weights) && variant.form != MGLU_CUDA_SUM;
-    return 1;
+    return !mglu_cuda_is_half(x) ? MGLU_CUDA_X_F32 : x == weights ? MGLU_CUDA_X_SAME : MGLU_CUDA_X_HALF;
 }
 
 /*
- * Names. A variant's symbol is mglu_<engine>_<weights>_<x>_<form>, as mglu_simt_f16_xf32_sum or
- * mglu_mma8_bf16_xbf16_m4, in the module (fatbin) <simt|mma>_<weights>. The module `routing` has mglu_route.
+ * Whether such a kernel is compiled. The down-projection has x in f32. The sums of 16 masks and 16 tokens, twice over,
+ * do not fit into the registers of a thread.
+ */
+static inline int mglu_cuda_variant_exists(struct mglu_cuda_variant variant)
+{
+    if (variant.form == MGLU_CUDA_SUM)
+        return variant.engine == MGLU_CUDA_SIMT && variant.x == MGLU_CUDA_X_F32;
+    if (variant.engine == MGLU_CUDA_MMA16 && variant.form == MGLU_CUDA_MASKS_16)
+        return 0;
+    if (variant.engine != MGLU_CUDA_SIMT && variant.x != MGLU_CUDA_X_SAME)
+        return 0;
+    return variant.x != MGLU_CUDA_X_SAME || mglu_cuda_is_half(variant.weights);
+}
+
+/*
+ * Names. A variant's symbol is mglu_<engine>_<weights>_<x>_<form>, as mglu_simt_f16_xf32_sum,
+ * mglu_simt_q8_0_xhalf_m2 or mglu_mma8_bf16_xbf16_m4, in the module (fatbin) <simt|mma>_<weights>. The module `routing`
+ * has mglu_route.
  */
 static inline const char *mglu_cuda_engine_name(enum mglu_cuda_engine engine)
 {
     static const char *const names[] = {"simt", "mma8", "mma16"};
     return names[engine];
+}
+
+static inline const char *mglu_cuda_x_name(struct mglu_cuda_variant variant)
+{
+    if (variant.x == MGLU_CUDA_X_SAME)
+        return variant.weights == MGLU_DTYPE_F16 ? "f16" : "bf16";
+    return variant.x == MGLU_CUDA_X_F32 ? "f32" : "half";
 }
 
 static inline const char *mglu_cuda_form_name(enum mglu_cuda_form form)
@@ -143,20 +168,24 @@ struct mglu_cuda_routing {
 /* ---- Launch geometry ------------------------------------------------------------------------------------------ */
 
 /*
- * A CUDA grid has at most 65535 blocks in y; kernels go on by gridDim.y, so that any batch is one launch. Every kernel
- * waits for the launch before it (griddepcontrol) before it reads or writes anything but weights: launches of one
- * forward may overlap where the device can (programmatic dependent launch), and the first one with what came before.
+ * Groups of tokens are the blocks in x, strips those in y. Blocks start in the order of x, so that all groups read a
+ * strip at about the same time and memory gives its weights once, to the second cache. A CUDA grid has at most 65535
+ * blocks in y; kernels go on by gridDim.y, so that any number of rows is one launch. Every kernel waits for the launch
+ * before it (griddepcontrol) before it reads or writes anything but weights: launches of one forward may overlap where
+ * the device can (programmatic dependent launch), and the first one with what came before.
  */
 struct mglu_cuda_launch {
     uint32_t grid_x, grid_y, block_x;
     uint32_t shared_bytes; /* dynamic; at most 48 KiB, so that no kernel needs to opt in */
 };
 
-#define MGLU_CUDA_MAX_GRID_Y ((int64_t)65535)
 enum {
+    MGLU_CUDA_MAX_GRID_Y = 65535,
     MGLU_CUDA_ROUTE_THREADS = 128,
     MGLU_CUDA_MAX_WARPS = 16,
     MGLU_CUDA_MAX_WARPS_16_MASKS = 8,              /* whose threads need more registers */
+    MGLU_CUDA_RESIDENT_WARPS = 24,                 /* that a multiprocessor holds at once; see resident.cuh */
+    MGLU_CUDA_RESIDENT_WARPS_8_MASKS = 16,         /* and more masks */
     MGLU_CUDA_STAGE_FLOATS = 2 * MGLU_TILE_COLUMNS /* that a warp of the SIMT kernels passes x through */
 };
 
@@ -175,27 +204,36 @@ static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 
 /*
  * Warps that share a strip: 4, 8 or 16 for SIMT, 4 for the others; 16 masks take no more than 8. A function of the
- * shape and the variant only, never of the batch, because it decides the order of the sums. More columns get more
- * warps, so that chains of additions stay short.
+ * shape, the variant and the device only, never of the batch, because it decides the order of the sums. More columns
+ * get more warps, so that chains of additions stay short; and so do few strips, as long as all of them are resident, so
+ * that enough loads are under way.
  */
-static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t columns)
+static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t rows, uint32_t columns,
+                                       uint32_t multiprocessors)
 {
+    uint32_t warps = columns < 8192 ? 4 : columns < 32768 ? 8 : 16;
+    uint32_t resident = multiprocessors * (variant.form < MGLU_CUDA_MASKS_8 ? MGLU_CUDA_RESIDENT_WARPS
+                                                                            : MGLU_CUDA_RESIDENT_WARPS_8_MASKS);
+
     if (variant.engine != MGLU_CUDA_SIMT)
         return 4;
-    return columns < 8192 ? 4 : columns < 32768 ? 8 : 16;
+    while (warps < MGLU_CUDA_MAX_WARPS && warps < mglu_tile_blocks(columns) &&
+           (uint64_t)mglu_tile_strips(rows) * warps * 2 <= resident)
+        warps *= 2;
+    return warps;
 }
 
 static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cuda_variant variant, uint32_t warps,
                                                                   uint32_t rows, int64_t batch)
 {
     uint32_t tokens = mglu_cuda_tokens(variant.engine), columns = tokens == 1 ? 1 : 8;
-    int64_t groups = (batch + tokens - 1) / tokens;
+    uint32_t strips = mglu_tile_strips(rows);
     struct mglu_cuda_launch launch;
 
     if (variant.form == MGLU_CUDA_MASKS_16 && warps > MGLU_CUDA_MAX_WARPS_16_MASKS)
         warps = MGLU_CUDA_MAX_WARPS_16_MASKS;
-    launch.grid_x = mglu_tile_strips(rows);
-    launch.grid_y = (uint32_t)(groups < MGLU_CUDA_MAX_GRID_Y ? groups : MGLU_CUDA_MAX_GRID_Y);
+    launch.grid_x = (uint32_t)((batch + tokens - 1) / tokens);
+    launch.grid_y = strips < MGLU_CUDA_MAX_GRID_Y ? strips : (uint32_t)MGLU_CUDA_MAX_GRID_Y;
     launch.block_x = warps * 32;
     launch.shared_bytes = warps * (uint32_t)sizeof(float) *
                           (mglu_cuda_sums(variant.form) * MGLU_TILE_ROWS * columns +

@@ -8,12 +8,13 @@
  */
 
 #include "backends/cuda/kernels/finish.cuh"
+#include "backends/cuda/kernels/resident.cuh"
 #include "backends/cuda/kernels/strip.cuh"
 #include "backends/cuda/kernels/weights.cuh"
 
-/* Multiplying weights with x in f32. Where x is known to have the dtype of the weights its loads take no decision. */
-template <mglu_dtype DTYPE, bool X_IS_WEIGHTS> struct products {
-    typedef lane_floats<X_IS_WEIGHTS ? (int)DTYPE : (int)ANY_DTYPE> lane_x;
+/* Multiplying weights with x in f32. */
+template <mglu_dtype DTYPE, mglu_cuda_x X> struct products {
+    typedef lane_floats<X, DTYPE> lane_x;
     typedef float factor;
 
     MGLU_METHOD static factor of(const lane_weights<DTYPE> &weights, int element)
@@ -42,9 +43,9 @@ template <mglu_dtype DTYPE> struct half_products {
     }
 };
 
-template <> struct products<MGLU_DTYPE_F16, true> : half_products<MGLU_DTYPE_F16> {
+template <> struct products<MGLU_DTYPE_F16, MGLU_CUDA_X_SAME> : half_products<MGLU_DTYPE_F16> {
 };
-template <> struct products<MGLU_DTYPE_BF16, true> : half_products<MGLU_DTYPE_BF16> {
+template <> struct products<MGLU_DTYPE_BF16, MGLU_CUDA_X_SAME> : half_products<MGLU_DTYPE_BF16> {
 };
 #endif
 
@@ -75,12 +76,11 @@ template <int MASKS> struct mask_planes {
     }
 };
 
-template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_strip {
-    typedef products<DTYPE, X_IS_WEIGHTS> product;
+template <mglu_dtype DTYPE, mglu_cuda_x X, mglu_cuda_form FORM> struct simt_strip {
+    typedef products<DTYPE, X> product;
     typedef typename product::lane_x lane_x;
     static constexpr int MASKS = form_traits<FORM>::MASKS, MATRICES = form_traits<FORM>::MATRICES;
     static constexpr int SUMS = form_traits<FORM>::SUMS;
-    static constexpr int MAX_WARPS = MASKS < 16 ? (int)MGLU_CUDA_MAX_WARPS : (int)MGLU_CUDA_MAX_WARPS_16_MASKS;
     static constexpr sum_kind KIND = FORM == MGLU_CUDA_SUM ? SUMS_ROW : FORM == MGLU_CUDA_GLU ? SUMS_GLU : SUMS_GATES;
 
     const mglu_cuda_projection &p;
@@ -126,12 +126,13 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
         }
     }
 
-    MGLU_METHOD void add_blocks(int64_t token)
+    MGLU_METHOD void add_blocks(uint32_t strip, int64_t token)
     {
         const uint32_t blocks = mglu_tile_blocks(p.columns), plane_bytes = mglu_tile_plane_bytes(DTYPE);
         const mask_planes<MASKS> planes(p, token, MATRICES * plane_bytes);
-        token_stage<lane_x> stage(row_of_token(p, token), shared_floats() + warp_count() * SUMS * MGLU_TILE_ROWS);
-        uint64_t at = strip_address(p) + (uint64_t)warp_index() * p.block_bytes;
+        token_stage<lane_x> stage(row_of_token(p, token, lane_x::X_BYTES),
+                                  shared_floats() + warp_count() * SUMS * MGLU_TILE_ROWS);
+        uint64_t at = strip_address(p, strip) + (uint64_t)warp_index() * p.block_bytes;
 
         for (uint32_t block = warp_index(); block < blocks; block += warp_count()) {
             lane_weights<DTYPE> weights[MATRICES];
@@ -169,33 +170,34 @@ template <mglu_dtype DTYPE, bool X_IS_WEIGHTS, mglu_cuda_form FORM> struct simt_
 
     MGLU_METHOD void run()
     {
+        const int64_t token = blockIdx.x;
+
         begin(p);
-        for (int64_t token = blockIdx.y; token < p.batch; token += gridDim.y) {
+        for (uint32_t strip = blockIdx.y; strip < mglu_tile_strips(p.rows); strip += gridDim.y) {
             MGLU_UNROLL
             for (int i = 0; i < SUMS; i++)
                 sums[i][0] = sums[i][1] = 0;
-            add_blocks(token);
+            add_blocks(strip, token);
             leave_part(shared_floats());
-            finisher<KIND, SUMS, 1>{p, shared_floats(), token}.finish();
+            finisher<KIND, SUMS, 1>{p, shared_floats(), strip, token}.finish();
         }
     }
 };
 
-/* The most threads that share a strip decide how many registers each may have. */
-#define MGLU_SIMT_KERNEL(symbol, dtype, x_is_weights, form)                                                            \
-    MGLU_KERNEL void __launch_bounds__(simt_strip<dtype, x_is_weights, form>::MAX_WARPS * 32, 1)                       \
+#define MGLU_SIMT_KERNEL(symbol, dtype, x, form)                                                                       \
+    MGLU_KERNEL void __maxnreg__((simt_registers<dtype, x, form>::COUNT))                                              \
         symbol(MGLU_PARAMETER mglu_cuda_projection p)                                                                  \
     {                                                                                                                  \
-        simt_strip<dtype, x_is_weights, form>{p, {}}.run();                                                            \
+        simt_strip<dtype, x, form>{p, {}}.run();                                                                       \
     }
 
 /* The masked kernels and the plain one for a dtype of weights and a kind of x. */
-#define MGLU_SIMT_KERNELS(name, dtype, x_is_weights)                                                                   \
-    MGLU_SIMT_KERNEL(name##_glu, dtype, x_is_weights, MGLU_CUDA_GLU)                                                   \
-    MGLU_SIMT_KERNEL(name##_m1, dtype, x_is_weights, MGLU_CUDA_MASKS_1)                                                \
-    MGLU_SIMT_KERNEL(name##_m2, dtype, x_is_weights, MGLU_CUDA_MASKS_2)                                                \
-    MGLU_SIMT_KERNEL(name##_m4, dtype, x_is_weights, MGLU_CUDA_MASKS_4)                                                \
-    MGLU_SIMT_KERNEL(name##_m8, dtype, x_is_weights, MGLU_CUDA_MASKS_8)                                                \
-    MGLU_SIMT_KERNEL(name##_m16, dtype, x_is_weights, MGLU_CUDA_MASKS_16)
+#define MGLU_SIMT_KERNELS(name, dtype, x)                                                                              \
+    MGLU_SIMT_KERNEL(name##_glu, dtype, x, MGLU_CUDA_GLU)                                                              \
+    MGLU_SIMT_KERNEL(name##_m1, dtype, x, MGLU_CUDA_MASKS_1)                                                           \
+    MGLU_SIMT_KERNEL(name##_m2, dtype, x, MGLU_CUDA_MASKS_2)                                                           \
+    MGLU_SIMT_KERNEL(name##_m4, dtype, x, MGLU_CUDA_MASKS_4)                                                           \
+    MGLU_SIMT_KERNEL(name##_m8, dtype, x, MGLU_CUDA_MASKS_8)                                                           \
+    MGLU_SIMT_KERNEL(name##_m16, dtype, x, MGLU_CUDA_MASKS_16)
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/kernels/simt.cuh"
 
-MGLU_SIMT_KERNEL(mglu_simt_q8_0_xf32_sum, MGLU_DTYPE_Q8_0, false, MGLU_CUDA_SUM)
-MGLU_SIMT_KERNELS(mglu_simt_q8_0_xf32, MGLU_DTYPE_Q8_0, false)
+MGLU_SIMT_KERNEL(mglu_simt_q8_0_xf32_sum, MGLU_DTYPE_Q8_0, MGLU_CUDA_X_F32, MGLU_CUDA_SUM)
+MGLU_SIMT_KERNELS(mglu_simt_q8_0_xf32, MGLU_DTYPE_Q8_0, MGLU_CUDA_X_F32)
+MGLU_SIMT_KERNELS(mglu_simt_q8_0_xhalf, MGLU_DTYPE_Q8_0, MGLU_CUDA_X_HALF)

@@ -30,9 +30,9 @@ MGLU_DEVICE uint32_t warp_count()
     return blockDim.x / 32;
 }
 
-MGLU_DEVICE uint64_t strip_address(const mglu_cuda_projection &p)
+MGLU_DEVICE uint64_t strip_address(const mglu_cuda_projection &p, uint32_t strip)
 {
-    return p.weights + (uint64_t)blockIdx.x * mglu_tile_blocks(p.columns) * p.block_bytes;
+    return p.weights + (uint64_t)strip * mglu_tile_blocks(p.columns) * p.block_bytes;
 }
 
 /* Asks for the first weights, which no launch writes, then waits for the launch that may write x. */
@@ -43,7 +43,7 @@ MGLU_DEVICE void begin(const mglu_cuda_projection &p)
 
     let_next_launch_begin();
     if (threadIdx.x * LINE < bytes)
-        prefetch((const char *)strip_address(p) + threadIdx.x * LINE);
+        prefetch((const char *)strip_address(p, blockIdx.y) + threadIdx.x * LINE);
     wait_for_previous_launch();
 }
 

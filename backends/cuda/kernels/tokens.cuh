@@ -12,12 +12,12 @@ enum { LANE_COLUMNS = 16 };
 struct token_row {
     uint64_t address;
     uint32_t columns;
-    int32_t dtype;
+    bool is_f16; /* where x is of either half */
 };
 
-MGLU_DEVICE token_row row_of_token(const mglu_cuda_projection &p, int64_t token)
+MGLU_DEVICE token_row row_of_token(const mglu_cuda_projection &p, int64_t token, uint32_t element_bytes)
 {
-    return {element_address(p.x, token * p.x_stride, p.x_dtype), p.columns, p.x_dtype};
+    return {p.x + (uint64_t)(token * p.x_stride) * element_bytes, p.columns, p.x_dtype == MGLU_DTYPE_F16};
 }
 
 MGLU_DEVICE uint16_t half_at(const token_row &row, uint32_t column)
@@ -31,16 +31,14 @@ MGLU_DEVICE uint32_t vector_blocks(const token_row &row)
     return row.address % 16 == 0 ? row.columns / MGLU_TILE_COLUMNS : 0;
 }
 
-enum { ANY_DTYPE = -1 };
-
 /* As bits of f16 or bf16, two to a word. */
 struct lane_halves {
     typedef uint16_t element;
     uint32_t pairs[LANE_COLUMNS / 2];
 
-    static constexpr int32_t DTYPE = MGLU_DTYPE_F16; /* or bf16, which is read alike */
+    static constexpr uint32_t X_BYTES = 2;
 
-    MGLU_METHOD static element fetch(uint64_t address, int32_t)
+    MGLU_METHOD static element fetch(uint64_t address, bool)
     {
         return *global<const uint16_t>(address);
     }
@@ -72,16 +70,21 @@ struct lane_halves {
     }
 };
 
-/* As f32, from X_DTYPE, or from any dtype. */
-template <int X_DTYPE> struct lane_floats {
+/* As f32. */
+template <mglu_cuda_x X, mglu_dtype WEIGHTS> struct lane_floats {
     typedef float element;
     float values[LANE_COLUMNS];
 
-    static constexpr int32_t DTYPE = X_DTYPE;
+    static constexpr uint32_t X_BYTES = X == MGLU_CUDA_X_F32 ? 4 : 2;
 
-    MGLU_METHOD static element fetch(uint64_t address, int32_t dtype)
+    MGLU_METHOD static element fetch(uint64_t address, bool is_f16)
     {
-        return load_element(address, dtype);
+        if constexpr (X == MGLU_CUDA_X_F32)
+            return *global<const float>(address);
+        else if constexpr (X == MGLU_CUDA_X_HALF)
+            return half_to_f32(*global<const uint16_t>(address), is_f16);
+        else
+            return half_to_f32(*global<const uint16_t>(address), WEIGHTS == MGLU_DTYPE_F16);
     }
 
     MGLU_METHOD float at(int column) const
@@ -103,7 +106,7 @@ template <int X_DTYPE> struct lane_floats {
 
 /*
  * Brings the columns of one token to the lanes of a warp by way of shared memory, for one block of the warp's after
- * another: each lane reads two, whatever dtype and alignment they have. There are two buffers in turn, so that a block
+ * another: each lane reads two, however they are aligned. There are two buffers in turn, so that a block
  * needs one barrier only.
  */
 template <class LANE_X> struct token_stage {
@@ -111,17 +114,16 @@ template <class LANE_X> struct token_stage {
     element *buffer; /* the warp's own */
     uint64_t address;
     uint32_t column, columns;
-    int32_t dtype;
-    bool second;
+    bool is_f16, second;
 
-    MGLU_METHOD token_stage(const token_row &row, float *shared) : columns(row.columns), second(false)
+    MGLU_METHOD token_stage(const token_row &row, float *shared)
+        : columns(row.columns), is_f16(row.is_f16), second(false)
     {
         const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-        dtype = LANE_X::DTYPE == ANY_DTYPE ? row.dtype : LANE_X::DTYPE;
         buffer = (element *)(shared + warp * MGLU_CUDA_STAGE_FLOATS);
         column = warp * MGLU_TILE_COLUMNS + 2 * lane;
-        address = element_address(row.address, column, dtype);
+        address = row.address + column * LANE_X::X_BYTES;
     }
 
     MGLU_METHOD void load_next(LANE_X &x)
@@ -129,12 +131,12 @@ template <class LANE_X> struct token_stage {
         const uint32_t lane = threadIdx.x % 32, step = blockDim.x / 32 * MGLU_TILE_COLUMNS;
         element *to = buffer + (second ? MGLU_TILE_COLUMNS : 0);
 
-        to[2 * lane] = column < columns ? LANE_X::fetch(address, dtype) : 0;
-        to[2 * lane + 1] = column + 1 < columns ? LANE_X::fetch(address + element_bytes(dtype), dtype) : 0;
+        to[2 * lane] = column < columns ? LANE_X::fetch(address, is_f16) : 0;
+        to[2 * lane + 1] = column + 1 < columns ? LANE_X::fetch(address + LANE_X::X_BYTES, is_f16) : 0;
         __syncwarp();
         x.take((const uint4 *)(to + lane % 4 * LANE_COLUMNS));
         column += step;
-        address = element_address(address, step, dtype);
+        address += step * LANE_X::X_BYTES;
         second = !second;
     }
 };

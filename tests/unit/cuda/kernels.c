@@ -275,7 +275,8 @@ static void launch(const char *symbol, struct mglu_cuda_launch launch, const voi
 static void launch_projection(const struct kernel_run *run, struct mglu_cuda_variant variant,
                               const struct mglu_cuda_projection *projection)
 {
-    uint32_t warps = run->test.warps ? run->test.warps : mglu_cuda_warps(variant, projection->columns);
+    uint32_t warps =
+        run->test.warps ? run->test.warps : mglu_cuda_warps(variant, projection->rows, projection->columns, 1);
     struct mglu_cuda_launch geometry = mglu_cuda_projection_launch(variant, warps, projection->rows, projection->batch);
     char symbol[64];
 
@@ -283,8 +284,7 @@ static void launch_projection(const struct kernel_run *run, struct mglu_cuda_var
     if (run->test.grid_y && run->test.grid_y < geometry.grid_y)
         geometry.grid_y = run->test.grid_y;
     snprintf(symbol, sizeof symbol, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine),
-             mglu_dtype_name(variant.weights), mglu_dtype_name(variant.x_is_weights ? variant.weights : MGLU_DTYPE_F32),
-             mglu_cuda_form_name(variant.form));
+             mglu_dtype_name(variant.weights), mglu_cuda_x_name(variant), mglu_cuda_form_name(variant.form));
     launch(symbol, geometry, projection);
 }
 
@@ -365,7 +365,8 @@ static void project_down(const struct kernel_run *run, float *z)
     tiles = arrange(&matrix);
     down.weights = address_of(tiles);
     set_output(run, &down);
-    launch_projection(run, (struct mglu_cuda_variant){MGLU_CUDA_SIMT, dtype_of(run), 0, MGLU_CUDA_SUM}, &down);
+    launch_projection(run, (struct mglu_cuda_variant){MGLU_CUDA_SIMT, dtype_of(run), MGLU_CUDA_X_F32, MGLU_CUDA_SUM},
+                      &down);
     free(tiles);
     free(bias);
     free(z);
@@ -377,7 +378,7 @@ static struct mglu_cuda_variant variant_of(const struct kernel_run *run, int32_t
 
     return (struct mglu_cuda_variant){.engine = run->test.engine,
                                       .weights = dtype_of(run),
-                                      .x_is_weights = mglu_cuda_is_half(dtype_of(run)) && run->test.x == dtype_of(run),
+                                      .x = mglu_cuda_x_of(dtype_of(run), run->test.x),
                                       .form = desc->n_masks ? mglu_cuda_form_of_terms(terms) : MGLU_CUDA_GLU};
 }
 

@@ -80,6 +80,7 @@ EXPORT void fake_reset(void)
                                       .driver_version = CUDA_VERSION,
                                       .architecture = 90,
                                       .written_for = 90,
+                                      .multiprocessors = 132,
                                       .calls_before_failure = -1};
     fake_log_clear();
 }
@@ -336,6 +337,8 @@ EXPORT CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, C
         *value = settings.architecture / 10;
     else if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
         *value = settings.architecture % 10;
+    else if (attribute == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+        *value = settings.multiprocessors;
     else
         return CUDA_ERROR_INVALID_VALUE;
     return enter("cuDeviceGetAttribute");
@@ -434,8 +437,17 @@ static int most_threads(const char *symbol)
 
 EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
 {
-    *value = attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION ? settings.written_for : most_threads(function->symbol);
+    *value = attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION ? settings.written_for
+             : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS  ? FAKE_REGISTERS
+                                                        : most_threads(function->symbol);
     return enter("cuFuncGetAttribute");
+}
+
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int threads,
+                                                            size_t shared_bytes)
+{
+    *blocks = 65536 / FAKE_REGISTERS / threads;
+    return enter("cuOccupancyMaxActiveBlocksPerMultiprocessor");
 }
 
 static int is_possible(const CUlaunchConfig *config, const char *symbol)

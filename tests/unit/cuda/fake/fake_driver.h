@@ -11,13 +11,14 @@
  * calls fail, and read what was called.
  */
 
-enum { FAKE_MOST_DEVICES = 4, FAKE_LOG_CALLS = 256 };
+enum { FAKE_MOST_DEVICES = 4, FAKE_LOG_CALLS = 256, FAKE_REGISTERS = 64 /* of every kernel */ };
 
 /* What the driver pretends to be. Read at every call. */
 struct fake_settings {
     int device_count;
     int driver_version;
-    int architecture;          /* 90 for sm_90 */
+    int architecture; /* 90 for sm_90 */
+    int multiprocessors;
     int written_for;           /* architecture of the code that is found in a module */
     const char *hidden_symbol; /* that cuGetProcAddress does not find, or NULL */
     const char *failing_call;  /* as "cuMemAlloc"; NULL: any */

@@ -51,7 +51,7 @@ static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
         {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "", "mglu_mma8_f16_xf16_m4", 128},
         {2, MGLU_DTYPE_BF16, MGLU_DTYPE_BF16, 0, 2, "", "mglu_mma8_bf16_xbf16_m2", 128},
         {0, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 9, "", "mglu_mma16_f16_xf16_glu", 128},
-        {0, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, 0, 9, "", "mglu_simt_f16_xf32_glu", 128},
+        {0, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, 0, 9, "", "mglu_simt_f16_xhalf_glu", 128},
         {9, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 9, "", "mglu_simt_f32_xf32_m16", 128},
         {1, MGLU_DTYPE_F16, MGLU_DTYPE_F16, MGLU_LAYER_REPRODUCIBLE, 1, "", "mglu_mma8_f16_xf16_m1", 128},
         {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "simt:8", "mglu_simt_f16_xf16_m4", 256},

@@ -29,22 +29,31 @@ struct entry {
 };
 
 #define PROJECTION(symbol) {#symbol, call<mglu_cuda_projection, symbol>},
-#define PROJECTIONS(name)                                                                                              \
+#define PROJECTIONS_TO_8(name)                                                                                         \
     PROJECTION(name##_glu)                                                                                             \
     PROJECTION(name##_m1)                                                                                              \
     PROJECTION(name##_m2)                                                                                              \
     PROJECTION(name##_m4)                                                                                              \
-    PROJECTION(name##_m8)                                                                                              \
-    PROJECTION(name##_m16)
+    PROJECTION(name##_m8)
+#define PROJECTIONS(name) PROJECTIONS_TO_8(name) PROJECTION(name##_m16)
+#define WIDENED(name)     PROJECTION(name##_xf32_sum) PROJECTIONS(name##_xf32) PROJECTIONS(name##_xhalf)
 
+// clang-format off
 const entry entries[] = {
-    PROJECTION(mglu_simt_f32_xf32_sum) PROJECTION(mglu_simt_f16_xf32_sum) PROJECTION(mglu_simt_bf16_xf32_sum)
-        PROJECTION(mglu_simt_q8_0_xf32_sum) PROJECTION(mglu_simt_q4_0_xf32_sum) PROJECTIONS(mglu_simt_f32_xf32)
-            PROJECTIONS(mglu_simt_f16_xf32) PROJECTIONS(mglu_simt_bf16_xf32) PROJECTIONS(mglu_simt_q8_0_xf32)
-                PROJECTIONS(mglu_simt_q4_0_xf32) PROJECTIONS(mglu_simt_f16_xf16) PROJECTIONS(mglu_simt_bf16_xbf16)
-                    PROJECTIONS(mglu_mma8_f16_xf16) PROJECTIONS(mglu_mma8_bf16_xbf16) PROJECTIONS(mglu_mma16_f16_xf16)
-                        PROJECTIONS(mglu_mma16_bf16_xbf16){"mglu_route", call<mglu_cuda_routing, mglu_route>},
+    WIDENED(mglu_simt_f32)
+    WIDENED(mglu_simt_f16)
+    WIDENED(mglu_simt_bf16)
+    WIDENED(mglu_simt_q8_0)
+    WIDENED(mglu_simt_q4_0)
+    PROJECTIONS(mglu_simt_f16_xf16)
+    PROJECTIONS(mglu_simt_bf16_xbf16)
+    PROJECTIONS(mglu_mma8_f16_xf16)
+    PROJECTIONS(mglu_mma8_bf16_xbf16)
+    PROJECTIONS_TO_8(mglu_mma16_f16_xf16)
+    PROJECTIONS_TO_8(mglu_mma16_bf16_xbf16)
+    {"mglu_route", call<mglu_cuda_routing, mglu_route>},
 };
+// clang-format on
 
 uint32_t seed = 1;
 

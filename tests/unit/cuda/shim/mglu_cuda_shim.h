@@ -19,6 +19,7 @@
 #define MGLU_UNROLL
 #define MGLU_HAS_MIXED_FMA 1
 #define __launch_bounds__(...)
+#define __maxnreg__(...)
 
 #define threadIdx shim::thread_index
 #define blockIdx  shim::block_index
@@ -108,6 +109,11 @@ MGLU_DEVICE uint32_t load_stream4(const void *address)
     if (reinterpret_cast<uintptr_t>(address) % 4)
         shim::fault("a load of 4 bytes that is not aligned");
     return *static_cast<const uint32_t *>(address);
+}
+
+MGLU_DEVICE uint32_t load_stream4_if(bool wanted, const void *address)
+{
+    return wanted ? load_stream4(address) : 0;
 }
 
 /* Reads a byte, so that one beyond the weights is seen. */

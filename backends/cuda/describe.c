@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "backends/cuda/host.h"
+
+#include <stdio.h>
+
+/* What the log says of a layer: a line for each of its kernels, with what decides how well it fills the device. */
+
+void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size)
+{
+    snprintf(text, size, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine), mglu_dtype_name(variant.weights),
+             mglu_cuda_x_name(variant), mglu_cuda_form_name(variant.form));
+}
+
+/* Blocks that a multiprocessor holds at once; 0 where the driver can't tell. */
+static mglu_status count_resident(const struct mglu_cuda_layer *layer, const struct mglu_cuda_kernel *kernel,
+                                  struct mglu_cuda_launch launch, int *blocks)
+{
+    const struct mglu_cuda_driver *driver = &layer->device->backend->driver;
+
+    *blocks = 0;
+    if (!driver->occupancy)
+        return MGLU_OK;
+    return mglu_cuda_check(layer->device,
+                           driver->occupancy(blocks, kernel->function.handle, (int)launch.block_x, launch.shared_bytes),
+                           "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+}
+
+/* Waves are how often the device has to fill itself with blocks for one group of tokens. */
+static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const struct mglu_cuda_kernel *kernel,
+                                   uint32_t rows, int64_t last_batch, const char *reason)
+{
+    const struct mglu_cuda_device *device = layer->device;
+    const mglu_packed_weights *shape = &layer->weights->shape;
+    const struct mglu_cuda_launch launch = mglu_cuda_projection_launch(kernel->variant, kernel->warps, rows, 1);
+    char symbol[64];
+    int blocks;
+    mglu_status status = count_resident(layer, kernel, launch, &blocks);
+    double slots = (double)blocks * device->multiprocessors;
+
+    if (status != MGLU_OK)
+        return status;
+    mglu_cuda_symbol(kernel->variant, symbol, sizeof symbol);
+    device->backend->host->log(
+        device->backend->host, MGLU_LOG_DEBUG,
+        "cuda: layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %.2f waves: %s",
+        (long long)shape->hidden_size, (long long)shape->intermediate_size, shape->n_masks,
+        mglu_dtype_name(shape->dtype), (long long)last_batch, symbol, mglu_cuda_engine_name(kernel->variant.engine),
+        (int)device->architecture, launch.block_x / 32, kernel->function.registers,
+        slots > 0 ? mglu_tile_strips(rows) / slots : 0, reason);
+    return MGLU_OK;
+}
+
+/* The largest batch that an engine gets; 0: none. */
+static int64_t last_batch_of(const struct mglu_cuda_layer *layer, int engine)
+{
+    int64_t last = layer->desc.max_batch;
+
+    for (int later = engine + 1; later < MGLU_CUDA_ENGINES; later++)
+        if (layer->choice.from_batch[later] <= last)
+            last = layer->choice.from_batch[later] - 1;
+    return last < layer->choice.from_batch[engine] ? 0 : last;
+}
+
+mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer)
+{
+    const mglu_packed_weights *shape = &layer->weights->shape;
+    mglu_status status = MGLU_OK;
+
+    for (int engine = 0; engine < MGLU_CUDA_ENGINES && status == MGLU_OK && shape->intermediate_size > 0; engine++) {
+        const int64_t last = last_batch_of(layer, engine);
+
+        if (last > 0)
+            status = describe_kernel(layer, &layer->project[engine], layer->weights->projection.rows, last,
+                                     layer->choice.reason);
+    }
+    if (status == MGLU_OK && shape->output_size > 0)
+        status = describe_kernel(layer, &layer->down, layer->weights->down.rows, layer->desc.max_batch,
+                                 "the down-projection, whose x is f32");
+    return status;
+}
