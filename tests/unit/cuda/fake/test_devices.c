@@ -51,7 +51,7 @@ static void a_driver_that_does_not_do_is_a_reason(void **state)
         {{.device_count = 1, .hidden_symbol = "cuLaunchKernelEx"}, {"cuLaunchKernelEx", "driver is older than"}},
         {{.device_count = 1, .driver_version = 11080}, {"for CUDA 11.8", "needs 1", ".0 or newer"}},
         {{.device_count = 0}, {"lists no device"}},
-        {{.device_count = 1, .architecture = 75}, {"sm_75", "sm_90a"}},
+        {{.device_count = 1, .architecture = 75}, {"sm_75", "sm_90"}},
         {{.device_count = 1, .failing_call = "cuInit", .failure = CUDA_ERROR_NO_DEVICE},
          {"cuInit", "CUDA_ERROR_NO_DEVICE", "(100)"}},
         {{.device_count = 1, .failing_call = "cuInit", .failure = (CUresult)12345}, {"cuInit", "(12345)"}},
