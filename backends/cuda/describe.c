@@ -42,7 +42,7 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
     mglu_cuda_symbol(kernel->variant, symbol, sizeof symbol);
     device->backend->host->log(
         device->backend->host, MGLU_LOG_DEBUG,
-        "cuda: layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %.2f waves: %s",
+        "layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %.2f waves: %s",
         (long long)shape->hidden_size, (long long)shape->intermediate_size, shape->n_masks,
         mglu_dtype_name(shape->dtype), (long long)last_batch, symbol, mglu_cuda_engine_name(kernel->variant.engine),
         (int)device->architecture, launch.block_x / 32, kernel->function.registers,

@@ -16,7 +16,7 @@ static const char *refusal(const struct mglu_cuda_question *question, enum mglu_
     if (question->has_routing)
         return "tensor cores do not do routing";
     if (!mglu_cuda_variant_exists(variant))
-        return "there is no tensor core kernel for these dtypes or so many masks";
+        return "there is no tensor core kernel for these dtypes";
     /* Turning the sign of an infinite weight is no selection; docs/semantics.md, row 4. */
     if (question->has_infinite && question->form != MGLU_CUDA_GLU)
         return "tensor cores can't do infinite weights";

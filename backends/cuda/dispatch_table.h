@@ -27,7 +27,7 @@ static const struct mglu_cuda_dispatch_row mglu_cuda_dispatch_rows[] = {
     {90, MGLU_CUDA_MASKS_2, 2, 9, 4},
     {90, MGLU_CUDA_MASKS_4, 1, 9, 4},
     {90, MGLU_CUDA_MASKS_8, 1, 9, 4},
-    {90, MGLU_CUDA_MASKS_16, 1, 9, 4},
+    {90, MGLU_CUDA_MASKS_16, 1, 0, 4},
     /* RTX 5090: memory is the limit of one token at any number of masks. */
     {120, MGLU_CUDA_SUM, 0, 0, 4},
     {120, MGLU_CUDA_GLU, 2, 9, 4},
@@ -35,7 +35,7 @@ static const struct mglu_cuda_dispatch_row mglu_cuda_dispatch_rows[] = {
     {120, MGLU_CUDA_MASKS_2, 2, 9, 4},
     {120, MGLU_CUDA_MASKS_4, 2, 9, 4},
     {120, MGLU_CUDA_MASKS_8, 2, 9, 4},
-    {120, MGLU_CUDA_MASKS_16, 2, 9, 4},
+    {120, MGLU_CUDA_MASKS_16, 2, 0, 4},
 };
 
 #endif

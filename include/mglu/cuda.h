@@ -15,6 +15,12 @@ MGLU_BEGIN_DECLS
  * address there as well. mglu_forward() only launches kernels: it may be captured into a graph, which then holds the
  * addresses of x, y, the workspace, the weights and the queue. All of these must live, and stay where they are, as long
  * as the graph is replayed; mglu_queue_wait() on the queue tells of bad routing ids in a replay too.
+ *
+ * While a stream is captured, only mglu_forward() and mglu_layer_destroy() may be called. All else that makes, waits
+ * for or destroys an object of the device (queues, weights, layers, memory, contexts) waits, allocates, frees or loads,
+ * which invalidates the capture: in the global mode from any thread, in the thread-local mode from the capturing one,
+ * and in any mode where it waits for the captured stream. What is destroyed all the same may stay allocated until the
+ * process ends.
  */
 
 /** CUstream and cudaStream_t are both pointers to this. */

@@ -6,8 +6,8 @@
  * How many blocks of four warps a multiprocessor is to hold at once, which decides how many registers a thread may
  * have. A strip that does not find a place at first runs alone at the end, for as long as all the others together. So
  * all strips of 14336 rows should find one: 7 on each of the 132 multiprocessors of an H100 or H200 and of the 148 of a
- * B200, 6 on each of the 170 of an RTX 5090. Where that would spill it is as many as do not. tests/build/cuda_waves.txt
- * has what comes of it.
+ * B200, 6 on each of the 170 of an RTX 5090. Where that would spill it is fewer, and 4 rather than 5: a second wave of a
+ * few strips should cost more than one of many. tests/build/cuda_waves.txt has what comes of it.
  */
 
 #include "backends/cuda/kernels/params.h"
@@ -15,35 +15,41 @@
 struct resident_blocks {
     int simt_same[MGLU_CUDA_FORMS];  /* x has the dtype of the weights */
     int simt_other[MGLU_CUDA_FORMS]; /* x has to be widened, or weights */
+    int q8_0_two_masks;              /* as simt_other, which spills there on one architecture */
     int mma8[MGLU_CUDA_FORMS], mma16[MGLU_CUDA_FORMS];
 };
 
 /* In the order of the forms: the row alone, a plain layer, 1, 2, 4, 8 and 16 masks. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
 static constexpr resident_blocks RESIDENT = {
-    {6, 6, 6, 6, 6, 5, 2}, {6, 6, 6, 7, 4, 4, 2}, {0, 6, 6, 6, 6, 5, 3}, {0, 5, 6, 5, 4, 3, 0}};
+    {6, 6, 6, 6, 6, 4, 2}, {6, 6, 6, 7, 4, 4, 2}, 4, {0, 6, 6, 6, 6, 4, 3}, {0, 4, 6, 4, 4, 3, 0}};
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 static constexpr resident_blocks RESIDENT = {
-    {7, 7, 7, 7, 7, 5, 2}, {7, 7, 7, 7, 4, 4, 2}, {0, 7, 7, 7, 7, 5, 3}, {0, 5, 6, 5, 4, 3, 0}};
+    {7, 7, 7, 7, 7, 4, 2}, {7, 7, 7, 7, 4, 4, 2}, 7, {0, 7, 7, 7, 7, 4, 3}, {0, 4, 4, 4, 4, 3, 0}};
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 static constexpr resident_blocks RESIDENT = {
-    {7, 7, 7, 7, 6, 4, 2}, {7, 7, 7, 7, 6, 4, 2}, {0, 7, 7, 7, 7, 5, 3}, {0, 5, 6, 5, 4, 3, 0}};
+    {7, 7, 7, 7, 6, 4, 2}, {7, 7, 7, 7, 6, 4, 2}, 7, {0, 7, 7, 7, 7, 4, 3}, {0, 4, 7, 4, 4, 3, 0}};
 #else
 static constexpr resident_blocks RESIDENT = {
-    {4, 4, 4, 4, 4, 4, 2}, {4, 4, 4, 4, 4, 4, 2}, {0, 4, 4, 4, 4, 4, 2}, {0, 4, 4, 4, 3, 2, 0}};
+    {4, 4, 4, 4, 4, 4, 2}, {4, 4, 4, 4, 4, 4, 2}, 4, {0, 4, 4, 4, 4, 4, 2}, {0, 4, 4, 4, 3, 2, 0}};
 #endif
 
+constexpr int resident_simt_blocks(mglu_dtype weights, mglu_cuda_x x, mglu_cuda_form form)
+{
+    const int blocks = x == MGLU_CUDA_X_SAME ? RESIDENT.simt_same[form] : RESIDENT.simt_other[form];
+
+    if (weights == MGLU_DTYPE_F32 && (form == MGLU_CUDA_GLU || form == MGLU_CUDA_MASKS_4))
+        return blocks < 5 ? blocks : 5; /* weights in f32 take twice the registers */
+    return weights == MGLU_DTYPE_Q8_0 && form == MGLU_CUDA_MASKS_2 ? RESIDENT.q8_0_two_masks : blocks;
+}
+
 /* Of a thread of SIMT kernels, whose blocks may have more than four warps. */
-template <mglu_dtype DTYPE, mglu_cuda_x X, mglu_cuda_form FORM> struct simt_registers {
-    static constexpr int REGISTERS_OF_A_MULTIPROCESSOR = 65536, GRANULE = 8, MOST = 255;
-    static constexpr int ASKED = X == MGLU_CUDA_X_SAME ? RESIDENT.simt_same[FORM] : RESIDENT.simt_other[FORM];
-    /* Weights in f32 are twice the registers; those in q8_0 are widened by way of more of them from sm_100 on. */
-    static constexpr bool IS_LARGE =
-        (DTYPE == MGLU_DTYPE_F32 && (FORM == MGLU_CUDA_GLU || FORM == MGLU_CUDA_MASKS_4)) ||
-        (DTYPE == MGLU_DTYPE_Q8_0 && FORM == MGLU_CUDA_MASKS_2 && RESIDENT.simt_same[MGLU_CUDA_MASKS_8] == 5);
-    static constexpr int BLOCKS = IS_LARGE && ASKED > 5 ? 5 : ASKED;
-    static constexpr int SHARE = REGISTERS_OF_A_MULTIPROCESSOR / (128 * BLOCKS) / GRANULE * GRANULE;
-    static constexpr int COUNT = SHARE < MOST ? SHARE : MOST;
-};
+constexpr int simt_registers(mglu_dtype weights, mglu_cuda_x x, mglu_cuda_form form)
+{
+    const int of_a_multiprocessor = 65536, granule = 8, most = 255;
+    const int share = of_a_multiprocessor / (128 * resident_simt_blocks(weights, x, form)) / granule * granule;
+
+    return share < most ? share : most;
+}
 
 #endif

@@ -185,8 +185,7 @@ template <mglu_dtype DTYPE, mglu_cuda_x X, mglu_cuda_form FORM> struct simt_stri
 };
 
 #define MGLU_SIMT_KERNEL(symbol, dtype, x, form)                                                                       \
-    MGLU_KERNEL void __maxnreg__((simt_registers<dtype, x, form>::COUNT))                                              \
-        symbol(MGLU_PARAMETER mglu_cuda_projection p)                                                                  \
+    MGLU_KERNEL void __maxnreg__(simt_registers(dtype, x, form)) symbol(MGLU_PARAMETER mglu_cuda_projection p)         \
     {                                                                                                                  \
         simt_strip<dtype, x, form>{p, {}}.run();                                                                       \
     }

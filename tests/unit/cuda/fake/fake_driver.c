@@ -53,6 +53,7 @@ static int launch_count;
 static pid_t process;    /* that called cuInit */
 static CUgraph captured; /* what is being captured, or NULL */
 static CUstream captured_stream;
+static int capture_is_spoilt;
 
 static _Thread_local CUcontext stack[16];
 static _Thread_local int depth;
@@ -201,10 +202,13 @@ static int fails_now(const char *call)
     return 1;
 }
 
-/* As on a device while some stream is captured: whatever waits, allocates or loads is an error. */
+/* As on a device while some stream is captured: whatever waits, allocates, frees or loads is an error, and ends it. */
 static int spoils_capture(const char *call)
 {
-    return captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
+    int spoils = captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
+
+    capture_is_spoilt |= spoils;
+    return spoils;
 }
 
 /* Logs a call and tells how it ends before it does anything. */
@@ -522,14 +526,17 @@ EXPORT CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)
 {
     captured = calloc(1, sizeof *captured);
     captured_stream = stream;
+    capture_is_spoilt = 0;
     return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
 {
-    *graph = captured;
+    *graph = capture_is_spoilt ? NULL : captured;
+    if (capture_is_spoilt)
+        free(captured);
     captured = NULL;
-    return CUDA_SUCCESS;
+    return capture_is_spoilt ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
 }
 
 /* A graph that can be launched is the graph itself. */

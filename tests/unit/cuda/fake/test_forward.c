@@ -4,6 +4,7 @@
 #include <mglu/cuda.h>
 
 #include <pthread.h>
+#include <stdio.h>
 
 /* What a forward asks of the driver: launches on the queue's stream, and nothing else. */
 
@@ -148,6 +149,89 @@ static void the_legacy_stream_has_a_handle_of_its_own(void **state)
     use_free(&use);
 }
 
+static void run_forward(struct use *use)
+{
+    assert_ok(rig_forward(&use->rig, use->args));
+}
+
+static void destroy_layer(struct use *use)
+{
+    mglu_layer_destroy(&use->rig.layer);
+}
+
+static void wait_for_queue(struct use *use)
+{
+    (void)mglu_queue_wait(use->rig.queue);
+}
+
+static void destroy_queue(struct use *use)
+{
+    mglu_queue_destroy(&use->rig.queue);
+}
+
+static void destroy_layer_and_weights(struct use *use)
+{
+    mglu_layer_destroy(&use->rig.layer);
+    mglu_weights_destroy(&use->rig.weights);
+}
+
+static void destroy_memory(struct use *use)
+{
+    mglu_memory_destroy(&use->x);
+}
+
+/* include/mglu/cuda.h says so. */
+static void a_capture_survives_forwards_and_layers_that_go_and_nothing_else(void **state)
+{
+    static const struct {
+        void (*act)(struct use *use);
+        int survives;
+    } cases[] = {
+        {run_forward, 1},
+        {destroy_layer, 1},
+        {wait_for_queue, 0},
+        {destroy_queue, 0},
+        {destroy_layer_and_weights, 0},
+        {destroy_memory, 0},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CUgraph graph;
+        struct use use;
+
+        assert_ok(use_make(&use, NULL, mglu_cuda_queue_desc(NULL).native_stream));
+        assert_int_equal(cuStreamBeginCapture(CU_STREAM_LEGACY, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
+        cases[i].act(&use);
+        assert_int_equal(cuStreamEndCapture(CU_STREAM_LEGACY, &graph),
+                         cases[i].survives ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        if (cases[i].survives)
+            assert_int_equal(cuGraphDestroy(graph), CUDA_SUCCESS);
+        use_free(&use);
+    }
+}
+
+static void keep_kernel_line(void *user, mglu_log_level level, const char *text)
+{
+    if (level == MGLU_LOG_DEBUG && strstr(text, ": kernel "))
+        snprintf((char *)user + strlen(user), 1024 - strlen(user), "%s\n", text);
+}
+
+/* 40 rows are three strips on 132 multiprocessors; the driver has 64 registers for every kernel. */
+static void the_log_names_the_kernels_of_a_layer(void **state)
+{
+    char lines[1024] = "";
+    const mglu_logger logger = {.level = MGLU_LOG_DEBUG, .log = keep_kernel_line, .user = lines};
+    const mglu_context_desc desc = {.struct_size = sizeof desc, .logger = &logger};
+    struct use use;
+
+    assert_ok(use_make(&use, &desc, NULL));
+    assert_string_equal(lines, "layer 70x40 n_m=3 f16 batch<=3: kernel mglu_simt_f16_xf32_m2, simt on sm_90, "
+                               "8 warps 64 registers 0.01 waves: tensor cores do not do routing\n"
+                               "layer 70x40 n_m=3 f16 batch<=3: kernel mglu_simt_f16_xf32_sum, simt on sm_90, "
+                               "4 warps 64 registers 0.00 waves: the down-projection, whose x is f32\n");
+    use_free(&use);
+}
+
 /* On a device that is new to the build the code comes from older PTX, which does not wait for the launch ahead. */
 static void launches_overlap_where_the_code_waits(void **state)
 {
@@ -274,6 +358,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(infinite_weights_keep_off_the_tensor_cores, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_go_to_the_callers_stream, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_legacy_stream_has_a_handle_of_its_own, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_capture_survives_forwards_and_layers_that_go_and_nothing_else, reset,
+                                        no_leak),
+        cmocka_unit_test_setup_teardown(the_log_names_the_kernels_of_a_layer, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_overlap_where_the_code_waits, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_large_batch_is_worked_off_in_chunks, reset, no_leak),
         cmocka_unit_test_setup_teardown(two_threads_share_a_layer, reset, no_leak),
