@@ -161,7 +161,7 @@ static void destroy_layer(struct use *use)
 
 static void wait_for_queue(struct use *use)
 {
-    (void)mglu_queue_wait(use->rig.queue);
+    assert_status(mglu_queue_wait(use->rig.queue), MGLU_ERROR_DEVICE);
 }
 
 static void destroy_queue(struct use *use)
