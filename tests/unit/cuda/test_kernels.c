@@ -128,6 +128,32 @@ static void test_more_strips_than_the_grid_has(void **state)
             7);
 }
 
+/* As many as are resident at once, where there are few strips or many columns. */
+static void test_warps_by_strips_of_a_multiprocessor_and_by_columns(void **state)
+{
+    static const struct {
+        enum mglu_cuda_engine engine;
+        enum mglu_cuda_form form;
+        uint32_t rows, columns, multiprocessors, warps;
+    } cases[] = {
+        {MGLU_CUDA_SIMT, MGLU_CUDA_MASKS_1, 14336, 4096, 132, 4},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_MASKS_1, 8192, 2048, 170, 4},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_MASKS_1, 3072, 768, 132, 16},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_MASKS_8, 3072, 768, 132, 8},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_MASKS_1, 16, 64, 132, 4},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_SUM, 4096, 14336, 132, 8},
+        {MGLU_CUDA_SIMT, MGLU_CUDA_SUM, 65536, 32768, 132, 16},
+        {MGLU_CUDA_MMA8, MGLU_CUDA_MASKS_1, 3072, 768, 132, 4},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct mglu_cuda_variant variant = {cases[i].engine, MGLU_DTYPE_F16, MGLU_CUDA_X_SAME, cases[i].form};
+
+        assert_int_equal(mglu_cuda_warps(variant, cases[i].rows, cases[i].columns, cases[i].multiprocessors),
+                         cases[i].warps);
+    }
+}
+
 static void test_any_number_of_warps(void **state)
 {
     for (uint32_t warps = 1; warps <= MGLU_CUDA_MAX_WARPS; warps += 5)
@@ -338,6 +364,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_long_rows_of_one_sign_on_every_model_of_tensor_cores),
         cmocka_unit_test(test_every_batch),
         cmocka_unit_test(test_more_strips_than_the_grid_has),
+        cmocka_unit_test(test_warps_by_strips_of_a_multiprocessor_and_by_columns),
         cmocka_unit_test(test_any_number_of_warps),
         cmocka_unit_test(test_every_output_type_and_activation),
         cmocka_unit_test(test_an_unknown_activation_gives_nan),
