@@ -34,19 +34,21 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
     const struct mglu_cuda_launch launch = mglu_cuda_projection_launch(kernel->variant, kernel->warps, rows, 1);
     char symbol[64];
     int blocks;
-    mglu_status status = count_resident(layer, kernel, launch, &blocks);
-    double slots = (double)blocks * device->multiprocessors;
+    const mglu_status status = count_resident(layer, kernel, launch, &blocks);
+    /* In hundredths and whole numbers: others would raise exceptions, which the caller may have unmasked. */
+    const uint64_t slots = (uint64_t)blocks * device->multiprocessors;
+    const uint64_t waves = slots ? (100 * (uint64_t)mglu_tile_strips(rows) + slots / 2) / slots : 0;
 
     if (status != MGLU_OK)
         return status;
     mglu_cuda_symbol(kernel->variant, symbol, sizeof symbol);
     device->backend->host->log(
         device->backend->host, MGLU_LOG_DEBUG,
-        "layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %.2f waves: %s",
+        "layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %d.%02d waves: %s",
         (long long)shape->hidden_size, (long long)shape->intermediate_size, shape->n_masks,
         mglu_dtype_name(shape->dtype), (long long)last_batch, symbol, mglu_cuda_engine_name(kernel->variant.engine),
-        (int)device->architecture, launch.block_x / 32, kernel->function.registers,
-        slots > 0 ? mglu_tile_strips(rows) / slots : 0, reason);
+        (int)device->architecture, launch.block_x / 32, kernel->function.registers, (int)(waves / 100),
+        (int)(waves % 100), reason);
     return MGLU_OK;
 }
 

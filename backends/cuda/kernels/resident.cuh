@@ -4,10 +4,10 @@
 
 /*
  * How many blocks of four warps a multiprocessor is to hold at once, which decides how many registers a thread may
- * have. A strip that does not find a place at first runs alone at the end, for as long as all the others together. So
- * all strips of 14336 rows should find one: 7 on each of the 132 multiprocessors of an H100 or H200 and of the 148 of a
- * B200, 6 on each of the 170 of an RTX 5090. Where that would spill it is fewer, and 4 rather than 5: a second wave of a
- * few strips should cost more than one of many. tests/build/cuda_waves.txt has what comes of it.
+ * have. A strip that does not find a place at first runs nearly alone at the end, for as long as all others together.
+ * So all strips of 14336 rows should find one: 7 on each of the 132 multiprocessors of an H100 or H200 and of the 148
+ * of a B200, 6 on each of the 170 of an RTX 5090. Where that would spill it is fewer, and 4 rather than 5: a second
+ * wave of a few strips should cost more than one of many. tests/build/cuda_waves.txt has what comes of it.
  */
 
 #include "backends/cuda/kernels/params.h"
