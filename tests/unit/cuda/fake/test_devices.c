@@ -92,6 +92,31 @@ static void a_device_says_what_it_is(void **state)
     mglu_context_destroy(&context);
 }
 
+/* Whether a device of this architecture can be used. */
+static int is_available(int architecture)
+{
+    mglu_context *context;
+    int available;
+
+    fake_settings()->architecture = architecture;
+    assert_ok(mglu_context_create(NULL, &context));
+    available = first_cuda_device(context).available;
+    mglu_context_destroy(&context);
+    return available;
+}
+
+/* Whatever the build is for: code of sm_86 runs on sm_89, and so on, and none runs on what came before PTX's sm_80. */
+static void code_runs_on_later_minor_versions(void **state)
+{
+    static const int pairs[][2] = {{86, 89}, {90, 99}, {100, 103}, {120, 121}};
+
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (is_available(pairs[i][0]))
+            assert_true(is_available(pairs[i][1]));
+    assert_true(is_available(90) || is_available(120) || is_available(100) || is_available(86));
+    assert_false(is_available(75));
+}
+
 static void every_device_is_listed_and_the_first_is_picked(void **state)
 {
     mglu_device_info info = {.struct_size = sizeof info};
@@ -183,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_driver_that_does_not_do_is_a_reason, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_device_says_what_it_is, reset, no_leak),
+        cmocka_unit_test_setup_teardown(code_runs_on_later_minor_versions, reset, no_leak),
         cmocka_unit_test_setup_teardown(every_device_is_listed_and_the_first_is_picked, reset, no_leak),
         cmocka_unit_test_setup_teardown(listing_devices_makes_no_context, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_child_process_gets_after_fork_and_can_use_the_cpu, reset, no_leak),
