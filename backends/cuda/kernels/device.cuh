@@ -34,9 +34,9 @@ template <class T> MGLU_DEVICE T *global(uint64_t address)
 }
 
 /*
- * Weights and masks are read once for each group of tokens: past the first cache, and the second fetches ahead. They are
- * not .nc loads, though nobody writes there, because those ptxas moves behind barriers, to where their value is needed:
- * then few of a block's loads are under way at a time.
+ * Weights and masks are read once for each group of tokens: past the first cache, and the second fetches ahead. They
+ * are not .nc loads, though nobody writes there, because those ptxas moves behind barriers, to where their value is
+ * needed: then few of a block's loads are under way at a time.
  */
 MGLU_DEVICE uint4 load_stream16(const void *address)
 {
@@ -128,6 +128,56 @@ MGLU_DEVICE void mma_bf16(float (&sums)[4], uint4 a, uint2 b)
         "{%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
         : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+
+/*
+ * Barriers in shared memory that copies arrive at. A phase of such a barrier ends when one thread has arrived and as
+ * many bytes have come as it announced; phases are told apart by their parity, 0 first. sm_90 and later.
+ */
+MGLU_DEVICE uint32_t shared_address(const void *shared)
+{
+    return (uint32_t)__cvta_generic_to_shared(shared);
+}
+
+/* For one arrival a phase. Others may use the barrier after publish_barriers() and a barrier of their threads. */
+MGLU_DEVICE void init_barrier(uint64_t *barrier)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(shared_address(barrier)) : "memory");
+}
+
+/* Shows the barriers that this thread has made to other threads and to copies. */
+MGLU_DEVICE void publish_barriers()
+{
+    asm volatile("fence.mbarrier_init.release.cluster;\n\tfence.proxy.async.shared::cta;" : : : "memory");
+}
+
+MGLU_DEVICE void arrive_expecting(uint64_t *barrier, uint32_t bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :
+                 : "r"(shared_address(barrier)), "r"(bytes)
+                 : "memory");
+}
+
+/* Whether the phase of this parity has ended. May wait for it for a while. */
+MGLU_DEVICE bool has_ended(const uint64_t *barrier, uint32_t parity)
+{
+    uint32_t ended;
+    asm volatile("{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\t"
+                 "selp.u32 %0, 1, 0, p;\n\t}"
+                 : "=r"(ended)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+    return ended;
+}
+
+/* Copies from device memory to shared memory; the bytes arrive at the barrier. All is in multiples of 16 bytes. */
+MGLU_DEVICE void copy_to_shared(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 :
+                 : "r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
 }
 
 /* Returns once the launch before this one has ended and its writes can be seen. */

@@ -4,6 +4,7 @@
 
 /* CUDA's words and the twins of kernels/device.cuh, for kernels that are compiled as C++ of the host. */
 
+#include "copies.hpp"
 #include "tensor_core.hpp"
 #include "threads.hpp"
 
@@ -197,6 +198,31 @@ MGLU_DEVICE void mma_bf16(float (&sums)[4], uint4 a, uint2 b)
 {
     mma_operand own = {{a.x, a.y, a.z, a.w}, {b.x, b.y}, sums};
     shim::wait_for_warp("mma bf16", &own, mma_complete<mglu_bf16_to_f32>);
+}
+
+MGLU_DEVICE void init_barrier(uint64_t *barrier)
+{
+    shim::init_barrier(barrier, 1);
+}
+
+MGLU_DEVICE void publish_barriers()
+{
+    shim::publish_barriers();
+}
+
+MGLU_DEVICE void arrive_expecting(uint64_t *barrier, uint32_t bytes)
+{
+    shim::arrive_expecting(barrier, bytes);
+}
+
+MGLU_DEVICE bool has_ended(const uint64_t *barrier, uint32_t parity)
+{
+    return shim::has_ended(barrier, parity);
+}
+
+MGLU_DEVICE void copy_to_shared(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+    shim::copy_to_shared(to, from, bytes, barrier);
 }
 
 MGLU_DEVICE void wait_for_previous_launch()

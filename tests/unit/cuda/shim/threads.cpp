@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "threads.hpp"
 
+#include "copies.hpp"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -99,7 +101,7 @@ fiber &next_fiber()
     return host;
 }
 
-void give_way(fiber_state state)
+void suspend(fiber_state state)
 {
     fiber &self = fibers[running], *next;
 
@@ -120,7 +122,7 @@ void live()
         kernel(kernel_argument);
         if (!fibers[running].has_waited)
             fault("a kernel that does not wait for the launch before it");
-        give_way(ENDED);
+        suspend(ENDED);
     }
 }
 
@@ -157,7 +159,9 @@ void run_block(size_t shared_bytes, uint32_t &seed)
         fibers[i].has_waited = false;
     }
     at_barrier = turn = 0;
+    begin_copies(shared, shared_bytes);
     go(host, next_fiber());
+    end_copies();
     free(shared);
 }
 
@@ -175,7 +179,7 @@ void launch(triple grid, triple block, size_t shared_bytes, uint32_t seed, void 
     threads = block.x;
     if (threads == 0 || threads > MAX_THREADS || threads % WARP || block.y != 1 || block.z != 1)
         fault("a block that is not of whole warps in x");
-    if (grid.x == 0 || grid.y == 0 || grid.y > 65535 || shared_bytes > 48 * 1024)
+    if (grid.x == 0 || grid.y == 0 || grid.y > 65535 || shared_bytes > MOST_SHARED_BYTES)
         fault("a launch beyond the limits of a device");
     for (uint32_t i = 0; i < threads; i++)
         if (!fibers[i].stack)
@@ -192,14 +196,14 @@ void launch(triple grid, triple block, size_t shared_bytes, uint32_t seed, void 
 void wait_for_block()
 {
     if (++at_barrier < threads) {
-        give_way(WAITING);
+        suspend(WAITING);
         return;
     }
     at_barrier = 0;
     for (uint32_t i = 0; i < threads; i++)
         if (fibers[i].state == WAITING)
             fibers[i].state = RUNNABLE;
-    give_way(RUNNABLE);
+    suspend(RUNNABLE);
 }
 
 void wait_for_warp(const char *name, void *operand, void (*complete)(void *const *operands))
@@ -211,14 +215,19 @@ void wait_for_warp(const char *name, void *operand, void (*complete)(void *const
     own.name = name;
     own.operands[running % WARP] = operand;
     if (++own.arrived < WARP) {
-        give_way(WAITING);
+        suspend(WAITING);
         return;
     }
     complete(own.operands);
     own.arrived = 0;
     for (uint32_t i = running / WARP * WARP; i < (running / WARP + 1) * WARP; i++)
         fibers[i].state = RUNNABLE;
-    give_way(RUNNABLE);
+    suspend(RUNNABLE);
+}
+
+void give_way()
+{
+    suspend(RUNNABLE);
 }
 
 void previous_launch_has_ended()

@@ -14,7 +14,7 @@
 namespace shim
 {
 
-enum { WARP = 32, MAX_THREADS = 1024 };
+enum { WARP = 32, MAX_THREADS = 1024, MOST_SHARED_BYTES = 227 << 10 };
 
 struct triple {
     uint32_t x, y, z;
@@ -38,6 +38,9 @@ void wait_for_block();
  * what each lane has given.
  */
 void wait_for_warp(const char *name, void *operand, void (*complete)(void *const *operands));
+
+/* Lets the other threads of the block go on. */
+void give_way();
 
 /* The thread has waited for the launch before; and the check that it has. */
 void previous_launch_has_ended();
