@@ -31,7 +31,7 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
 {
     const struct mglu_cuda_device *device = layer->device;
     const mglu_packed_weights *shape = &layer->weights->shape;
-    const struct mglu_cuda_launch launch = mglu_cuda_projection_launch(kernel->variant, kernel->warps, rows, 1);
+    const struct mglu_cuda_launch launch = mglu_cuda_kernel_launch(device, kernel, rows, 1);
     char symbol[64];
     int blocks;
     const mglu_status status = count_resident(layer, kernel, launch, &blocks);

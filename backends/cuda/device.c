@@ -62,6 +62,21 @@ static CUresult read_attributes(const struct mglu_cuda_driver *driver, CUdevice 
     return result;
 }
 
+/* What the ring's launches need to know, where there are kernels of it. */
+static CUresult read_ring(struct mglu_cuda_device *device)
+{
+    const struct mglu_cuda_driver *driver = &device->backend->driver;
+    int shared_bytes = 0;
+    CUresult result = CUDA_SUCCESS;
+
+    if (mglu_cuda_is_ring_built_for(device->architecture))
+        result = driver->device_get_attribute(&shared_bytes, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+                                              device->handle);
+    if (result == CUDA_SUCCESS && shared_bytes > 0)
+        device->ring = (struct mglu_cuda_ring_device){device->multiprocessors, (uint32_t)shared_bytes};
+    return result;
+}
+
 static void read_device(struct mglu_cuda_device *device, int driver_version)
 {
     const struct mglu_cuda_driver *driver = &device->backend->driver;
@@ -74,6 +89,8 @@ static void read_device(struct mglu_cuda_device *device, int driver_version)
         result = driver->device_total_mem(&bytes, device->handle);
     if (result == CUDA_SUCCESS)
         result = read_attributes(driver, device->handle, &device->architecture, &device->multiprocessors);
+    if (result == CUDA_SUCCESS)
+        result = read_ring(device);
     if (result != CUDA_SUCCESS) {
         explain(device, result, "reading the device");
         return;
@@ -133,7 +150,8 @@ mglu_status mglu_cuda_open(const mglu_host *host, void **backend)
 
     if (!mglu_cuda_read_forced(getenv(FORCED_VARIABLE), &forced))
         return host->fail(MGLU_ERROR_INVALID_ARGUMENT,
-                          FORCED_VARIABLE ": unknown kernel '%s'; known: simt, mma8, mma16, each with :4, :8 or :16",
+                          FORCED_VARIABLE
+                          ": unknown kernel '%s'; known: simt, mma8, mma16, ring, each with :4, :8 or :16",
                           getenv(FORCED_VARIABLE));
     if (mglu_cuda_driver_open(host, &driver) == MGLU_OK)
         count = count_devices(&driver, &driver_version, reason, sizeof reason);

@@ -5,14 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What keeps an engine from a layer; NULL: nothing. */
-static const char *refusal(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
+static const char *ring_refusal(const struct mglu_cuda_question *question)
+{
+    const uint32_t warps = mglu_cuda_ring_warps(question->columns);
+
+    if (question->ring.multiprocessors == 0)
+        return "the ring is compiled for sm_90 and sm_120 only";
+    if (mglu_cuda_ring_plan(question->ring, question->form, warps, question->block_bytes).depth == 0)
+        return "two blocks of weights for each warp do not fit into shared memory";
+    return NULL;
+}
+
+const char *mglu_cuda_refusal(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
 {
     const struct mglu_cuda_variant variant = {engine, question->weights, mglu_cuda_x_of(question->weights, question->x),
                                               question->form};
 
     if (engine == MGLU_CUDA_SIMT)
         return NULL;
+    if (engine == MGLU_CUDA_RING)
+        return ring_refusal(question);
     if (question->has_routing)
         return "tensor cores do not do routing";
     if (!mglu_cuda_variant_exists(variant))
@@ -25,7 +37,7 @@ static const char *refusal(const struct mglu_cuda_question *question, enum mglu_
 
 static int is_allowed(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine)
 {
-    return !refusal(question, engine);
+    return !mglu_cuda_refusal(question, engine);
 }
 
 static const struct mglu_cuda_dispatch_row *find_row(const struct mglu_cuda_question *question)
@@ -55,7 +67,7 @@ static struct mglu_cuda_choice only(enum mglu_cuda_engine engine, uint32_t simt_
 static struct mglu_cuda_choice by_table(const struct mglu_cuda_question *question,
                                         const struct mglu_cuda_dispatch_row *row)
 {
-    const char *no_mma = refusal(question, MGLU_CUDA_MMA8);
+    const char *no_mma = mglu_cuda_refusal(question, MGLU_CUDA_MMA8);
     struct mglu_cuda_choice choice =
         only(MGLU_CUDA_SIMT, row->simt_warps, no_mma ? no_mma : "the dispatch table has it for this batch");
 

@@ -6,10 +6,11 @@
  */
 
 #include "backends/cuda/kernels/params.h"
+#include "backends/cuda/kernels/ring_plan.h"
 
 #include <mglu/layer.h>
 
-/* What MGLU_CUDA_VARIANT asks for, as "simt", "mma8:4" or "": the tuner's way of timing one kernel. */
+/* What MGLU_CUDA_VARIANT asks for, as "simt", "mma8:4", "ring" or "": the tuner's way of timing one kernel. */
 struct mglu_cuda_forced {
     int is_forced;
     enum mglu_cuda_engine engine;
@@ -34,8 +35,14 @@ struct mglu_cuda_question {
     int has_routing;
     int is_reproducible; /* one kernel for every batch */
     int has_infinite;    /* among the weights of the projection */
+    uint32_t columns, block_bytes;
+    struct mglu_cuda_ring_device ring;
 };
 
+/* Why the engine cannot compute this layer; NULL when it can. */
+const char *mglu_cuda_refusal(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine);
+
+/* Without force, never the ring: it has not been timed on any device. */
 struct mglu_cuda_choice mglu_cuda_choose(const struct mglu_cuda_question *question,
                                          const struct mglu_cuda_forced *forced);
 

@@ -34,6 +34,7 @@ static const struct entry entries[] = {
     {"cuModuleUnload", 2000, 0, AT(module_unload)},
     {"cuModuleGetFunction", 2000, 0, AT(module_get_function)},
     {"cuFuncGetAttribute", 2020, 0, AT(func_get_attribute)},
+    {"cuFuncSetAttribute", 9000, 0, AT(func_set_attribute)},
     {"cuFuncLoad", 12040, 1, AT(func_load)},
     {"cuOccupancyMaxActiveBlocksPerMultiprocessor", 6050, 1, AT(occupancy)},
     {"cuMemAlloc", 3020, 0, AT(mem_alloc)},

@@ -26,6 +26,7 @@ struct mglu_cuda_driver {
     PFN_cuModuleUnload_v2000 module_unload;
     PFN_cuModuleGetFunction_v2000 module_get_function;
     PFN_cuFuncGetAttribute_v2020 func_get_attribute;
+    PFN_cuFuncSetAttribute_v9000 func_set_attribute;
     PFN_cuFuncLoad_v12040 func_load;                                 /* NULL in drivers before 12.4 */
     PFN_cuOccupancyMaxActiveBlocksPerMultiprocessor_v6050 occupancy; /* for the log: may be NULL */
     PFN_cuMemAlloc_v3020 mem_alloc;

@@ -100,8 +100,9 @@ static void give_output(const struct chunk *chunk, struct mglu_cuda_projection *
 static mglu_status launch_projection(const struct chunk *chunk, const struct mglu_cuda_kernel *kernel,
                                      struct mglu_cuda_projection *projection, const char *what)
 {
+    projection->ring_depth = kernel->ring.depth;
     return launch(chunk, &kernel->function,
-                  mglu_cuda_projection_launch(kernel->variant, kernel->warps, projection->rows, projection->batch),
+                  mglu_cuda_kernel_launch(chunk->layer->device, kernel, projection->rows, projection->batch),
                   projection, what);
 }
 

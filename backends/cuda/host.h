@@ -7,6 +7,7 @@
 #include "backends/cuda/dispatch.h"
 #include "backends/cuda/driver.h"
 #include "backends/cuda/kernels/params.h"
+#include "backends/cuda/kernels/ring_plan.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@ struct mglu_cuda_device {
     int32_t architecture; /* 90 for sm_90 */
     uint32_t multiprocessors;
     uint64_t memory_bytes;
+    struct mglu_cuda_ring_device ring; /* all zero where this build has no kernels of the ring for the device */
     char name[128];
     char reason[320]; /* why it is unavailable, or empty */
     char details[96];
@@ -78,6 +80,7 @@ struct mglu_cuda_kernel {
     struct mglu_cuda_function function;
     struct mglu_cuda_variant variant;
     uint32_t warps;
+    struct mglu_cuda_ring_plan ring; /* of the ring only */
 };
 
 struct mglu_cuda_layer {
@@ -125,9 +128,14 @@ void mglu_cuda_release_context(struct mglu_cuda_device *device);
 /* Whether a device of this architecture can run any of the kernels of this build. */
 int mglu_cuda_is_built_for(int32_t architecture);
 const char *mglu_cuda_built_architectures(void);
+/* Whether it can run those of the ring. */
+int mglu_cuda_is_ring_built_for(int32_t architecture);
 /* Finds a kernel of `threads` threads and loads it now rather than at its first launch. */
 mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_cuda_module module, const char *symbol,
                                     uint32_t threads, struct mglu_cuda_function *function);
+/* Allows a kernel more dynamic shared memory than the 48 KiB that any launch may have. */
+mglu_status mglu_cuda_allow_shared(struct mglu_cuda_device *device, const struct mglu_cuda_function *function,
+                                   uint32_t bytes);
 
 /* memory.c */
 mglu_status mglu_cuda_memory_take(struct mglu_cuda_device *device, size_t size, CUdeviceptr *memory);
@@ -153,6 +161,10 @@ mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_la
 void mglu_cuda_layer_destroy(void *backend, void *layer);
 size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer);
 mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer);
+
+/* What a projection's kernel is launched as. */
+struct mglu_cuda_launch mglu_cuda_kernel_launch(const struct mglu_cuda_device *device,
+                                                const struct mglu_cuda_kernel *kernel, uint32_t rows, int64_t batch);
 
 /* describe.c */
 /* The name of a kernel: params.h has the rule. */

@@ -34,20 +34,52 @@ static void lay_out_workspace(struct mglu_cuda_layer *layer)
         layer->z_offset = reserve(&layer->workspace_size, tokens * (size_t)layer->z_stride * sizeof(float));
 }
 
+/* Between enter and leave. The ring may take more shared memory than other launches; all layers are allowed the most.
+ */
+static mglu_status prepare_ring(struct mglu_cuda_device *device, uint32_t block_bytes, struct mglu_cuda_kernel *kernel)
+{
+    kernel->ring = mglu_cuda_ring_plan(device->ring, kernel->variant.form, kernel->warps, block_bytes);
+    if (kernel->ring.depth == 0)
+        return device->backend->host->fail(MGLU_ERROR_INVALID_ARGUMENT,
+                                           "cuda: a ring of %u warps does not fit into shared memory; force fewer",
+                                           kernel->warps);
+    return mglu_cuda_allow_shared(device, &kernel->function, mglu_cuda_ring_most_shared(device->ring));
+}
+
+struct mglu_cuda_launch mglu_cuda_kernel_launch(const struct mglu_cuda_device *device,
+                                                const struct mglu_cuda_kernel *kernel, uint32_t rows, int64_t batch)
+{
+    if (kernel->variant.engine == MGLU_CUDA_RING)
+        return mglu_cuda_ring_launch(device->ring, kernel->ring, rows);
+    return mglu_cuda_projection_launch(kernel->variant, kernel->warps, rows, batch);
+}
+
+static uint32_t choose_warps(const struct mglu_cuda_device *device, struct mglu_cuda_variant variant,
+                             const struct mglu_cuda_tiles *tiles, uint32_t least)
+{
+    const uint32_t warps = variant.engine == MGLU_CUDA_RING
+                               ? mglu_cuda_ring_warps(tiles->columns)
+                               : mglu_cuda_warps(variant, tiles->rows, tiles->columns, device->multiprocessors);
+
+    return !mglu_cuda_has_tensor_cores(variant.engine) && warps < least ? least : warps;
+}
+
 static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda_variant variant,
                                const struct mglu_cuda_tiles *tiles, uint32_t least_warps,
                                struct mglu_cuda_kernel *kernel)
 {
-    uint32_t warps = mglu_cuda_warps(variant, tiles->rows, tiles->columns, device->multiprocessors);
+    const uint32_t warps = choose_warps(device, variant, tiles, least_warps);
+    mglu_status status;
     char symbol[64];
 
-    if (variant.engine == MGLU_CUDA_SIMT && warps < least_warps)
-        warps = least_warps;
     mglu_cuda_symbol(variant, symbol, sizeof symbol);
     kernel->variant = variant;
     kernel->warps = warps;
-    return mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol,
-                                   mglu_cuda_projection_launch(variant, warps, 1, 1).block_x, &kernel->function);
+    status = mglu_cuda_find_function(device, mglu_cuda_module_of(variant), symbol,
+                                     mglu_cuda_projection_launch(variant, warps, 1, 1).block_x, &kernel->function);
+    if (status == MGLU_OK && variant.engine == MGLU_CUDA_RING)
+        status = prepare_ring(device, tiles->block_bytes, kernel);
+    return status;
 }
 
 static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer, enum mglu_cuda_form form)
@@ -62,7 +94,20 @@ static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer
         .has_routing = layer->desc.top_k > 0,
         .is_reproducible = (layer->desc.flags & MGLU_LAYER_REPRODUCIBLE) != 0,
         .has_infinite = weights->projection.has_infinite,
+        .columns = weights->projection.columns,
+        .block_bytes = weights->projection.block_bytes,
+        .ring = layer->device->ring,
     };
+}
+
+static void explain_forced(const struct mglu_cuda_layer *layer, const struct mglu_cuda_question *question)
+{
+    const struct mglu_cuda_backend *backend = layer->device->backend;
+    const char *refusal = mglu_cuda_refusal(question, backend->forced.engine);
+
+    if (backend->forced.is_forced && refusal)
+        backend->host->log(backend->host, MGLU_LOG_WARN, "cuda: %s is not used as asked for: %s",
+                           mglu_cuda_engine_name(backend->forced.engine), refusal);
 }
 
 /* Finds the projection's kernel for every engine that some batch of this layer gets. */
@@ -73,6 +118,7 @@ static mglu_status find_projection(struct mglu_cuda_layer *layer)
     const struct mglu_cuda_question question = question_of(layer, form);
     mglu_status status = MGLU_OK;
 
+    explain_forced(layer, &question);
     layer->choice = mglu_cuda_choose(&question, &layer->device->backend->forced);
     for (int i = 0; i < MGLU_CUDA_ENGINES && status == MGLU_OK; i++) {
         const struct mglu_cuda_variant variant = {(enum mglu_cuda_engine)i, shape->dtype,
@@ -158,8 +204,8 @@ mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer)
 {
     const struct mglu_cuda_layer *self = layer;
 
-    for (int i = MGLU_CUDA_SIMT + 1; i < MGLU_CUDA_ENGINES; i++)
-        if (self->project[i].function.handle)
+    for (int i = 0; i < MGLU_CUDA_ENGINES; i++)
+        if (mglu_cuda_has_tensor_cores((enum mglu_cuda_engine)i) && self->project[i].function.handle)
             return MGLU_ACCURACY_B;
     return MGLU_ACCURACY_A;
 }

@@ -7,12 +7,21 @@
 extern const unsigned char mglu_cuda_image_simt_f32[], mglu_cuda_image_simt_f16[], mglu_cuda_image_simt_bf16[],
     mglu_cuda_image_simt_q8_0[], mglu_cuda_image_simt_q4_0[], mglu_cuda_image_mma_f16[], mglu_cuda_image_mma_bf16[],
     mglu_cuda_image_routing[];
+#if MGLU_CUDA_HAS_RING
+extern const unsigned char mglu_cuda_image_ring_f32[], mglu_cuda_image_ring_f16[], mglu_cuda_image_ring_bf16[],
+    mglu_cuda_image_ring_q8_0[], mglu_cuda_image_ring_q4_0[];
+#endif
 
 static const unsigned char *const images[MGLU_CUDA_MODULES] = {
     [MGLU_CUDA_MODULE_SIMT_F32] = mglu_cuda_image_simt_f32,   [MGLU_CUDA_MODULE_SIMT_F16] = mglu_cuda_image_simt_f16,
     [MGLU_CUDA_MODULE_SIMT_BF16] = mglu_cuda_image_simt_bf16, [MGLU_CUDA_MODULE_SIMT_Q8_0] = mglu_cuda_image_simt_q8_0,
     [MGLU_CUDA_MODULE_SIMT_Q4_0] = mglu_cuda_image_simt_q4_0, [MGLU_CUDA_MODULE_MMA_F16] = mglu_cuda_image_mma_f16,
     [MGLU_CUDA_MODULE_MMA_BF16] = mglu_cuda_image_mma_bf16,   [MGLU_CUDA_MODULE_ROUTING] = mglu_cuda_image_routing,
+#if MGLU_CUDA_HAS_RING
+    [MGLU_CUDA_MODULE_RING_F32] = mglu_cuda_image_ring_f32,   [MGLU_CUDA_MODULE_RING_F16] = mglu_cuda_image_ring_f16,
+    [MGLU_CUDA_MODULE_RING_BF16] = mglu_cuda_image_ring_bf16, [MGLU_CUDA_MODULE_RING_Q8_0] = mglu_cuda_image_ring_q8_0,
+    [MGLU_CUDA_MODULE_RING_Q4_0] = mglu_cuda_image_ring_q4_0,
+#endif
 };
 
 /* How code was compiled, which decides the devices that run it. */
@@ -22,10 +31,13 @@ enum form {
     PTX              /* this architecture or any later one; the driver compiles it when the module is loaded */
 };
 
-static const struct {
+struct code {
     int32_t architecture;
     enum form form;
-} built[] = {MGLU_CUDA_BUILT};
+    int has_ring; /* the kernels of the ring were compiled for it too */
+};
+
+static const struct code built[] = {MGLU_CUDA_BUILT};
 
 static int runs_on(int32_t code, enum form form, int32_t architecture)
 {
@@ -40,6 +52,14 @@ int mglu_cuda_is_built_for(int32_t architecture)
 {
     for (size_t i = 0; i < sizeof built / sizeof built[0]; i++)
         if (runs_on(built[i].architecture, built[i].form, architecture))
+            return 1;
+    return 0;
+}
+
+int mglu_cuda_is_ring_built_for(int32_t architecture)
+{
+    for (size_t i = 0; i < sizeof built / sizeof built[0]; i++)
+        if (built[i].has_ring && runs_on(built[i].architecture, built[i].form, architecture))
             return 1;
     return 0;
 }
@@ -120,4 +140,13 @@ mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_c
     if (status == MGLU_OK)
         status = load_function(device, function->handle);
     return status == MGLU_OK ? ask_function(device, symbol, threads, function) : status;
+}
+
+mglu_status mglu_cuda_allow_shared(struct mglu_cuda_device *device, const struct mglu_cuda_function *function,
+                                   uint32_t bytes)
+{
+    return mglu_cuda_check(device,
+                           device->backend->driver.func_set_attribute(
+                               function->handle, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)bytes),
+                           "cuFuncSetAttribute");
 }

@@ -26,7 +26,7 @@ int main(int count, char **arguments)
         fprintf(stderr, "usage: cuda-launches ROWS COLUMNS MULTIPROCESSORS\n");
         return 2;
     }
-    for (int engine = 0; engine < MGLU_CUDA_ENGINES; engine++)
+    for (int engine = 0; engine < MGLU_CUDA_RING; engine++) /* persistent kernels are not launched in waves */
         for (int dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_Q4_0; dtype++)
             for (int x = MGLU_CUDA_X_F32; x <= MGLU_CUDA_X_SAME; x++)
                 for (int form = 0; form < MGLU_CUDA_FORMS; form++) {

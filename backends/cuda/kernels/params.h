@@ -18,6 +18,7 @@ enum mglu_cuda_engine {
     MGLU_CUDA_SIMT,  /* f32 adds, one token at a time; accuracy class A */
     MGLU_CUDA_MMA8,  /* tensor cores, 8 tokens at a time; class B; weights and x both f16, or both bf16; no routing */
     MGLU_CUDA_MMA16, /* the same, 16 tokens */
+    MGLU_CUDA_RING,  /* the sums of SIMT on weights that are copied to shared memory ahead; sm_90 and sm_120 only */
     MGLU_CUDA_ENGINES
 };
 
@@ -63,6 +64,12 @@ static inline int mglu_cuda_is_half(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_F16 || dtype == MGLU_DTYPE_BF16;
 }
 
+/* Class B; the other engines are of class A. */
+static inline int mglu_cuda_has_tensor_cores(enum mglu_cuda_engine engine)
+{
+    return engine == MGLU_CUDA_MMA8 || engine == MGLU_CUDA_MMA16;
+}
+
 static inline enum mglu_cuda_x mglu_cuda_x_of(mglu_dtype weights, mglu_dtype x)
 {
     return !mglu_cuda_is_half(x) ? MGLU_CUDA_X_F32 : x == weights ? MGLU_CUDA_X_SAME : MGLU_CUDA_X_HALF;
@@ -78,19 +85,19 @@ static inline int mglu_cuda_variant_exists(struct mglu_cuda_variant variant)
         return variant.engine == MGLU_CUDA_SIMT && variant.x == MGLU_CUDA_X_F32;
     if (variant.engine == MGLU_CUDA_MMA16 && variant.form == MGLU_CUDA_MASKS_16)
         return 0;
-    if (variant.engine != MGLU_CUDA_SIMT && variant.x != MGLU_CUDA_X_SAME)
+    if (mglu_cuda_has_tensor_cores(variant.engine) && variant.x != MGLU_CUDA_X_SAME)
         return 0;
     return variant.x != MGLU_CUDA_X_SAME || mglu_cuda_is_half(variant.weights);
 }
 
 /*
  * Names. A variant's symbol is mglu_<engine>_<weights>_<x>_<form>, as mglu_simt_f16_xf32_sum,
- * mglu_simt_q8_0_xhalf_m2 or mglu_mma8_bf16_xbf16_m4, in the module (fatbin) <simt|mma>_<weights>. The module `routing`
- * has mglu_route.
+ * mglu_simt_q8_0_xhalf_m2 or mglu_mma8_bf16_xbf16_m4, in the module (fatbin) <simt|mma|ring>_<weights>. The module
+ * `routing` has mglu_route.
  */
 static inline const char *mglu_cuda_engine_name(enum mglu_cuda_engine engine)
 {
-    static const char *const names[] = {"simt", "mma8", "mma16"};
+    static const char *const names[] = {"simt", "mma8", "mma16", "ring"};
     return names[engine];
 }
 
@@ -115,6 +122,11 @@ enum mglu_cuda_module {
     MGLU_CUDA_MODULE_SIMT_Q4_0,
     MGLU_CUDA_MODULE_MMA_F16,
     MGLU_CUDA_MODULE_MMA_BF16,
+    MGLU_CUDA_MODULE_RING_F32, /* + dtype too */
+    MGLU_CUDA_MODULE_RING_F16,
+    MGLU_CUDA_MODULE_RING_BF16,
+    MGLU_CUDA_MODULE_RING_Q8_0,
+    MGLU_CUDA_MODULE_RING_Q4_0,
     MGLU_CUDA_MODULE_ROUTING,
     MGLU_CUDA_MODULES
 };
@@ -123,6 +135,8 @@ static inline enum mglu_cuda_module mglu_cuda_module_of(struct mglu_cuda_variant
 {
     if (variant.engine == MGLU_CUDA_SIMT)
         return (enum mglu_cuda_module)(MGLU_CUDA_MODULE_SIMT_F32 + (int)variant.weights);
+    if (variant.engine == MGLU_CUDA_RING)
+        return (enum mglu_cuda_module)(MGLU_CUDA_MODULE_RING_F32 + (int)variant.weights);
     return variant.weights == MGLU_DTYPE_F16 ? MGLU_CUDA_MODULE_MMA_F16 : MGLU_CUDA_MODULE_MMA_BF16;
 }
 
@@ -145,6 +159,7 @@ struct mglu_cuda_projection {
     int64_t batch;
     uint32_t rows, columns;
     uint32_t block_bytes; /* mglu_tile_block_bytes() */
+    uint32_t ring_depth;  /* of mglu_cuda_ring_plan(), for the ring kernels */
     int32_t terms;        /* that are summed: n_m or top_k; 1 for GLU and SUM */
     int32_t x_dtype, y_dtype;
     int32_t activation; /* of no account for SUM */
@@ -176,7 +191,7 @@ struct mglu_cuda_routing {
  */
 struct mglu_cuda_launch {
     uint32_t grid_x, grid_y, block_x;
-    uint32_t shared_bytes; /* dynamic; at most 48 KiB, so that no kernel needs to opt in */
+    uint32_t shared_bytes; /* dynamic; at most 48 KiB, so that no kernel but those of the ring needs to opt in */
 };
 
 enum {
@@ -203,10 +218,10 @@ static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 }
 
 /*
- * Warps that share a strip: 4, 8 or 16 for SIMT, 4 for the others; 16 masks take no more than 8. A function of the
- * shape, the variant and the device only, never of the batch, because it decides the order of the sums. More columns
- * get more warps, so that chains of additions stay short; and so do few strips, as long as all of them are resident, so
- * that enough loads are under way.
+ * Warps that share a strip: 4, 8 or 16 for SIMT and the ring, 4 for tensor cores; 16 masks take no more than 8. A
+ * function of the shape, the variant and the device only, never of the batch, because it decides the order of the sums.
+ * More columns get more warps, so that chains of additions stay short; and so do few strips, as long as all of them are
+ * resident, so that enough loads are under way.
  */
 static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t rows, uint32_t columns,
                                        uint32_t multiprocessors)
@@ -215,7 +230,7 @@ static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_
     uint32_t resident = multiprocessors * (variant.form < MGLU_CUDA_MASKS_8 ? MGLU_CUDA_RESIDENT_WARPS
                                                                             : MGLU_CUDA_RESIDENT_WARPS_8_MASKS);
 
-    if (variant.engine != MGLU_CUDA_SIMT)
+    if (mglu_cuda_has_tensor_cores(variant.engine))
         return 4;
     while (warps < MGLU_CUDA_MAX_WARPS && warps < mglu_tile_blocks(columns) &&
            (uint64_t)mglu_tile_strips(rows) * warps * 2 <= resident)
@@ -223,6 +238,14 @@ static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_
     return warps;
 }
 
+static inline uint32_t mglu_cuda_capped_warps(enum mglu_cuda_form form, uint32_t warps)
+{
+    const uint32_t most = form == MGLU_CUDA_MASKS_16 ? MGLU_CUDA_MAX_WARPS_16_MASKS : MGLU_CUDA_MAX_WARPS;
+
+    return warps < most ? warps : most;
+}
+
+/* Of all engines but the ring, whose launch is in ring_plan.h. */
 static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cuda_variant variant, uint32_t warps,
                                                                   uint32_t rows, int64_t batch)
 {
@@ -230,8 +253,7 @@ static inline struct mglu_cuda_launch mglu_cuda_projection_launch(struct mglu_cu
     uint32_t strips = mglu_tile_strips(rows);
     struct mglu_cuda_launch launch;
 
-    if (variant.form == MGLU_CUDA_MASKS_16 && warps > MGLU_CUDA_MAX_WARPS_16_MASKS)
-        warps = MGLU_CUDA_MAX_WARPS_16_MASKS;
+    warps = mglu_cuda_capped_warps(variant.form, warps);
     launch.grid_x = (uint32_t)((batch + tokens - 1) / tokens);
     launch.grid_y = strips < MGLU_CUDA_MAX_GRID_Y ? strips : (uint32_t)MGLU_CUDA_MAX_GRID_Y;
     launch.block_x = warps * 32;

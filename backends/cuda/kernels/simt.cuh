@@ -68,11 +68,11 @@ template <int MASKS> struct mask_planes {
     }
 
     /* The lane's words of a block. */
-    MGLU_METHOD void load(uint64_t block, uint32_t (&words)[SLOTS]) const
+    template <class BLOCK> MGLU_METHOD void load(BLOCK block, uint32_t (&words)[SLOTS]) const
     {
         MGLU_UNROLL
         for (int i = 0; i < MASKS; i++)
-            words[i] = load_stream4((const uint32_t *)(block + offsets[i]) + lane_index());
+            words[i] = load_word(block + offsets[i], lane_index());
     }
 };
 

@@ -115,6 +115,7 @@ template <class LANE_X> struct token_stage {
     uint64_t address;
     uint32_t column, columns;
     bool is_f16, second;
+    element fetched[2];
 
     MGLU_METHOD token_stage(const token_row &row, float *shared)
         : columns(row.columns), is_f16(row.is_f16), second(false)
@@ -126,18 +127,32 @@ template <class LANE_X> struct token_stage {
         address = row.address + column * LANE_X::X_BYTES;
     }
 
-    MGLU_METHOD void load_next(LANE_X &x)
+    /* Reads the lane's two columns of the next block. */
+    MGLU_METHOD void fetch()
+    {
+        fetched[0] = column < columns ? LANE_X::fetch(address, is_f16) : 0;
+        fetched[1] = column + 1 < columns ? LANE_X::fetch(address + LANE_X::X_BYTES, is_f16) : 0;
+    }
+
+    /* Brings what all lanes have fetched to those that want it. */
+    MGLU_METHOD void exchange(LANE_X &x)
     {
         const uint32_t lane = threadIdx.x % 32, step = blockDim.x / 32 * MGLU_TILE_COLUMNS;
         element *to = buffer + (second ? MGLU_TILE_COLUMNS : 0);
 
-        to[2 * lane] = column < columns ? LANE_X::fetch(address, is_f16) : 0;
-        to[2 * lane + 1] = column + 1 < columns ? LANE_X::fetch(address + LANE_X::X_BYTES, is_f16) : 0;
+        to[2 * lane] = fetched[0];
+        to[2 * lane + 1] = fetched[1];
         __syncwarp();
         x.take((const uint4 *)(to + lane % 4 * LANE_COLUMNS));
         column += step;
         address += step * LANE_X::X_BYTES;
         second = !second;
+    }
+
+    MGLU_METHOD void load_next(LANE_X &x)
+    {
+        fetch();
+        exchange(x);
     }
 };
 

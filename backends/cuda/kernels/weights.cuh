@@ -7,17 +7,38 @@
 #include "backends/cuda/kernels/elements.cuh"
 #include "backends/cuda/kernels/tile_layout.h"
 
+/* A block lies in device memory, at an address, or has been copied to shared memory. */
+MGLU_DEVICE uint4 load_chunk(uint64_t plane, uint32_t index)
+{
+    return load_stream16((const uint4 *)plane + index);
+}
+
+MGLU_DEVICE uint4 load_chunk(const char *plane, uint32_t index)
+{
+    return ((const uint4 *)plane)[index];
+}
+
+MGLU_DEVICE uint32_t load_word(uint64_t plane, uint32_t index)
+{
+    return load_stream4((const uint32_t *)plane + index);
+}
+
+MGLU_DEVICE uint32_t load_word(const char *plane, uint32_t index)
+{
+    return ((const uint32_t *)plane)[index];
+}
+
 /* The bits as they lie in memory, BITS for each weight. */
 template <int BITS> struct lane_bits {
     static constexpr int PER_WORD = 32 / BITS;
     static constexpr int CHUNKS = MGLU_TILE_LANE_WEIGHTS / PER_WORD / 4;
     uint4 chunks[CHUNKS];
 
-    MGLU_METHOD void load(uint64_t plane, uint32_t lane)
+    template <class PLANE> MGLU_METHOD void load(PLANE plane, uint32_t lane)
     {
         MGLU_UNROLL
         for (int i = 0; i < CHUNKS; i++)
-            chunks[i] = load_stream16((const uint4 *)plane + i * MGLU_TILE_LANES + lane);
+            chunks[i] = load_chunk(plane, i * MGLU_TILE_LANES + lane);
     }
 
     MGLU_METHOD uint32_t word(int element) const
@@ -36,10 +57,10 @@ template <int BITS> struct lane_bits {
 template <int BITS> struct lane_scaled : lane_bits<BITS> {
     float scales[2];
 
-    MGLU_METHOD void load(uint64_t plane, uint32_t lane)
+    template <class PLANE> MGLU_METHOD void load(PLANE plane, uint32_t lane)
     {
-        const uint32_t *pairs = (const uint32_t *)(plane + lane_bits<BITS>::CHUNKS * MGLU_TILE_LANES * sizeof(uint4));
-        uint32_t pair = load_stream4(pairs + lane % 4 / 2 * 8 + lane / 4);
+        constexpr size_t SCALES = lane_bits<BITS>::CHUNKS * MGLU_TILE_LANES * sizeof(uint4);
+        uint32_t pair = load_word(plane + SCALES, lane % 4 / 2 * 8 + lane / 4);
 
         lane_bits<BITS>::load(plane, lane);
         scales[0] = f16_to_f32(half_of(pair, 0));

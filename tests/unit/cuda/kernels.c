@@ -2,6 +2,7 @@
 #include "tests/unit/cuda/kernels.h"
 
 #include "backends/cuda/kernels/retile.h"
+#include "backends/cuda/kernels/ring_plan.h"
 #include "tests/unit/cuda/shim/shim.h"
 
 #include <math.h>
@@ -272,8 +273,20 @@ static void launch(const char *symbol, struct mglu_cuda_launch launch, const voi
     mglu_shim_launch(symbol, launch.grid_x, launch.grid_y, launch.block_x, launch.shared_bytes, argument);
 }
 
+/* On a device with one multiprocessor, so that blocks of threads take several strips. */
+static struct mglu_cuda_launch ring_launch(const struct kernel_run *run, struct mglu_cuda_variant variant,
+                                           uint32_t warps, struct mglu_cuda_projection *projection)
+{
+    const struct mglu_cuda_ring_device device = {1, run->test.ring_shared ? run->test.ring_shared : 100 << 10};
+    const struct mglu_cuda_ring_plan plan = mglu_cuda_ring_plan(device, variant.form, warps, projection->block_bytes);
+
+    assert_true(plan.depth > 0);
+    projection->ring_depth = plan.depth;
+    return mglu_cuda_ring_launch(device, plan, projection->rows);
+}
+
 static void launch_projection(const struct kernel_run *run, struct mglu_cuda_variant variant,
-                              const struct mglu_cuda_projection *projection)
+                              struct mglu_cuda_projection *projection)
 {
     uint32_t warps =
         run->test.warps ? run->test.warps : mglu_cuda_warps(variant, projection->rows, projection->columns, 1);
@@ -281,6 +294,8 @@ static void launch_projection(const struct kernel_run *run, struct mglu_cuda_var
     char symbol[64];
 
     assert_true(mglu_cuda_variant_exists(variant));
+    if (variant.engine == MGLU_CUDA_RING)
+        geometry = ring_launch(run, variant, warps, projection);
     if (run->test.grid_y && run->test.grid_y < geometry.grid_y)
         geometry.grid_y = run->test.grid_y;
     snprintf(symbol, sizeof symbol, "mglu_%s_%s_x%s_%s", mglu_cuda_engine_name(variant.engine),
@@ -462,7 +477,7 @@ static void judge_gaps(const struct kernel_run *run)
 void kernel_judge(const struct kernel_run *run)
 {
     const size_t count = (size_t)(run->test.batch * run->columns);
-    const mglu_accuracy accuracy = run->test.engine == MGLU_CUDA_SIMT ? MGLU_ACCURACY_A : MGLU_ACCURACY_B;
+    const mglu_accuracy accuracy = mglu_cuda_has_tensor_cores(run->test.engine) ? MGLU_ACCURACY_B : MGLU_ACCURACY_A;
     double *want = exact_memory(count * sizeof *want), *tolerance = exact_memory(count * sizeof *tolerance);
     struct rig rig = rig_make("ref", NULL, &run->sample.desc, &run->layer);
 

@@ -24,6 +24,7 @@ struct kernel_case {
     int64_t offset;         /* elements before each of them */
     uint32_t grid_y, warps; /* 0: as params.h has it */
     int is_positive;        /* all of W and x */
+    uint32_t ring_shared;   /* bytes of shared memory of a multiprocessor; 0: as much as that of sm_120 */
     mglu_dtype quantised;   /* 0, or what the kernels have matrices as that are f32 for the reference: q8_0 or q4_0 */
 };
 

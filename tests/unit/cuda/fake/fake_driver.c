@@ -15,7 +15,7 @@
 /* Functions are named as in cuda.h, whose macros give them their versions. */
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MEMORY_ALIGNMENT = 256, MOST_SHARED_BYTES = 48 << 10, MOST_GRID_Y = 65535, POISON = 0xff };
+enum { MEMORY_ALIGNMENT = 256, SHARED_BYTES = 48 << 10, MOST_GRID_Y = 65535, POISON = 0xff };
 
 /* Anything that is handed out and must come back. */
 struct thing {
@@ -26,6 +26,7 @@ struct thing {
 
 struct CUfunc_st {
     char symbol[64];
+    unsigned int shared_bytes; /* dynamic, that a launch may ask for */
 };
 
 /* A kernel with its argument, as a graph keeps it. */
@@ -87,16 +88,19 @@ EXPORT void fake_reset(void)
 }
 
 /*
- * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE makes it another one, and
- * MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, makes its tensor cores others.
+ * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS make
+ * it another one, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, makes its tensor cores others.
  */
 __attribute__((constructor)) static void begin(void)
 {
     const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE"), *tensor_core = getenv("MGLU_FAKE_TENSOR_CORE");
+    const char *multiprocessors = getenv("MGLU_FAKE_MULTIPROCESSORS");
 
     fake_reset();
     if (architecture)
         settings.architecture = atoi(architecture);
+    if (multiprocessors)
+        settings.multiprocessors = atoi(multiprocessors);
     if (tensor_core)
         mglu_shim_choose_tensor_core((mglu_shim_tensor_core)atoi(tensor_core));
 }
@@ -335,6 +339,11 @@ EXPORT CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device)
     return enter("cuDeviceTotalMem");
 }
 
+static int shared_of_multiprocessor(void)
+{
+    return (settings.architecture / 10 == 9 || settings.architecture / 10 == 10 ? 228 : 100) << 10;
+}
+
 EXPORT CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
 {
     if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
@@ -343,6 +352,8 @@ EXPORT CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, C
         *value = settings.architecture % 10;
     else if (attribute == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         *value = settings.multiprocessors;
+    else if (attribute == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
+        *value = shared_of_multiprocessor();
     else
         return CUDA_ERROR_INVALID_VALUE;
     return enter("cuDeviceGetAttribute");
@@ -423,6 +434,7 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const
         return CUDA_ERROR_NOT_FOUND;
     *function = take(&functions, sizeof **function);
     snprintf((*function)->symbol, sizeof(*function)->symbol, "%s", symbol);
+    (*function)->shared_bytes = SHARED_BYTES;
     return CUDA_SUCCESS;
 }
 
@@ -434,7 +446,7 @@ EXPORT CUresult cuFuncLoad(CUfunction function)
 /* As the kernels were compiled, by their launch bounds. */
 static int most_threads(const char *symbol)
 {
-    if (!strstr(symbol, "simt"))
+    if (strstr(symbol, "mma") || strstr(symbol, "route"))
         return 128;
     return strstr(symbol, "_m16") ? 256 : 512;
 }
@@ -447,6 +459,19 @@ EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, C
     return enter("cuFuncGetAttribute");
 }
 
+/* A block of threads gets what its multiprocessor has but 1 KiB. */
+EXPORT CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value)
+{
+    CUresult result = enter("cuFuncSetAttribute");
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value > shared_of_multiprocessor() - 1024)
+        return CUDA_ERROR_INVALID_VALUE;
+    function->shared_bytes = (unsigned int)value;
+    return CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int threads,
                                                             size_t shared_bytes)
 {
@@ -454,12 +479,12 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunct
     return enter("cuOccupancyMaxActiveBlocksPerMultiprocessor");
 }
 
-static int is_possible(const CUlaunchConfig *config, const char *symbol)
+static int is_possible(const CUlaunchConfig *config, CUfunction function)
 {
     return config->gridDimX > 0 && config->gridDimX < 1u << 31 && config->gridDimY > 0 &&
            config->gridDimY <= MOST_GRID_Y && config->gridDimZ == 1 && config->blockDimX > 0 &&
-           config->blockDimX <= (unsigned int)most_threads(symbol) && config->blockDimY == 1 &&
-           config->blockDimZ == 1 && config->sharedMemBytes <= MOST_SHARED_BYTES;
+           config->blockDimX <= (unsigned int)most_threads(function->symbol) && config->blockDimY == 1 &&
+           config->blockDimZ == 1 && config->sharedMemBytes <= function->shared_bytes;
 }
 
 static struct fake_launch describe(const CUlaunchConfig *config, CUfunction function)
@@ -508,7 +533,7 @@ EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction functi
 
     if (result != CUDA_SUCCESS)
         return result;
-    if (!is_possible(config, function->symbol))
+    if (!is_possible(config, function))
         return CUDA_ERROR_INVALID_VALUE;
     launch = describe(config, function);
     pthread_mutex_lock(&lock);

@@ -17,8 +17,8 @@ enum { FAKE_MOST_DEVICES = 4, FAKE_LOG_CALLS = 256, FAKE_REGISTERS = 64 /* of ev
 struct fake_settings {
     int device_count;
     int driver_version;
-    int architecture; /* 90 for sm_90 */
-    int multiprocessors;
+    int architecture;          /* 90 for sm_90 */
+    int multiprocessors;       /* each with 228 KiB of shared memory in sm_90 and sm_100, else 100 KiB */
     int written_for;           /* architecture of the code that is found in a module */
     const char *hidden_symbol; /* that cuGetProcAddress does not find, or NULL */
     const char *failing_call;  /* as "cuMemAlloc"; NULL: any */

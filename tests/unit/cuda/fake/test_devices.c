@@ -197,7 +197,7 @@ static void an_unknown_forced_kernel_is_refused_with_those_there_are(void **stat
     assert_int_equal(setenv("MGLU_CUDA_VARIANT", "mma8:5", 1), 0);
     assert_status(mglu_device_count(context, &count), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("mma8:5");
-    assert_error_says("simt, mma8, mma16");
+    assert_error_says("simt, mma8, mma16, ring");
     unsetenv("MGLU_CUDA_VARIANT");
     assert_ok(mglu_device_count(context, &count));
     mglu_context_destroy(&context);

@@ -60,6 +60,9 @@ static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
         {3, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "mma16", "mglu_simt_f32_xf32_m4", 128},
         {2, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "simt:16", "mglu_simt_f32_xf32_m2", 512},
         {9, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "simt:16", "mglu_simt_f32_xf32_m16", 256},
+        {3, MGLU_DTYPE_F16, MGLU_DTYPE_F16, 0, 1, "ring", "mglu_ring_f16_xf16_m4", 128},
+        {0, MGLU_DTYPE_BF16, MGLU_DTYPE_F32, 0, 5, "ring", "mglu_ring_bf16_xf32_glu", 128},
+        {9, MGLU_DTYPE_F32, MGLU_DTYPE_F32, 0, 1, "ring:16", "mglu_ring_f32_xf32_m16", 256},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -88,6 +91,81 @@ static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
         sample_free(&sample);
     }
     unsetenv("MGLU_CUDA_VARIANT");
+}
+
+static void keep_line(void *user, mglu_log_level level, const char *text)
+{
+    snprintf(user, 256, "%s", text);
+}
+
+/* On sm_120, whose shared memory is the smallest. */
+static void a_forced_engine_that_a_layer_cannot_have_is_named_with_the_reason(void **state)
+{
+    static const struct {
+        const char *forced;
+        mglu_kind kind;
+        mglu_dtype dtype;
+        int64_t h;
+        const char *reason; /* NULL: it has it */
+    } cases[] = {
+        {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 8192, NULL},
+        {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 8191, NULL},
+        {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 8192, "ring is not used as asked for: two blocks of weights"},
+        {"mma8", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 64, "mma8 is not used as asked for: there is no tensor core kernel"},
+        {"simt", MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, NULL},
+    };
+
+    fake_settings()->architecture = fake_settings()->written_for = 120;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct sample_shape shape = {
+            cases[i].kind, cases[i].dtype, cases[i].h, 16, 0, cases[i].kind == MGLU_KIND_MASKED ? 2 : 0, 0};
+        char line[256] = "";
+        const mglu_logger logger = {.user = line, .log = keep_line};
+        const mglu_context_desc context = {.struct_size = sizeof context, .logger = &logger};
+        const mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = 1};
+        struct sample sample = sample_make(&shape, 3);
+        struct rig rig;
+
+        setenv("MGLU_CUDA_VARIANT", cases[i].forced, 1);
+        rig = rig_make("cuda", &context, &sample.desc, &layer);
+        if (cases[i].reason)
+            assert_non_null(strstr(line, cases[i].reason));
+        else
+            assert_string_equal(line, "");
+        rig_free(&rig);
+        sample_free(&sample);
+    }
+    unsetenv("MGLU_CUDA_VARIANT");
+}
+
+/* A persistent kernel has no more blocks of threads than the device holds, and more shared memory than others. */
+static void the_ring_is_launched_once_for_what_is_resident(void **state)
+{
+    const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 256, 400, 0, 4, 0};
+    mglu_layer_desc layer = {.struct_size = sizeof layer, .x_dtype = MGLU_DTYPE_F16, .max_batch = 2};
+    struct sample sample = sample_make(&shape, 3);
+    mglu_memory *x, *y;
+    struct rig rig;
+
+    fake_settings()->multiprocessors = 2;
+    setenv("MGLU_CUDA_VARIANT", "ring", 1);
+    rig = rig_make("cuda", NULL, &sample.desc, &layer);
+    assert_int_equal(mglu_layer_accuracy(rig.layer), MGLU_ACCURACY_A);
+    assert_ok(mglu_memory_create(rig.device, 2 * 256 * sizeof(uint16_t), &x));
+    assert_ok(mglu_memory_create(rig.device, 2 * 400 * sizeof(float), &y));
+    fake_log_clear();
+    assert_ok(rig_forward(
+        &rig, (mglu_forward_args){.batch = 2, .x.data = mglu_memory_data(x), .y.data = mglu_memory_data(y)}));
+    assert_int_equal(fake_launch_count(), 1);
+    assert_string_equal(fake_launch_at(0).symbol, "mglu_ring_f16_xf16_m4");
+    assert_int_equal(fake_launch_at(0).grid_x, 8);
+    assert_int_equal(fake_launch_at(0).grid_y, 1);
+    assert_true(fake_launch_at(0).shared_bytes > 48 << 10);
+    unsetenv("MGLU_CUDA_VARIANT");
+    mglu_memory_destroy(&x);
+    mglu_memory_destroy(&y);
+    rig_free(&rig);
+    sample_free(&sample);
 }
 
 /* Turned signs would make NaN of an infinite weight where the contract has a select. */
@@ -356,6 +434,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(forward_launches_and_does_nothing_else, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_kernel_is_the_one_of_the_dispatch_table, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_forced_engine_that_a_layer_cannot_have_is_named_with_the_reason, reset,
+                                        no_leak),
+        cmocka_unit_test_setup_teardown(the_ring_is_launched_once_for_what_is_resident, reset, no_leak),
         cmocka_unit_test_setup_teardown(infinite_weights_keep_off_the_tensor_cores, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_go_to_the_callers_stream, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_legacy_stream_has_a_handle_of_its_own, reset, no_leak),

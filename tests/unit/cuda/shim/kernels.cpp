@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Every kernel, compiled for the host. */
+/* Every kernel, compiled for the host; those of the ring are in ring_kernels.cpp. */
 
+#include "entries.hpp"
 #include "shim.h"
 
 #include "backends/cuda/kernels/mma_bf16.cu"
@@ -18,33 +19,19 @@
 namespace
 {
 
-template <class P, void (*KERNEL)(P)> void call(const void *argument)
-{
-    KERNEL(*static_cast<const P *>(argument));
-}
+using shim::call;
+using shim::entry;
+using shim::find_ring_kernel;
 
-struct entry {
-    const char *symbol;
-    void (*body)(const void *argument);
-};
-
-#define PROJECTION(symbol) {#symbol, call<mglu_cuda_projection, symbol>},
-#define PROJECTIONS_TO_8(name)                                                                                         \
-    PROJECTION(name##_glu)                                                                                             \
-    PROJECTION(name##_m1)                                                                                              \
-    PROJECTION(name##_m2)                                                                                              \
-    PROJECTION(name##_m4)                                                                                              \
-    PROJECTION(name##_m8)
-#define PROJECTIONS(name) PROJECTIONS_TO_8(name) PROJECTION(name##_m16)
-#define WIDENED(name)     PROJECTION(name##_xf32_sum) PROJECTIONS(name##_xf32) PROJECTIONS(name##_xhalf)
+#define PROJECTIONS_OF(name) PROJECTION(name##_xf32_sum) WIDENED(name)
 
 // clang-format off
 const entry entries[] = {
-    WIDENED(mglu_simt_f32)
-    WIDENED(mglu_simt_f16)
-    WIDENED(mglu_simt_bf16)
-    WIDENED(mglu_simt_q8_0)
-    WIDENED(mglu_simt_q4_0)
+    PROJECTIONS_OF(mglu_simt_f32)
+    PROJECTIONS_OF(mglu_simt_f16)
+    PROJECTIONS_OF(mglu_simt_bf16)
+    PROJECTIONS_OF(mglu_simt_q8_0)
+    PROJECTIONS_OF(mglu_simt_q4_0)
     PROJECTIONS(mglu_simt_f16_xf16)
     PROJECTIONS(mglu_simt_bf16_xbf16)
     PROJECTIONS(mglu_mma8_f16_xf16)
@@ -62,7 +49,7 @@ const entry *find(const char *symbol)
     for (const entry &one : entries)
         if (!strcmp(one.symbol, symbol))
             return &one;
-    return nullptr;
+    return find_ring_kernel(symbol);
 }
 
 } // namespace
