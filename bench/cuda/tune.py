@@ -2,10 +2,13 @@
 """Finds the fastest kernels of the CUDA backend on the device at hand.
 
 tune.py MGLU_BENCH [--write]
+tune.py MGLU_BENCH --ring
 
 Times every kernel on both shapes of the paper by mglu-bench, which is told by MGLU_CUDA_VARIANT which one to take, and
 prints the device's rows of backends/cuda/dispatch_table.h. With --write the rows replace those of the same architecture
 in the file, or are added to it.
+
+With --ring it times one token on the engine `ring`, which no row names, beside SIMT and tensor cores; nothing is written.
 """
 import json
 import os
@@ -23,12 +26,17 @@ WARPS = [4, 8, 16]
 VARIANTS = [f"simt:{warps}" for warps in WARPS] + ["mma8", "mma16"]
 
 
-def measure(bench, variant):
+def measure(bench, variant, batches):
     """One report of mglu-bench with one kernel."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [bench, "--backend", "cuda", "--shapes", SHAPES, "--masks", "1,2,4,8,16", "--x-dtype", "f16",
-                   "--batch", ",".join(map(str, BATCHES)), "--regime", "cold", "--seconds", "0.5", "--json", file.name]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MGLU_CUDA_VARIANT": variant})
+                   "--batch", ",".join(map(str, batches)), "--regime", "cold", "--seconds", "0.5", "--json", file.name]
+        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, "MGLU_CUDA_VARIANT": variant, "MGLU_LOG": "warn"})
+        sys.stderr.write(run.stderr)
+        run.check_returncode()
+        if variant.startswith("ring") and "cuda: ring is not used" in run.stderr:
+            raise SystemExit(f"tune: {variant} was not measured")
         return json.loads(pathlib.Path(file.name).read_text())
 
 
@@ -74,6 +82,15 @@ def rows_of(reports):
     return architecture, [comment, f"    {{{architecture}, MGLU_CUDA_SUM, 0, 0, {warps}", *rows]
 
 
+def compare_ring(bench):
+    """Prints microseconds of one token, both shapes added up, by masks and kernel."""
+    variants = ["ring:4", "ring:8", "simt:4", "simt:8", "mma8"]
+    times = times_of({variant: measure(bench, variant, [1]) for variant in variants})
+    print(f"{'masks':>6}" + "".join(f"{variant:>10}" for variant in variants))
+    for masks in FORMS:
+        print(f"{masks:>6}" + "".join(f"{times[masks, 1, variant]:>10.1f}" for variant in variants))
+
+
 def write(architecture, rows):
     """Puts the rows where those of the architecture are, in ascending order. A comment belongs to the rows after it."""
     begin, rest = TABLE.read_text().split("mglu_cuda_dispatch_rows[] = {\n", 1)
@@ -93,10 +110,13 @@ def write(architecture, rows):
 
 
 def main(arguments):
-    if not arguments or arguments[1:] not in ([], ["--write"]):
-        print("usage: tune.py MGLU_BENCH [--write]", file=sys.stderr)
+    if not arguments or arguments[1:] not in ([], ["--write"], ["--ring"]):
+        print("usage: tune.py MGLU_BENCH [--write | --ring]", file=sys.stderr)
         return 2
-    reports = {variant: measure(arguments[0], variant) for variant in VARIANTS}
+    if arguments[1:] == ["--ring"]:
+        compare_ring(arguments[0])
+        return 0
+    reports = {variant: measure(arguments[0], variant, BATCHES) for variant in VARIANTS}
     architecture, rows = rows_of(reports)
     print("\n".join(rows))
     if arguments[1:]:
