@@ -159,11 +159,11 @@ struct mglu_cuda_projection {
     int64_t batch;
     uint32_t rows, columns;
     uint32_t block_bytes; /* mglu_tile_block_bytes() */
-    uint32_t ring_depth;  /* of mglu_cuda_ring_plan(), for the ring kernels */
     int32_t terms;        /* that are summed: n_m or top_k; 1 for GLU and SUM */
     int32_t x_dtype, y_dtype;
-    int32_t activation; /* of no account for SUM */
-    float silu_beta;    /* 1 unless set, as the layer's plan has it */
+    int32_t activation;  /* of no account for SUM */
+    float silu_beta;     /* 1 unless set, as the layer's plan has it */
+    uint32_t ring_depth; /* of mglu_cuda_ring_plan(), for the ring kernels */
 };
 
 /* The argument of mglu_route: one token a block of threads. Writes mask_ids and mask_weights. */
