@@ -149,10 +149,20 @@ template <class LANE_X> struct token_stage {
         second = !second;
     }
 
+    /* fetch() and exchange(), written out: of the two calls ptxas makes kernels with more registers, some that spill.
+     */
     MGLU_METHOD void load_next(LANE_X &x)
     {
-        fetch();
-        exchange(x);
+        const uint32_t lane = threadIdx.x % 32, step = blockDim.x / 32 * MGLU_TILE_COLUMNS;
+        element *to = buffer + (second ? MGLU_TILE_COLUMNS : 0);
+
+        to[2 * lane] = column < columns ? LANE_X::fetch(address, is_f16) : 0;
+        to[2 * lane + 1] = column + 1 < columns ? LANE_X::fetch(address + LANE_X::X_BYTES, is_f16) : 0;
+        __syncwarp();
+        x.take((const uint4 *)(to + lane % 4 * LANE_COLUMNS));
+        column += step;
+        address += step * LANE_X::X_BYTES;
+        second = !second;
     }
 };
 
