@@ -33,7 +33,7 @@ CXX = {"gcc": "g++", "clang": "clang++"}
 BUILDS = {
     "gcc": Build("gcc", STRICT, has_long_tests=True),
     # Two of the architectures; cuda-all has the others.
-    "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90a,120"], suite="cuda",
+    "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90,120"], suite="cuda",
                   prepare=FIND_NVCC),
     "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
