@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
+#include "common/core/describe.h"
 
 #include <stdio.h>
 
@@ -205,15 +206,13 @@ static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t s
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan)
 {
-    char gemm[96];
+    char gemm[96], layer[MGLU_LAYER_TEXT_SIZE];
 
     describe_gemm(plan, gemm, sizeof gemm);
+    mglu_describe_layer(packed, desc->max_batch, layer);
     backend->host->log(
         backend->host, MGLU_LOG_DEBUG,
-        "cpu: layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s, weights in place, %d threads, tasks of %d rows, "
-        "chunks of %d tokens: %s; %s",
-        (long long)packed->hidden_size, (long long)packed->intermediate_size, (int)packed->n_masks,
-        mglu_dtype_name(packed->dtype), (long long)desc->max_batch, plan->gemv_name, backend->isa->name,
-        (int)backend->host->num_threads, (int)plan->gemv_project.rows, (int)plan->chunk_tokens, plan->gemv_reason,
-        gemm);
+        "cpu: %s: kernel %s, %s, weights in place, %d threads, tasks of %d rows, chunks of %d tokens: %s; %s", layer,
+        plan->gemv_name, backend->isa->name, (int)backend->host->num_threads, (int)plan->gemv_project.rows,
+        (int)plan->chunk_tokens, plan->gemv_reason, gemm);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/core/describe.h"
 #include "backends/cuda/host.h"
 
 #include <stdio.h>
@@ -30,9 +31,8 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
                                    uint32_t rows, int64_t last_batch, const char *reason)
 {
     const struct mglu_cuda_device *device = layer->device;
-    const mglu_packed_weights *shape = &layer->weights->shape;
     const struct mglu_cuda_launch launch = mglu_cuda_kernel_launch(device, kernel, rows, 1);
-    char symbol[64];
+    char symbol[64], text[MGLU_LAYER_TEXT_SIZE];
     int blocks;
     const mglu_status status = count_resident(layer, kernel, launch, &blocks);
     /* In hundredths and whole numbers: others would raise exceptions, which the caller may have unmasked. */
@@ -42,13 +42,12 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
     if (status != MGLU_OK)
         return status;
     mglu_cuda_symbol(kernel->variant, symbol, sizeof symbol);
-    device->backend->host->log(
-        device->backend->host, MGLU_LOG_DEBUG,
-        "layer %lldx%lld n_m=%d %s batch<=%lld: kernel %s, %s on sm_%d, %u warps %d registers %d.%02d waves: %s",
-        (long long)shape->hidden_size, (long long)shape->intermediate_size, shape->n_masks,
-        mglu_dtype_name(shape->dtype), (long long)last_batch, symbol, mglu_cuda_engine_name(kernel->variant.engine),
-        (int)device->architecture, launch.block_x / 32, kernel->function.registers, (int)(waves / 100),
-        (int)(waves % 100), reason);
+    mglu_describe_layer(&layer->weights->shape, last_batch, text);
+    device->backend->host->log(device->backend->host, MGLU_LOG_DEBUG,
+                               "cuda: %s: kernel %s, %s on sm_%d, %u warps %d registers %d.%02d waves: %s", text,
+                               symbol, mglu_cuda_engine_name(kernel->variant.engine), (int)device->architecture,
+                               launch.block_x / 32, kernel->function.registers, (int)(waves / 100), (int)(waves % 100),
+                               reason);
     return MGLU_OK;
 }
 

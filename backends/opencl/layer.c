@@ -100,7 +100,7 @@ static mglu_status make_step(struct mglu_opencl_layer *layer, const struct mglu_
         variant->weight = matrix->dtype;
         variant->matrices = matrix->matrices;
         variant->tokens = i == 0 ? 1 : 0;
-        mglu_opencl_choose(layer->device, matrix, variant);
+        step->reason = mglu_opencl_choose(layer->device, matrix, variant);
         status = mglu_opencl_program_get(layer->device, variant, &program);
         if (status == MGLU_OK)
             status = make_kernels(layer->device, program, "mglu_rows", &step->kernels[0][i], 2);
@@ -182,11 +182,13 @@ mglu_status mglu_opencl_layer_create(void *backend, int32_t ordinal, const mglu_
         atomic_flag_clear(&made->taken[i]);
     lay_out(made);
     status = make_steps(made);
-    if (status != MGLU_OK)
+    if (status != MGLU_OK) {
         mglu_opencl_layer_destroy(backend, made);
-    else
-        *layer = made;
-    return status;
+        return status;
+    }
+    mglu_opencl_describe(made);
+    *layer = made;
+    return MGLU_OK;
 }
 
 mglu_accuracy mglu_opencl_layer_accuracy(void *backend, const void *layer)

@@ -101,6 +101,7 @@ enum { MGLU_OPENCL_KERNEL_SETS = 4 };
 struct mglu_opencl_step {
     const struct mglu_opencl_matrix *matrix; /* NULL: the layer has no such step */
     int first, last;                         /* of the two: those that there are */
+    const char *reason;                      /* why the variants are what they are */
     struct mglu_opencl_variant variants[2];
     cl_kernel kernels[MGLU_OPENCL_KERNEL_SETS][2];
 };
@@ -186,11 +187,15 @@ void mglu_opencl_programs_free(struct mglu_opencl_device *device);
 /* tuner.c */
 /*
  * Completes the variant for a matrix: what is fixed by the device, and the fastest of what is not. Its `tokens` is 1,
- * or 0 for as many as suit.
+ * or 0 for as many as suit. Returns why it is this one.
  */
-void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
-                        struct mglu_opencl_variant *variant);
+const char *mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                               struct mglu_opencl_variant *variant);
 void mglu_opencl_choices_free(struct mglu_opencl_device *device);
+
+/* describe.c */
+/* The layer's line in the log. */
+void mglu_opencl_describe(const struct mglu_opencl_layer *layer);
 
 /* layer.c */
 mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);

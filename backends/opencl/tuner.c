@@ -261,17 +261,19 @@ static void apply(const struct mglu_opencl_variant *best, struct mglu_opencl_var
     variant->lines = best->lines;
 }
 
-void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
-                        struct mglu_opencl_variant *variant)
+const char *mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+                               struct mglu_opencl_variant *variant)
 {
     const mglu_host *host = device->backend->host;
     struct mglu_opencl_variant best = *variant;
     char key[MGLU_OPENCL_KEY_SIZE];
 
     set_defaults(device, variant);
-    /* lanes.cl is not tuned. */
-    if (variant->slices == 1 || matrix->rows * matrix->columns < LEAST_WEIGHTS)
-        return;
+    if (variant->slices == 1) /* lanes.cl is not tuned */
+        return device->type & CL_DEVICE_TYPE_CPU ? "a processor with vectors sums whole rows in an item"
+                                                 : "the device's work-groups are too small to share a row";
+    if (matrix->rows * matrix->columns < LEAST_WEIGHTS)
+        return "the defaults: too few weights to tell variants apart";
     best.tokens = 1;
     set_defaults(device, &best);
     write_key(device, matrix, &best, key);
@@ -285,4 +287,5 @@ void mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_ope
                   best.masks, best.mask_form, best.half_form, best.lines);
     }
     apply(&best, variant);
+    return "the fastest of the variants tried on this device";
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/ref/kernels/kernels.h"
+#include "common/core/describe.h"
 
 mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
@@ -13,9 +14,13 @@ mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_lay
     struct mglu_ref_layer *made =
         host->allocator.allocate(host->allocator.user, sizeof *made, _Alignof(struct mglu_ref_layer));
 
+    char text[MGLU_LAYER_TEXT_SIZE];
+
     if (!made)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_ref_layer){.desc = plan->desc, .packed = *(const mglu_packed_weights *)weights};
+    mglu_describe_layer(&made->packed, plan->desc.max_batch, text);
+    host->log(host, MGLU_LOG_DEBUG, "ref: %s: kernel reference, double, one token at a time: it is the oracle", text);
     *layer = made;
     return MGLU_OK;
 }

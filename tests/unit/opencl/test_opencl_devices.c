@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
 
+#include <stdio.h>
+
 /* What is listed for the drivers that a machine may have, and why what is listed can't be used. */
 
 static const struct {
@@ -135,13 +137,48 @@ static void test_no_loader(void **state)
     mglu_context_destroy(&rig.context);
 }
 
+static void keep_layer_line(void *user, mglu_log_level level, const char *text)
+{
+    if (level == MGLU_LOG_DEBUG && strstr(text, ": layer "))
+        snprintf((char *)user + strlen(user), 512 - strlen(user), "%s\n", text);
+}
+
+static const struct {
+    cl_device_type type;
+    const char *line;
+} described[] = {
+    {CL_DEVICE_TYPE_GPU, "opencl: layer 40x300 n_m=3 f16 batch<=4: kernel slices, gpu device, 2 rows and 1 tokens at "
+                         "once, 32 slices, 4 lines, mask form 0, half form 0: the defaults: too few weights to tell "
+                         "variants apart\n"},
+    {CL_DEVICE_TYPE_CPU, "opencl: layer 40x300 n_m=3 f16 batch<=4: kernel lanes, cpu device, 16 rows and 1 tokens at "
+                         "once, 1 slices, 1 lines, mask form 3, half form 0: a processor with vectors sums whole rows "
+                         "in an item\n"},
+};
+
+static void test_log_of_a_layer(void **state)
+{
+    for (size_t i = 0; i < sizeof described / sizeof described[0]; i++) {
+        char lines[512] = "";
+        const mglu_logger logger = {.level = MGLU_LOG_DEBUG, .log = keep_layer_line, .user = lines};
+        const mglu_context_desc desc = {.struct_size = sizeof desc, .logger = &logger};
+        struct sample sample = sample_make(&whole, 1);
+        struct rig rig = {0};
+
+        fake_reset();
+        fake.type = described[i].type;
+        assert_ok(make_fake_rig(&desc, &sample, &rig));
+        assert_string_equal(lines, described[i].line);
+        rig_free(&rig);
+        sample_free(&sample);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines),
-        cmocka_unit_test(test_cpu_goes_on),
-        cmocka_unit_test(test_rank_follows_type),
-        cmocka_unit_test(test_no_loader),
+        cmocka_unit_test(test_machines),          cmocka_unit_test(test_cpu_goes_on),
+        cmocka_unit_test(test_rank_follows_type), cmocka_unit_test(test_no_loader),
+        cmocka_unit_test(test_log_of_a_layer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
