@@ -16,6 +16,8 @@
 
 #else
 
+#include "common/core/ieee.h"
+
 #include <stdint.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
 #define MGLU_REF_KERNELS_H
 
 #include "backends/ref/ref.h"
+#include "common/core/ieee.h"
 
 /* activation.c: g in double, and how far an f32 backend's g(gate) may be off when its gate is off by `error`. */
 double mglu_ref_activate(const mglu_layer_desc *desc, double gate);
