@@ -100,7 +100,13 @@ static mglu_status supports(void *backend, int32_t ordinal, const mglu_layer_pla
 static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer)
 {
-    return make(backend, (struct sample){.desc = plan->desc, .packed = ((struct sample *)weights)->packed}, layer);
+    const mglu_host *host = ((struct sample *)backend)->host;
+    const mglu_packed_weights *packed = &((struct sample *)weights)->packed;
+
+    host->log(host, MGLU_LOG_DEBUG, "sample: layer %lldx%lld n_m=%d %s batch<=%lld: kernel rows, scalar: the only one",
+              (long long)packed->hidden_size, (long long)packed->intermediate_size, (int)packed->n_masks,
+              mglu_dtype_name(packed->dtype), (long long)plan->desc.max_batch);
+    return make(backend, (struct sample){.desc = plan->desc, .packed = *packed}, layer);
 }
 
 static size_t layer_workspace_size(void *backend, const void *layer)

@@ -26,8 +26,9 @@ struct target {
     mglu_device_info info;
     mglu_context *reference_context;
     mglu_device *reference;
-    const char *max_isa; /**< cap of the context, or NULL */
-    const char *plugin;  /**< path that the context has loaded, or NULL */
+    const char *max_isa;       /**< cap of the context, or NULL */
+    const char *plugin;        /**< path that the context has loaded, or NULL */
+    const mglu_logger *logger; /**< of the context, for others that are made for the target; may be NULL */
     uint64_t seed;
 };
 

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# caught.sh CONFORMANCE FOLDER: the suite catches every lie of broken.c, each for what it is. Prints `caught N of 12`.
+# caught.sh CONFORMANCE FOLDER: the suite catches every lie of broken.c, each for what it is. Prints `caught N of 12`. Its
+# reports say what computed a case that failed, in the words of the backend.
 set -u
 conformance=$1 folder=$2
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+output=$(mktemp) reports=$(mktemp -d)
+trap 'rm -rf "$output" "$reports"' EXIT
 ulimit -c 0
 caught=0 count=0
 
@@ -37,4 +38,18 @@ ignores-routing|route=|y\[.*times the tolerance
 static-buffer|concurrent|thread [0-9]* of [0-9]*
 LIES
 echo "caught $caught of $count"
-[ "$caught" -eq 12 ] && [ "$count" -eq 12 ]
+
+named=0
+unset MGLU_LOG
+"$conformance" --plugin "$folder/broken-reversed-masks.so" --fail-fast --json "$reports/json" --junit "$reports/junit" \
+    >"$reports/text" 2>&1
+"$conformance" --plugin "$folder/broken-small-workspace.so" --fail-fast >"$reports/crash" 2>&1
+for report in "$reports"/*; do
+    if grep -q 'computed by sample: layer [0-9]*x[0-9]* n_m=[0-9]* .*: kernel rows, scalar: the only one' "$report"; then
+        named=$((named + 1))
+    else
+        echo "$report: the report does not say what computed the case that failed:"
+        cat "$report"
+    fi
+done
+[ "$caught" -eq 12 ] && [ "$count" -eq 12 ] && [ "$named" -eq 4 ]

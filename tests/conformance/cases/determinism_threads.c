@@ -128,6 +128,7 @@ unsigned char *run_in_context(const struct trial *trial, const struct problem *p
 
     desc.struct_size = sizeof desc;
     desc.max_isa = desc.max_isa ? desc.max_isa : trial->target->max_isa;
+    desc.logger = trial->target->logger;
     if (outcome_expect(trial->outcome, "mglu_context_create", mglu_context_create(&desc, &context), MGLU_OK))
         device = find_again(trial->target, context);
     if (device)

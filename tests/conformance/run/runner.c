@@ -10,12 +10,24 @@
 #include <unistd.h>
 
 /* What a fatal signal says, since no more than this can be said from within one. */
-static char last_words[1024];
+static char last_words[1024], last_counts[128];
+static const struct layer_log *last_layers;
+
+static void say(const char *text)
+{
+    if (write(STDOUT_FILENO, text, strlen(text)) < 0)
+        _exit(EXIT_FAILURE + 1);
+}
 
 static void die_with_words(int number)
 {
-    if (write(STDOUT_FILENO, last_words, strlen(last_words)) < 0)
-        _exit(EXIT_FAILURE + number);
+    say(last_words);
+    for (int i = 0; i < last_layers->count; i++) {
+        say("  computed by ");
+        say(last_layers->lines[i]);
+        say("\n");
+    }
+    say(last_counts);
     _exit(EXIT_FAILURE);
 }
 
@@ -48,9 +60,10 @@ static void prepare_last_words(const struct device_report *report, const char *n
             "abort\n  replay: ",
             name);
     print_replay(stream, &report->target, name);
-    fprintf(stream, "\n%zu passed, %zu failed, %zu skipped\n", report->counts[VERDICT_PASS],
-            report->counts[VERDICT_FAIL] + report->counts[VERDICT_VACUOUS] + 1, report->counts[VERDICT_UNSUPPORTED]);
+    fputc('\n', stream);
     fclose(stream);
+    snprintf(last_counts, sizeof last_counts, "%zu passed, %zu failed, %zu skipped\n", report->counts[VERDICT_PASS],
+             report->counts[VERDICT_FAIL] + report->counts[VERDICT_VACUOUS] + 1, report->counts[VERDICT_UNSUPPORTED]);
 }
 
 /* Collects the cases of one group. */
@@ -170,6 +183,7 @@ void report_free(struct device_report *report)
     free(report->results);
     mglu_context_destroy(&report->target.context);
     mglu_context_destroy(&report->target.reference_context);
+    layer_log_close(&report->layers);
 }
 
 void count_results(const struct device_report *reports, size_t count, size_t totals[3])
@@ -188,6 +202,24 @@ static void show_progress(size_t done, const struct case_list *cases)
         fprintf(stderr, "\r%zu of %zu%s", done, cases->count, done == cases->count ? "\r\033[K" : "");
 }
 
+static bool is_fault(const struct outcome *outcome)
+{
+    return outcome->verdict == VERDICT_FAIL || outcome->verdict == VERDICT_VACUOUS;
+}
+
+/* What the device computed the case with, in its own words. */
+static void add_layers(const struct layer_log *layers, struct outcome *outcome)
+{
+    size_t used = strlen(outcome->text);
+    bool on_line = used && outcome->text[used - 1] != '\n';
+
+    for (int i = 0; i < layers->count && used < sizeof outcome->text; i++) {
+        used += (size_t)snprintf(outcome->text + used, sizeof outcome->text - used, "%s%scomputed by %s",
+                                 on_line ? "\n" : "", used ? "  " : "", layers->lines[i]);
+        on_line = true;
+    }
+}
+
 static void print_fault(const struct target *target, const char *name, const struct outcome *outcome)
 {
     size_t length = strlen(outcome->text);
@@ -201,15 +233,19 @@ static void print_fault(const struct target *target, const char *name, const str
 
 void run_cases(const struct case_list *cases, const struct options *options, struct device_report *report)
 {
+    last_layers = &report->layers;
     catch_fatal_signals();
     for (size_t i = 0; i < cases->count; i++) {
         const struct selected_case *next = &cases->cases[i];
         struct outcome outcome = {.rho = -1};
 
+        layer_log_clear(&report->layers);
         prepare_last_words(report, next->test.name);
         next->group->run(&report->target, &next->test, &outcome);
+        if (is_fault(&outcome))
+            add_layers(&report->layers, &outcome);
         report_add(report, next->test.name, &outcome);
-        if (outcome.verdict == VERDICT_FAIL || outcome.verdict == VERDICT_VACUOUS) {
+        if (is_fault(&outcome)) {
             print_fault(&report->target, next->test.name, &outcome);
             if (options->fail_fast)
                 break;

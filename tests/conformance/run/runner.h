@@ -3,6 +3,7 @@
 #define MGLU_CONFORMANCE_RUNNER_H
 
 #include "conformance.h"
+#include "tools/common/layer_log.h"
 
 /** What the command line asks for. */
 struct options {
@@ -34,6 +35,7 @@ enum { MAX_RHO_ROWS = 128, VERDICTS = VERDICT_UNSUPPORTED + 1 };
 /** All that came of one device. */
 struct device_report {
     struct target target;
+    struct layer_log layers; /**< of the case that runs */
     struct result *results;
     size_t result_count, room;
     size_t counts[VERDICTS];

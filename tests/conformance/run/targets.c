@@ -13,9 +13,11 @@ static bool complain(const char *what)
 }
 
 /* A context with the plug-in, if one is named; `first` is the number of devices that came before it. */
-static mglu_context *open_context(const struct options *options, size_t *first, size_t *count)
+static mglu_context *open_context(const struct options *options, const mglu_logger *logger, size_t *first,
+                                  size_t *count)
 {
-    mglu_context_desc desc = {.struct_size = sizeof desc, .max_isa = options->max_isa, .allocator = &guarded_memory};
+    mglu_context_desc desc = {
+        .struct_size = sizeof desc, .max_isa = options->max_isa, .allocator = &guarded_memory, .logger = logger};
     mglu_context *context;
 
     *first = 0;
@@ -42,14 +44,20 @@ static bool open_reference(struct target *target)
 }
 
 /* Opens device number `index`; false when it is not wanted or can't be. */
-static bool open_target(const struct options *options, size_t index, struct target *target)
+static bool open_target(const struct options *options, size_t index, struct device_report *report)
 {
+    struct target *target = &report->target;
     size_t first, count;
 
-    *target = (struct target){.max_isa = options->max_isa, .plugin = options->plugin, .seed = options->seed};
-    target->context = open_context(options, &first, &count);
-    if (!target->context)
+    *target = (struct target){.max_isa = options->max_isa,
+                              .plugin = options->plugin,
+                              .seed = options->seed,
+                              .logger = layer_log_open(&report->layers)};
+    target->context = open_context(options, target->logger, &first, &count);
+    if (!target->context) {
+        layer_log_close(&report->layers);
         return false;
+    }
     target->device = mglu_device_at(target->context, index);
     target->info.struct_size = sizeof target->info;
     if (mglu_device_get_info(target->device, &target->info) == MGLU_OK && target->info.available &&
@@ -57,13 +65,14 @@ static bool open_target(const struct options *options, size_t index, struct targ
         return true;
     mglu_context_destroy(&target->context);
     mglu_context_destroy(&target->reference_context);
+    layer_log_close(&report->layers);
     return false;
 }
 
 /* Why nothing was opened, in the library's words where a backend was named. */
 static void explain(const struct options *options, size_t first, size_t count)
 {
-    mglu_context *context = open_context(options, &first, &count);
+    mglu_context *context = open_context(options, NULL, &first, &count);
     mglu_device_info info = {.struct_size = sizeof info};
     mglu_device *device;
 
@@ -80,7 +89,7 @@ static void explain(const struct options *options, size_t first, size_t count)
 size_t open_targets(const struct options *options, struct device_report **reports)
 {
     size_t first, count, opened = 0;
-    mglu_context *context = open_context(options, &first, &count);
+    mglu_context *context = open_context(options, NULL, &first, &count);
 
     *reports = NULL;
     if (!context)
@@ -90,7 +99,7 @@ size_t open_targets(const struct options *options, struct device_report **report
     if (!*reports)
         exit(EXIT_FAILURE);
     for (size_t i = first; i < count; i++)
-        if (open_target(options, i, &(*reports)[opened].target))
+        if (open_target(options, i, &(*reports)[opened]))
             opened++;
     if (opened == 0)
         explain(options, first, count);
