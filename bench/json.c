@@ -55,9 +55,9 @@ static json_t *describe(const struct comparison *comparison, const struct member
     const mglu_device_info *info = &comparison->machine->compute.info;
     const char *stored = mglu_dtype_name(problem->dtype);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:o, s:I, s:s, s:i}", "backend",
+        "{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:I, s:I, s:i, s:o, s:I, s:s, s:i}", "backend",
         member->peer ? member->peer->name : info->backend, "device", member->peer ? member->peer->device : info->name,
-        "op", op_names[problem->op], "what", member_what(member), "dtype",
+        "op", op_names[problem->op], "what", member_what(member), "kernel", text(member->timed.kernel), "dtype",
         member->peer ? member->peer_case.dtype : stored, "x_dtype", mglu_dtype_name(problem->x_dtype), "quantised_x",
         !member->peer && problem->quantised_x, "d", (json_int_t)problem->shape.d, "h", (json_int_t)problem->shape.h,
         "n_masks", (int)member->timed.n_masks, "top_k", count(member->timed.top_k), "batch", (json_int_t)problem->batch,

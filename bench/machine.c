@@ -109,11 +109,23 @@ static void choose_read(struct machine *machine)
     machine->read = best[1] > best[0];
 }
 
+static void close_layers(struct machine *machine)
+{
+    layer_log_close(machine->layers);
+    free(machine->layers);
+}
+
 bool machine_open(struct machine *machine, const struct options *options)
 {
-    *machine = (struct machine){0};
-    if (!compute_open(&machine->compute, &options->compute))
+    struct compute_options compute = options->compute;
+    *machine = (struct machine){.layers = report_allocate(1, sizeof *machine->layers)};
+    if (!machine->layers)
         return false;
+    compute.logger = layer_log_open(machine->layers);
+    if (!compute_open(&machine->compute, &compute)) {
+        close_layers(machine);
+        return false;
+    }
     timer_open(&machine->timer, &machine->compute);
     const mglu_device_info *info = &machine->compute.info;
     compute_describe(&machine->compute, machine->description, sizeof machine->description);
@@ -136,6 +148,7 @@ void machine_close(struct machine *machine)
     free(machine->stream);
     compute_close(&machine->compute);
     timer_close(&machine->timer);
+    close_layers(machine);
 }
 
 double machine_read_speed(const struct machine *machine)

@@ -11,9 +11,11 @@
 #include "options.h"
 #include "timer.h"
 #include "tools/common/compute.h"
+#include "tools/common/layer_log.h"
 
 struct machine {
     struct compute compute;
+    struct layer_log *layers;      /**< of the layer that was made last */
     struct timer timer;            /**< of the device's queue */
     char description[512];         /**< one line */
     const struct kernels *kernels; /**< of the device's instruction set */

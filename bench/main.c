@@ -41,7 +41,7 @@ static bool run_problem(struct run *run, struct problem problem)
                       json_add(run->report, &run->comparison) && write_report(run);
     report_progress_end();
     if (done) {
-        table_comparison(&run->comparison);
+        table_comparison(&run->comparison, run->options.verbose);
         count_members(run);
     }
     comparison_close(&run->comparison);

@@ -38,6 +38,7 @@ static const struct argp_option list[] = {
     {"seconds", KEY_SECONDS, "S", 0, "Time for the rounds of each comparison (default: 2)", 0},
     {"cold-bytes", KEY_COLD_BYTES, "N", 0, "Memory that cold weights rotate over (default: 3 x last-level cache)", 0},
     {"serve", KEY_SERVE, NULL, 0, "Be a peer of another mglu-bench: answer its questions on standard input", 0},
+    {"verbose", 'v', NULL, 0, "Print what computes each layer under its row", 0},
     {"json", KEY_JSON, "FILE", 0, "Write all results as JSON", 0},
     {0},
 };
@@ -160,6 +161,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->compute;
+        return 0;
+    case 'v':
+        options->verbose = true;
         return 0;
     case KEY_JSON:
         options->json = argument;

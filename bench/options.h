@@ -30,6 +30,7 @@ struct peer_option {
 struct options {
     struct compute_options compute;
     const char *json;
+    bool verbose;
     bool serve; /**< be a peer instead */
     struct shape shapes[LIST_MAX];
     int32_t masks[LIST_MAX];

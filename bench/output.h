@@ -15,7 +15,8 @@
 const char *member_what(const struct member *member);
 
 void table_machine(const struct machine *machine);
-void table_comparison(const struct comparison *comparison);
+/** With what computes each layer where `verbose`. */
+void table_comparison(const struct comparison *comparison, bool verbose);
 
 /** The words of the command line; before options_parse(), which takes them apart. */
 json_t *json_command(int argc, char **argv);

@@ -80,10 +80,14 @@ static void print_member(const struct comparison *comparison, const struct membe
     putchar('\n');
 }
 
-void table_comparison(const struct comparison *comparison)
+void table_comparison(const struct comparison *comparison, bool verbose)
 {
     print_heading(comparison);
-    for (int i = 0; i < comparison->member_count; i++)
-        print_member(comparison, &comparison->members[i]);
+    for (int i = 0; i < comparison->member_count; i++) {
+        const struct member *member = &comparison->members[i];
+        print_member(comparison, member);
+        if (verbose && member->timed.kernel[0])
+            printf("    kernel %s\n", member->timed.kernel);
+    }
     fflush(stdout);
 }

@@ -101,11 +101,13 @@ static bool make_copies(struct timed_layer *timed)
 {
     struct copy first = {0};
     mglu_weights_info info = {.struct_size = sizeof info};
+    layer_log_clear(timed->machine->layers);
     if (!make_copy(timed, &first) || !succeed(timed, mglu_weights_get_info(first.weights, &info))) {
         mglu_layer_destroy(&first.layer);
         mglu_weights_destroy(&first.weights);
         return false;
     }
+    layer_log_kernels(timed->machine->layers, timed->kernel, sizeof timed->kernel);
     /* Without biases and routers, what a whole block holds is its three matrices and the masks. */
     timed->bytes = timed->problem->op == OP_FFN ? info.device_bytes : info.projection_bytes;
     timed->copy_count = wanted_copies(timed);

@@ -29,6 +29,7 @@ struct timed_layer {
     float *shares; /**< the same shape */
     mglu_memory *workspace, *ids_memory, *shares_memory;
     mglu_forward_args args;
+    char kernel[512];  /**< what computes it, in the words of the library's log; "": not known */
     char failure[512]; /**< why it can't be measured; "" while it can */
     bool wrong;        /**< it computed something wrong; set by check_timed_layer() */
 };

@@ -15,7 +15,7 @@ ROW_KEYS = {
     "backend", "device", "op", "what", "dtype", "x_dtype", "quantised_x", "d", "h", "n_masks", "top_k", "batch",
     "regime", "threads", "rounds", "median_us", "min_us", "p10_us", "p90_us", "bytes", "gbps", "read_gbps",
     "fraction_of_read_bandwidth", "ratio_vs_glu", "ratio_vs_glu_p10", "ratio_vs_glu_p90", "ratio_vs_dense",
-    "gflops", "peak", "peak_gflops", "fraction_of_peak", "skipped", "failed",
+    "gflops", "peak", "peak_gflops", "fraction_of_peak", "skipped", "failed", "kernel",
 }  # fmt: skip
 REPORT_KEYS = {
     "version", "build", "command", "date", "device", "timer", "threads", "cache_bytes", "cold_bytes", "rows",
@@ -107,6 +107,21 @@ class ReportTest(BenchTest):
             self.assertEqual([row["dtype"] for row in rows], ["f32"] * 3 + ["f16"] * 3 + ["bf16"] * 3)
             self.assertEqual({(row["x_dtype"], row["skipped"]) for row in rows}, {("f16", None)})
 
+    def test_rows_say_what_computes_them(self):
+        for backend, kernel in (("ref", "^reference, double, one token at a time$"), ("cpu", r"^gemv\w*, [\w-]+, .*")):
+            for row in self.rows("--backend", backend, "--regime", "warm", "--op", "routed"):
+                if row["skipped"] is None:
+                    self.assertRegex(row["kernel"], kernel)
+        words = run(*TINY, "--backend", "ref", "--regime", "warm", "--verbose").stdout.decode()
+        self.assertEqual(words.count("\n    kernel reference, double, "), 3)
+        self.assertNotIn("kernel", self.succeed(*TINY, "--backend", "ref", "--regime", "warm").decode())
+
+    def test_the_log_of_the_environment_goes_to_stderr_and_not_into_rows(self):
+        path = self.folder / "report.json"
+        result = run(*TINY, "--backend", "ref", "--regime", "warm", "--json", path, env={"MGLU_LOG": "debug"})
+        self.assertIn(b"mglu debug: ref: layer 96x33 n_m=3 f16 batch<=1: kernel reference, ", result.stderr)
+        self.assertEqual({row["kernel"] for row in json.loads(path.read_text())["rows"]}, {None})
+
     def test_x_is_quantised_where_weights_are(self):
         rows = self.rows("--dtype", "f16,q8_0", "--quantised-x", "--regime", "warm")
         self.assertEqual({(row["dtype"], row["quantised_x"]) for row in rows}, {("f16", False), ("q8_0", True)})
@@ -141,6 +156,7 @@ class PeerTest(BenchTest):
             self.assertAlmostEqual(row["median_us"], 125.5, 3)
             self.assertGreater(row["ratio_vs_glu"], 0)
             self.assertIsNone(row["bytes"])
+            self.assertIsNone(row["kernel"])
 
     def test_a_peer_that_fails_is_a_row_with_the_reason(self):
         for behaviour, reason in (

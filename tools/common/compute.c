@@ -24,6 +24,7 @@ bool compute_context(mglu_context **context, const struct compute_options *optio
         .struct_size = sizeof desc,
         .num_threads = known->threads || (wanted && *wanted) ? known->threads : threads_usable(),
         .max_isa = known->max_isa,
+        .logger = known->logger,
     };
     return mglu_context_create(&desc, context) == MGLU_OK || report_library(NULL);
 }

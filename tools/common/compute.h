@@ -13,10 +13,11 @@
 
 /** How a program computes, as its user says on the command line (arguments.h). */
 struct compute_options {
-    const char *backend;  /**< NULL: as MGLU_BACKEND says, else the library's choice */
-    const char *max_isa;  /**< NULL: as MGLU_MAX_ISA says, else no cap */
-    int threads;          /**< 0: as many as MGLU_NUM_THREADS says, else as this process may use */
-    uint32_t layer_flags; /**< of all layers */
+    const char *backend;       /**< NULL: as MGLU_BACKEND says, else the library's choice */
+    const char *max_isa;       /**< NULL: as MGLU_MAX_ISA says, else no cap */
+    int threads;               /**< 0: as many as MGLU_NUM_THREADS says, else as this process may use */
+    uint32_t layer_flags;      /**< of all layers */
+    const mglu_logger *logger; /**< NULL: none but that of MGLU_LOG */
 };
 
 struct compute {
