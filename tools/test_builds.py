@@ -10,23 +10,23 @@ import subprocess
 import sys
 import time
 
-NO_CUDA = "-Dcuda=disabled"  # has builds of its own; the kernels also run on the host, in each build
+NO_CUDA = "-Dcuda=disabled"  # CUDA has builds of its own; each build also tests the kernels on the host
 STRICT = ["-Dwerror=true", NO_CUDA]
 SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 SANITIZE_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "LSAN_OPTIONS": f"suppressions={pathlib.Path('tests/lsan.supp').resolve()}:print_suppressions=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    # Drivers leak on their own: a folder without any. Tests of drivers name theirs.
+    # OpenCL drivers leak, so this folder has none. Tests of drivers set their own.
     "OCL_ICD_VENDORS": str(pathlib.Path("tests/opencl").resolve()),
 }
 FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc >/dev/null || { echo "no nvcc"; exit 1; }']
 
-# The limits of tests are for a machine that does nothing else; others are busy, or several times slower.
+# The time limits of tests are for an idle machine; others are busy, or several times slower.
 TIME_LIMIT_FACTOR = "10"
 
 # suite: the only tests that are run. has_long_tests: whether the suite `long` of tests/meson.build belongs to this build.
-# prepare: a command; where it fails, the build is skipped, and the last line that it printed is the reason.
+# prepare: a command; where it fails, the build is skipped, and the last line of its output is the reason.
 Build = collections.namedtuple("Build", "compiler options environment suite has_long_tests prepare",
                                defaults=[{}, None, False, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
@@ -38,7 +38,7 @@ BUILDS = {
     "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
     "clang-sanitize": Build("clang", SANITIZE, SANITIZE_ENV),
-    # What is left when every optional part is missing.
+    # Without all optional parts.
     "plain": Build("gcc", [*STRICT, "-Dopenmp=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled",
                            "-Ddefault_library=static"]),
     # In an emulator.
@@ -61,7 +61,7 @@ Counts = collections.namedtuple("Counts", "passed failed skipped")
 
 
 def run(command, environment=None):
-    """Runs a command to its end; cpu_seconds are those of all processes that it started and waited for."""
+    """Runs a command; cpu_seconds includes all processes that it started and waited for."""
     begin = time.monotonic()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         output = process.stdout.read().decode(errors="replace")
@@ -71,11 +71,11 @@ def run(command, environment=None):
 
 
 def seconds_of(step, done):
-    return f"{step} {done.seconds:.0f} s ({done.cpu_seconds:.0f} s of processors)"
+    return f"{step} {done.seconds:.0f} s ({done.cpu_seconds:.0f} s of CPU time)"
 
 
 class Run:
-    """One build: made, then tested. What is printed comes at the end, in one piece, since builds overlap."""
+    """One build: compiled, then tested. Its output is printed at the end, in one piece, since builds overlap."""
 
     def __init__(self, name, build):
         self.name, self.build = name, build
@@ -92,7 +92,7 @@ class Run:
         return result
 
     def step(self, name, command):
-        """Runs a command; its output is shown only when it fails."""
+        """Runs a command; its output is printed only when it fails."""
         done = run(command, self.environment)
         self.times.append(seconds_of(name, done))
         if done.code != 0:
@@ -100,7 +100,7 @@ class Run:
         return done.code == 0
 
     def why_not(self):
-        """Prepares the build; says why it can't be, or nothing."""
+        """Prepares the build. Returns the reason if that fails, else None."""
         if not self.build.prepare:
             return None
         done = run(self.build.prepare)
@@ -126,7 +126,7 @@ class Run:
         return None
 
     def slowest_file(self, begin):
-        """Of those written since then. The log of ninja has start and end in ms, the file's time in ns, and its name."""
+        """Of the files written since `begin`. Ninja's log has start and end in ms, file time in ns, and name."""
         lines = [line.split("\t") for line in (self.folder / ".ninja_log").read_text().splitlines()[1:]]
         took = [(int(end) - int(start), name) for start, end, written, name, _ in lines if int(written) >= begin]
         milliseconds, name = max(took, default=(0, "none"))
@@ -154,7 +154,7 @@ class Run:
         return self.judge(tests)
 
     def judge(self, tests):
-        """Shows what failed tests printed."""
+        """Adds the output of failed tests."""
         failed = [test for test in tests if test["result"] not in ("OK", "SKIP")]
         skipped = sum(test["result"] == "SKIP" for test in tests)
         for test in failed:
@@ -164,7 +164,7 @@ class Run:
 
 
 def run_builds(builds, run_all):
-    """Compiles one build while another is tested: neither keeps all processors busy to its end."""
+    """Compiles one build while another is tested, since neither uses all CPUs until it ends."""
     results = []
     with concurrent.futures.ThreadPoolExecutor(1) as tester:
         for name, build in builds.items():
@@ -196,7 +196,7 @@ def main():
     results = run_builds({name: known[name] for name in names if name not in EXTRA_COMMANDS}, arguments.all)
     results += [run_command(name, EXTRA_COMMANDS[name]) for name in names if name in EXTRA_COMMANDS]
     usage = os.times()
-    print(f"all: {time.monotonic() - begin:.0f} s ({usage.children_user + usage.children_system:.0f} s of processors)")
+    print(f"all: {time.monotonic() - begin:.0f} s ({usage.children_user + usage.children_system:.0f} s of CPU time)")
     passed, failed, skipped = (sum(counts) for counts in zip(*results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if passed and not failed else 1

@@ -96,7 +96,7 @@ static const struct argp_option compute_list[] = {
     {"threads", KEY_THREADS, "N", 0, "CPU threads (default: MGLU_NUM_THREADS, else as many as this process may use)",
      0},
     {"quantised-x", KEY_QUANTISED_X, NULL, 0,
-     "Let x be rounded to 8 bits where weights are quantised, which is faster on CPUs", 0},
+     "Allow quantising x to 8 bits where weights are quantised, which is faster on CPUs", 0},
     {0},
 };
 

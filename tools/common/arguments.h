@@ -4,7 +4,7 @@
 
 /**
  * @file
- * Reading of option values. A value that is no good ends the program as bad usage.
+ * Parsing of option values. An invalid value ends the program with a usage error.
  */
 
 #include <mglu/mglu.h>
@@ -13,23 +13,23 @@
 
 /**
  * The options that fill a struct compute_options: --backend, --max-isa, --threads and --quantised-x. A program that
- * computes names them as the children of its argp, and points state->child_inputs[0] to the struct at ARGP_KEY_INIT.
+ * computes has them as children of its argp, and points state->child_inputs[0] to the struct at ARGP_KEY_INIT.
  */
 extern const struct argp_child arguments_compute[2];
 
 /** A whole number from `lowest` to `highest`. `what` names the option. */
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest);
 
-/** Index of `text` in `names`; another word is bad usage. */
+/** Index of `text` in `names`; any other word is a usage error. */
 int arguments_choice(struct argp_state *state, const char *what, const char *text, const char *const *names, int count);
 
 mglu_activation arguments_activation(struct argp_state *state, const char *text);
 mglu_dtype arguments_dtype(struct argp_state *state, const char *text);
 
-/** Puts the next operand into the first free one of `count` places; too many is bad usage. */
+/** Stores an operand in the first free one of `count` places; too many are a usage error. */
 void arguments_operand(struct argp_state *state, char *text, char **const places[], size_t count);
 
-/** Bad usage unless the value was given. */
+/** A usage error if the value is missing. */
 void arguments_need(struct argp_state *state, const void *value, const char *what);
 
 #endif

@@ -65,7 +65,7 @@ void compute_describe(const struct compute *compute, char *text, size_t size)
     report_clean(text);
 }
 
-/* Memory for x and y where the device does not see the host's. */
+/* Memory for x and y where the device can't access the host's. */
 static bool make_staging(struct ffn *ffn, mglu_device *device, int64_t max_batch)
 {
     mglu_device_info info = {.struct_size = sizeof info};
@@ -119,7 +119,7 @@ static bool forward(struct ffn *ffn, mglu_queue *queue, int64_t batch, const voi
     return mglu_forward(ffn->layer, queue, &args) == MGLU_OK && mglu_queue_wait(queue) == MGLU_OK;
 }
 
-/* The residual goes there in y's place, and y takes it. */
+/* The residual is copied to y's memory on the device, where y replaces it. */
 static bool forward_staged(struct ffn *ffn, mglu_queue *queue, int64_t batch, const void *x, void *y,
                            const void *residual)
 {

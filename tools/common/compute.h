@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/** How a program computes, as its user says on the command line (arguments.h). */
+/** What the command line selects for computing (arguments.h). */
 struct compute_options {
     const char *backend;       /**< NULL: as MGLU_BACKEND says, else the library's choice */
     const char *max_isa;       /**< NULL: as MGLU_MAX_ISA says, else no cap */
@@ -28,7 +28,7 @@ struct compute {
     uint32_t layer_flags; /**< of the options, for all layers that are made on it */
 };
 
-/** Seconds since some moment in the past, for measuring how long something took. */
+/** Seconds of a monotonic clock, for measuring durations. */
 double compute_seconds(void);
 
 /** One layer, ready to run. */
@@ -37,7 +37,7 @@ struct ffn {
     mglu_layer *layer;
     mglu_memory *workspace;
     size_t x_row, y_row; /**< bytes */
-    mglu_memory *x, *y;  /**< rows on their way to and from a device with memory of its own; else NULL */
+    mglu_memory *x, *y;  /**< copies on a device with memory of its own; else NULL */
 };
 
 /** A context with the options' threads and instruction sets; NULL: the defaults. */
@@ -48,10 +48,10 @@ bool compute_open(struct compute *compute, const struct compute_options *options
 
 void compute_close(struct compute *compute);
 
-/** Writes "cpu: its name (isa=avx2 threads=2)", one line whatever a driver says. */
+/** Writes "cpu: its name (isa=avx2 threads=2)", always as one line. */
 void compute_describe(const struct compute *compute, char *text, size_t size);
 
-/** Makes a layer. `name` is what errors call it. */
+/** Makes a layer. Error messages begin with `name`. */
 bool ffn_create(struct ffn *ffn, mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *desc,
                 const char *name);
 void ffn_destroy(struct ffn *ffn);

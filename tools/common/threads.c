@@ -55,7 +55,7 @@ static int folder_quota(const char *folder, bool v2)
     return (int)(quota / period);
 }
 
-/** The smallest quota of a group and all its parents: each of them binds. */
+/** The smallest quota of a group and all its parents: each of them limits it. */
 static int path_quota(const char *mount, const char *group, bool v2)
 {
     char folder[PATH_MAX];
@@ -80,7 +80,7 @@ static int mount_quota(const char *root, const char *mount, const char *group, b
     return length < 0 || (size_t)length >= sizeof folder ? INT_MAX : path_quota(folder, group, v2);
 }
 
-/** The quota that one line of /proc/self/cgroup, "id:controllers:path", leads to. */
+/** The quota of the group in one line of /proc/self/cgroup, "id:controllers:path". */
 static int line_quota(const char *root, char *line)
 {
     line[strcspn(line, "\n")] = '\0';

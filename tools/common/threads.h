@@ -2,19 +2,19 @@
 #ifndef MGLU_TOOLS_COMMON_THREADS_H
 #define MGLU_TOOLS_COMMON_THREADS_H
 
-/** Threads that this process may keep busy: its CPU affinity, cut down to its control groups' CPU quota. */
+/** Threads that this process can use: the CPUs of its affinity, at most its control groups' CPU quota. */
 int threads_usable(void);
 
 /**
- * Whole CPUs that the control groups of this process allow, rounded down, so maybe 0; INT_MAX for no quota. /proc and
- * /sys are looked for in the folder `root`: "", but for tests.
+ * CPUs that the control groups of this process allow, rounded down, possibly 0; INT_MAX for no quota. `root` is a
+ * prefix of the paths /proc and /sys: "" except in tests.
  */
 int threads_quota(const char *root);
 
 /**
- * Starts the program anew, with OpenMP's threads told to sleep soon when they have nothing to do, unless the
- * environment says how long they may spin. By default they spin for milliseconds, against each other where the CPUs are
- * busy; they can be told only before they are loaded. Returns when told, or when it cannot be helped.
+ * Sets OpenMP's environment variables such that idle threads spin only for a short time, and starts the program again,
+ * unless the environment has one of these variables. By default threads spin for milliseconds, which is slow on busy
+ * CPUs, and OpenMP reads the variables only when it is loaded. Returns when they are set, or when that fails.
  */
 void threads_spin_little(char **argv);
 

@@ -23,7 +23,7 @@ bool check_tolerances(struct check *check, mglu_context *context, const mglu_wei
     return done;
 }
 
-/** An element's error as a fraction of its tolerance; infinite where one side only is NaN. */
+/** An element's error as a fraction of its tolerance; infinite where only one of the two is NaN. */
 static double fraction(double got, double want, double tolerance)
 {
     if (got == want || (isnan(got) && isnan(want)))

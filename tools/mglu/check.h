@@ -6,18 +6,18 @@
 
 #include <stdbool.h>
 
-/** Rows that a layer has computed, in double whatever their dtype was, and what they should be. */
+/** Rows that a layer has computed, converted to double, and the expected ones. */
 struct check {
     const double *got;
     const double *want;
-    double *tolerance; /**< how far each element may lie off */
+    double *tolerance; /**< allowed error of each element */
     int64_t rows;
     int64_t width;
 };
 
 /**
- * Fills the tolerances with those that docs/semantics.md promises for x, from a layer on the reference backend of the
- * same context. Reports why when that fails.
+ * Calculates the tolerances of docs/semantics.md for x, with a layer on the reference backend of the same context.
+ * Reports why when that fails.
  */
 bool check_tolerances(struct check *check, mglu_context *context, const mglu_weights_desc *weights,
                       const mglu_layer_desc *desc, mglu_accuracy accuracy, const void *x);

@@ -9,13 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/** More than any config.json has; keeps a wrong file from being read whole. */
+/** Larger than any config.json, so that a wrong file is not read completely. */
 enum { CONFIG_LIMIT = 1 << 20 };
 
 static const int64_t most_layers = 1 << 16;
 static const int64_t not_optional = INT64_MIN;
 
-/** A parsed file and its name for errors. */
+/** A parsed file, and its name for error messages. */
 struct source {
     const char *path;
     json_t *root;
@@ -49,14 +49,14 @@ static bool source_open(const char *path, struct source *source)
     return report_failure("%s: not a JSON object", path);
 }
 
-/** A key that transformers may write as null counts as absent then. */
+/** NULL for an absent key, and for null, which transformers writes for some. */
 static json_t *find(const struct source *source, const char *key)
 {
     json_t *value = json_object_get(source->root, key);
     return json_is_null(value) ? NULL : value;
 }
 
-/** A whole number; `missing` is its value when absent, unless that is not_optional. */
+/** A whole number; `missing` is its value when absent; with not_optional it must be present. */
 static bool read_whole(const struct source *source, const char *key, int64_t lowest, int64_t highest, int64_t missing,
                        int64_t *value)
 {
@@ -137,7 +137,7 @@ static bool read_sizes(const struct source *source, struct config *config)
            read_whole(source, "num_masks", 0, MGLU_MAX_MASKS, -1, &config->num_masks);
 }
 
-/** What holds between the keys. */
+/** Checks the relations between keys. */
 static bool check_heads(const struct source *source, const struct config *config)
 {
     if (!find(source, "head_dim") && config->hidden_size % config->heads != 0)

@@ -20,7 +20,7 @@ struct config {
     int64_t head_dim;
     int64_t vocab_size;
     int64_t max_positions;
-    int64_t num_masks; /**< -1: not said */
+    int64_t num_masks; /**< -1: not given */
     double rms_norm_eps;
     double rope_theta;
     mglu_activation activation;
@@ -31,7 +31,7 @@ struct config {
 /** Reads and checks DIR/config.json for a decoder. */
 bool config_load(const char *dir, struct config *config);
 
-/** Takes only hidden_act out of a config.json. `*found` is false when there is no such file or key. */
+/** Reads only hidden_act of a config.json. `*found` is false when there is no such file or key. */
 bool config_activation(const char *path, mglu_activation *activation, bool *found);
 
 #endif

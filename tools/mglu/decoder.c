@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/** Turns each head of one token to its position: element i pairs with i + half, transformers' rotate_half. */
+/** Rotary embedding of each head of one token: element i pairs with i + half, as transformers' rotate_half. */
 static void rotate(const struct decoder *decoder, float *heads, int64_t count, int64_t position)
 {
     const int64_t half = decoder->config.head_dim / 2;

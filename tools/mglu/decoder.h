@@ -25,7 +25,7 @@ struct decoder_layer {
     struct ffn ffn;
 };
 
-/** Room for one call, [capacity] rows each. */
+/** Memory for one call, [capacity] rows each. */
 struct decoder_scratch {
     float *hidden;    /**< [hidden_size], the residual stream */
     float *normed;    /**< [hidden_size] */
@@ -37,7 +37,7 @@ struct decoder_scratch {
 struct decoder {
     struct config config;
     struct compute *compute;
-    int64_t capacity; /**< positions there is room for */
+    int64_t capacity; /**< positions that fit */
     int64_t position; /**< of the next token */
     float *embedding; /**< [vocab_size][hidden_size] */
     float *norm;
@@ -52,7 +52,7 @@ bool decoder_open(struct decoder *decoder, const char *dir, const struct config 
                   int64_t capacity);
 void decoder_close(struct decoder *decoder);
 
-/** Forgets all tokens. */
+/** Starts a new sequence. */
 void decoder_reset(struct decoder *decoder);
 
 /**

@@ -10,7 +10,7 @@
 
 enum { NAME_SIZE = 128 };
 
-/** Reads a tensor [rows][columns], or [columns] with rows 0, that must be there. */
+/** Reads a required tensor [rows][columns], or [columns] with rows 0. */
 static bool load(const mglu_file *file, const char *name, int64_t rows, int64_t columns, float **values)
 {
     const char *path = mglu_file_path(file);
@@ -60,7 +60,7 @@ static bool load_attention(const mglu_file *file, const struct config *config, i
            load(file, post_norm, 0, h, &layer->post_norm);
 }
 
-/** Whether the tensors of a feed-forward layer are there; what they hold, mglu_file_layer() checks. */
+/** Whether the tensors of a feed-forward layer exist; mglu_file_layer() checks their contents. */
 static bool check_ffn_tensors(const mglu_file *file, const char *name)
 {
     static const char *const needed[] = {"up_proj.weight", "down_proj.weight"};
@@ -80,7 +80,7 @@ static bool check_ffn_tensors(const mglu_file *file, const char *name)
     return report_failure("%s: %s: has neither up_proj.mask_bits, up_proj.mask nor gate_proj.weight", path, name);
 }
 
-/** Whether a feed-forward layer is what config.json says. */
+/** Whether a feed-forward layer matches config.json. */
 static bool check_ffn(const char *path, const char *name, const struct config *config, const mglu_weights_desc *weights)
 {
     if (weights->hidden_size != config->hidden_size || weights->intermediate_size != config->intermediate_size ||
@@ -176,7 +176,8 @@ static bool open_file(struct decoder *decoder, const char *dir)
     char *path = path_in(dir, "model.safetensors");
     if (!path)
         return false;
-    /* The file comes first: once its shapes are known to be the config's, these can't ask for absurd memory. */
+    /* The file comes first: once its shapes match the config, the config's sizes can't request absurd amounts of
+     * memory. */
     const bool opened = mglu_file_open(path, 0, &file) == MGLU_OK || report_library(NULL);
     const bool done = opened && load_all(file, decoder) && allocate(decoder);
     mglu_file_close(&file);

@@ -32,7 +32,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-/** All devices, in memory of the caller's. */
+/** All devices, in memory that the caller frees. */
 static mglu_device_info *list_devices(mglu_context *context, size_t *count)
 {
     if (mglu_device_count(context, count) != MGLU_OK) {
@@ -51,7 +51,7 @@ static mglu_device_info *list_devices(mglu_context *context, size_t *count)
     return infos;
 }
 
-/** The names that a NULL ends; NULL where memory is out. */
+/** The names of a NULL-terminated list; NULL when out of memory. */
 static json_t *name_list(const char *const *names)
 {
     json_t *list = json_array();
@@ -89,7 +89,7 @@ static int widest(const mglu_device_info *infos, size_t count, bool of_name)
     return (int)width;
 }
 
-/** One line per device; a star marks what "auto" means here, which is explained where all are listed. */
+/** One line per device; a star marks the one that "auto" selects, and a line says so where all are listed. */
 static void print_table(const mglu_device_info *infos, size_t count, size_t automatic, bool explained)
 {
     const int backends = widest(infos, count, false), names = widest(infos, count, true);
@@ -108,7 +108,7 @@ static void print_table(const mglu_device_info *infos, size_t count, size_t auto
         printf("\n* is what auto picks\n");
 }
 
-/** Index of the device that "auto" picks; `count` when there is none. */
+/** Index of the device that "auto" selects; `count` when there is none. */
 static size_t find_automatic(mglu_context *context, size_t count)
 {
     mglu_device *picked;
@@ -120,7 +120,7 @@ static size_t find_automatic(mglu_context *context, size_t count)
     return i;
 }
 
-/** Leaves the devices of one backend only. Returns how many; `automatic` goes on naming the same device. */
+/** Removes the devices of other backends. Returns how many remain; updates the index `automatic`. */
 static size_t keep_backend(mglu_device_info *infos, size_t count, const char *backend, size_t *automatic)
 {
     size_t kept = 0, kept_automatic = SIZE_MAX;
@@ -135,7 +135,7 @@ static size_t keep_backend(mglu_device_info *infos, size_t count, const char *ba
     return kept;
 }
 
-/** Whether there is a device that can be used; otherwise reports why not. */
+/** Whether a device is available; otherwise reports why not. */
 static bool check_available(const mglu_device_info *infos, size_t count, const char *backend)
 {
     for (size_t i = 0; i < count; i++)
@@ -169,14 +169,14 @@ static bool show(const struct devices_options *options)
 int command_devices(int argc, char **argv)
 {
     static const struct argp_option list[] = {
-        {"backend", 'b', "B", 0, "List this backend's devices only, and fail where none can be used", 0},
+        {"backend", 'b', "B", 0, "List this backend's devices only, and fail if none is available", 0},
         {"json", 'j', NULL, 0, "Print a JSON array", 0},
         {0},
     };
     static const struct argp argp = {
         .options = list,
         .parser = parse,
-        .doc = "Lists every backend and its devices, available or why not.",
+        .doc = "Lists the devices of every backend, and the reason where one is unavailable.",
     };
     struct devices_options options = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

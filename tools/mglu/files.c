@@ -38,7 +38,7 @@ bool path_same(const char *a, const char *b)
            first.st_ino == second.st_ino;
 }
 
-/** Appends what is left in `file`, growing the text as it comes: pipes have no size to ask for. */
+/** Appends the rest of `file` in pieces, since the size of a pipe is not known in advance. */
 static bool read_all(FILE *file, const char *path, size_t limit, char **text, size_t *size)
 {
     size_t room = 1 << 16;
@@ -88,7 +88,7 @@ bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_fi
 int64_t tensor_elements(const mglu_file_tensor *tensor)
 {
     int64_t count = 1;
-    /* Beside a zero the other sizes of a file's tensor may be anything. */
+    /* If one size is 0, the others are unbounded. */
     for (int32_t i = 0; i < tensor->rank; i++)
         if (!tensor->shape[i])
             return 0;
@@ -117,7 +117,7 @@ static bool copy_to_f32(const mglu_file_tensor *tensor, float *values, size_t co
     const char *data = tensor->data;
     if (tensor->dtype == MGLU_FILE_F64) {
         for (size_t i = 0; i < count; i++) {
-            double value; /* the file promises no alignment */
+            double value; /* data in the file may be unaligned */
             memcpy(&value, data + i * sizeof value, sizeof value);
             values[i] = (float)value;
         }

@@ -23,7 +23,7 @@ char *path_in(const char *folder, const char *name);
 /** The path of another file in the folder of `file`, in new memory, or NULL. */
 char *path_beside(const char *file, const char *name);
 
-/** Whether both paths lead to the same existing file. */
+/** Whether both paths name the same existing file. */
 bool path_same(const char *a, const char *b);
 
 /** Reads a whole file into new memory, with a NUL after it. Refuses more than `limit` bytes. */
@@ -37,7 +37,7 @@ int64_t tensor_elements(const mglu_file_tensor *tensor);
 /** Writes a shape as "[64, 128]". */
 void tensor_shape_text(const mglu_file_tensor *tensor, char *text, size_t size);
 
-/** Whether the program can read the tensor's elements as numbers: F64, F32, F16 or BF16. Silent. */
+/** Whether the program can read the tensor's elements as numbers: F64, F32, F16 or BF16. Reports nothing. */
 bool tensor_is_float(const mglu_file_tensor *tensor);
 
 /** Elements of a floating-point tensor in new memory, as f32 or double; NULL when that fails. */

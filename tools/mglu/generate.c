@@ -48,13 +48,13 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-/** Writes bytes at once where somebody watches. False when stdout is gone; that is reported at exit. */
+/** Writes bytes, without delay to a terminal. False when stdout can't be written; that is reported at exit. */
 static bool put(const void *bytes, size_t count, bool watched)
 {
     return fwrite(bytes, 1, count, stdout) == count && (!watched || fflush(stdout) == 0);
 }
 
-/** Feeds `count` tokens and picks the one that follows: the most likely, the lowest id on a tie. */
+/** Feeds `count` tokens and selects the next one: the most likely, the lowest id on a tie. */
 static bool next_token(struct decoder *decoder, const uint8_t *tokens, int64_t count, float *logits, uint8_t *next)
 {
     const int64_t vocabulary = decoder->config.vocab_size;

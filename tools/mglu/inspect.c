@@ -17,14 +17,14 @@ struct options {
     bool json;
 };
 
-/** What is shown of one layer. */
+/** The properties of a layer that are printed. */
 struct summary {
     const char *prefix;
     mglu_weights_desc weights;
     mglu_layer_desc desc;
     int has_activation;
     struct layer_size size;
-    double ones[MGLU_MAX_MASKS]; /**< share of ones of each mask */
+    double ones[MGLU_MAX_MASKS]; /**< fraction of ones in each mask */
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -85,7 +85,7 @@ static bool measure_masks(const char *path, struct summary *layer)
     return done || report_failure("%s: %s: %s", path, layer->prefix, mglu_last_error());
 }
 
-/** Describes layer number `index` as far as the file has one: `layer->prefix` is NULL after the last. */
+/** Describes layer number `index`; `layer->prefix` is NULL after the last. */
 static bool summarise(const mglu_file *file, size_t index, struct summary *layer)
 {
     *layer = (struct summary){.prefix = mglu_file_layer_at(file, index)};
@@ -149,7 +149,7 @@ static bool print_json(json_t *list, const struct layer_size *total)
     return done || report_stdout_failed() || report_failure("JSON: can't be written");
 }
 
-/** Goes through the layers; with a list they are added to it, else printed. */
+/** Adds all layers to the list, or prints them if it is NULL. */
 static bool show_layers(const mglu_file *file, json_t *list, struct layer_size *total, size_t *count)
 {
     for (*count = 0;; (*count)++) {
@@ -194,8 +194,8 @@ int command_inspect(int argc, char **argv)
         .options = list,
         .parser = parse,
         .args_doc = "FILE",
-        .doc = "Shows the layers of a packed file or a training checkpoint: sizes, shares of ones in the masks, and "
-               "bytes of the packed projections against a GLU of the same dtype.",
+        .doc = "Shows the layers of a packed file or a training checkpoint: sizes, fractions of ones in the masks, "
+               "and bytes of the packed projections relative to a GLU of the same dtype.",
     };
     struct options options = {0};
     mglu_file *file = NULL;

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/** Bytes of a projection in a packed file, and of the projection of a GLU of its sizes and dtype. */
+/** Bytes of a projection in a packed file, and of that of a GLU with the same sizes and dtype. */
 struct layer_size {
     uint64_t bytes;
     uint64_t glu_bytes;
@@ -14,7 +14,7 @@ struct layer_size {
 
 struct layer_size layer_size_of(const mglu_weights_desc *weights);
 
-/** The sum over all layers of a file. Reports when a layer is broken. */
+/** The sum over all layers of a file. Reports when a layer is invalid. */
 bool layer_size_total(const mglu_file *file, struct layer_size *total, size_t *layers, size_t *masked);
 
 /** bytes as a percentage of glu_bytes; 100 when both are 0. */

@@ -13,13 +13,13 @@
 
 static struct command {
     const char *name;
-    char title[20]; /**< what errors and help call it; argv wants it writable */
+    char title[20]; /**< its name in errors and help; writable, since it goes into argv */
     int (*main)(int argc, char **argv);
     const char *summary;
 } commands[] = {
-    {"devices", "mglu devices", command_devices, "list the devices there are, and why others are not"},
-    {"pack", "mglu pack", command_pack, "turn a training checkpoint into the packed form"},
-    {"inspect", "mglu inspect", command_inspect, "show the layers of a file and their size against a GLU"},
+    {"devices", "mglu devices", command_devices, "list available devices, and why others are not"},
+    {"pack", "mglu pack", command_pack, "convert a training checkpoint to the packed format"},
+    {"inspect", "mglu inspect", command_inspect, "show the layers of a file and their size relative to a GLU"},
     {"run", "mglu run", command_run, "compute one layer on activations from a file"},
     {"perplexity", "mglu perplexity", command_perplexity, "measure a language model on a text"},
     {"generate", "mglu generate", command_generate, "continue a text with a language model"},
@@ -46,7 +46,7 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "mglu %s (%s)\n", mglu_version(), mglu_build_info());
 }
 
-/** Puts the list of commands where the text "COMMANDS" stands. */
+/** Adds the list of commands to the help text. */
 static char *help_filter(int key, const char *text, void *input)
 {
     if (key != ARGP_KEY_HELP_PRE_DOC)
@@ -71,7 +71,7 @@ static void refuse_command(struct argp_state *state, const char *name)
     argp_error(state, "%s: unknown command; the commands are %s", name, known);
 }
 
-/** Stops at the first operand: what follows belongs to the command. */
+/** Stops at the first operand: the rest are arguments of the command. */
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct choice *choice = state->input;
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     };
     struct choice choice = {0};
     threads_spin_little(argv);
-    /* A closed pipe is a failed write like any other. */
+    /* A write to a closed pipe fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
     report_check_stdout();
     argp_err_exit_status = EXIT_USAGE;

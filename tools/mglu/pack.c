@@ -55,14 +55,14 @@ static int progress(void *user, size_t done, size_t total)
     return interrupted;
 }
 
-/** The activation to write: the one asked for, else the file's own (NULL), else what a config.json beside it says. */
+/** The activation to write: that of --activation, else the file's own (NULL), else that of a config.json beside it. */
 static bool find_activation(const char *input, const struct options *options, const char **name)
 {
     *name = options->activation;
     mglu_file *file;
     if (*name)
         return true;
-    /* Only the header is looked at: no need to read what mglu_file_pack() will read again. */
+    /* Only the header is needed here; mglu_file_pack() reads the rest. */
     if (mglu_file_open(input, MGLU_FILE_MMAP, &file) != MGLU_OK)
         return report_library(NULL);
     const bool has = mglu_file_metadata(file, "mglu.activation") != NULL;
@@ -145,7 +145,7 @@ int command_pack(int argc, char **argv)
     static const struct argp_option list[] = {
         {"dtype", 'd', "T", 0, "Store the matrices as f16, bf16, f32, q8_0 or q4_0 (default: as they are)", 0},
         {"activation", 'a', "A", 0,
-         "Activation to name in the output, as silu; an unknown name is answered with the list (default: the input's, "
+         "Activation to name in the output, as silu; an unknown name prints the list of names (default: the input's, "
          "else hidden_act of a config.json beside it)",
          0},
         {0},
@@ -154,8 +154,9 @@ int command_pack(int argc, char **argv)
         .options = list,
         .parser = parse,
         .args_doc = "IN OUT",
-        .doc = "Turns a training checkpoint into the packed form: each mask logit becomes one bit. IN is a safetensors "
-               "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json.",
+        .doc =
+            "Converts a training checkpoint to the packed format: each mask logit becomes one bit. IN is a safetensors "
+            "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json.",
     };
     struct options options = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

@@ -4,8 +4,7 @@
 
 /**
  * @file
- * The folders around a model that is packed: what is left behind is complete or nothing. Functions that fail have
- * reported why.
+ * The folder of a packed model: a run leaves it complete or leaves nothing. Functions that fail have reported why.
  */
 
 #include <stdbool.h>
@@ -15,7 +14,7 @@ struct pack_folder {
     char *model_in, *model_out;
     char *config_out;
     char *config_copy; /**< finished copy under another name, NULL when the input has none */
-    bool created;      /**< the output folder is this run's */
+    bool created;      /**< this run created the output folder */
     bool had_model;    /**< the output folder held a model before */
     bool finished;
 };
@@ -23,10 +22,10 @@ struct pack_folder {
 /** Makes the output folder and in it a copy of config.json under a temporary name. */
 bool pack_folder_begin(struct pack_folder *folder, const char *input, const char *output);
 
-/** To be called with the model in place: gives config.json its name. */
+/** Call it once the model is written: gives config.json its name. */
 bool pack_folder_finish(struct pack_folder *folder);
 
-/** Frees the paths and, unless finished, removes what this run has made. */
+/** Frees the paths and, unless finished, removes what this run has created. */
 void pack_folder_end(struct pack_folder *folder);
 
 #endif

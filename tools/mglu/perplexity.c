@@ -14,12 +14,12 @@
 struct options {
     char *dir;
     const char *text;
-    int64_t window; /**< 0: the model's longest */
+    int64_t window; /**< 0: the model's maximum */
     bool json;
     struct compute_options compute;
 };
 
-/** What was measured. */
+/** The measurements. */
 struct result {
     double nll; /**< sum over all predicted bytes, in nats */
     double seconds;
@@ -54,7 +54,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-/** Feeds text[start], text[start + 1], ... to an empty cache; adds up how unlikely each next byte was. */
+/** Feeds text[start], text[start + 1], ... to an empty cache; adds up the negative log-likelihoods of the next bytes.
+ */
 static bool measure_window(struct decoder *decoder, const uint8_t *text, int64_t count, float *logits, double *nll)
 {
     const int64_t vocabulary = decoder->config.vocab_size;
@@ -107,7 +108,7 @@ static bool print_result(const struct result *result, const struct compute *comp
     return true;
 }
 
-/** Window and length that suit model and text. */
+/** The window: that of the options or the model, at most the length of the text. */
 static bool choose_window(const struct options *options, const struct config *config, size_t size, int64_t *window)
 {
     if (size < 2)

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** One run: what was read and what comes out. */
+/** One run: its inputs and its result. */
 struct job {
     struct run_inputs inputs;
-    void *x_rows;       /**< copy of x in the dtype of the computation: elements in a file may lie at any address */
+    void *x_rows;       /**< aligned copy of x in the dtype of the computation: elements in a file have no alignment */
     mglu_file_tensor y; /**< inputs.y with its data */
     void *result;
     struct compute compute;
@@ -149,10 +149,11 @@ int command_run(int argc, char **argv)
     static const struct argp_option list[] = {
         {"layer", 'l', "P", 0, "Projection or whole feed-forward block, as model.layers.0.mlp", 0},
         {"x", 'x', "FILE:TENSOR", 0, "Activations, rows of the layer's input size", 0},
-        {"out", 'o', "FILE:TENSOR", 0, "Write the result as the one tensor of a new file", 0},
-        {"check", 'c', "FILE:TENSOR", 0, "Compare with the exact result; exit status 1 beyond the error bound", 0},
+        {"out", 'o', "FILE:TENSOR", 0, "Write the result as the only tensor of a new file", 0},
+        {"check", 'c', "FILE:TENSOR", 0, "Compare with the exact result; exit status 1 if the error exceeds its bound",
+         0},
         {"activation", 'a', "A", 0,
-         "Activation, as silu; an unknown name is answered with the list (default: the file's, else hidden_act of a "
+         "Activation, as silu; an unknown name prints the list of names (default: the file's, else hidden_act of a "
          "config.json beside it)",
          0},
         {0},

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** The activation asked for, else the file's, else that of a config.json beside it. */
+/** The activation of --activation, else the file's, else that of a config.json beside it. */
 static bool choose_activation(struct run_inputs *inputs, int named_in_file)
 {
     const struct run_request *request = inputs->request;
@@ -37,7 +37,7 @@ static bool open_layer(struct run_inputs *inputs)
     return choose_activation(inputs, named);
 }
 
-/** Rows of x, all its sizes but the last multiplied. False when that is more than the library takes. */
+/** Rows of x, all its sizes but the last multiplied. False when that exceeds the library's limit. */
 static bool count_rows(struct run_inputs *inputs)
 {
     inputs->rows = 1;
@@ -47,7 +47,7 @@ static bool count_rows(struct run_inputs *inputs)
     return inputs->rows <= MGLU_MAX_BATCH;
 }
 
-/** Opens x and settles the dtypes and shape of the computation: x's own where the library has them, else f32. */
+/** Opens x and sets the dtypes and shape of the computation: x's own dtype where the library supports it, else f32. */
 static bool open_x(struct run_inputs *inputs)
 {
     const struct tensor_name *name = &inputs->request->x;
@@ -109,7 +109,7 @@ static bool open_check(struct run_inputs *inputs)
                           hint);
 }
 
-/** The output must not destroy what the run reads. */
+/** The output must not overwrite an input. */
 static bool check_output(const struct run_request *request)
 {
     const char *paths[] = {request->path, request->x.path, request->check.path};

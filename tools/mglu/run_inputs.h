@@ -7,7 +7,7 @@
 
 #include <mglu/mglu.h>
 
-/** What "mglu run" was asked to do. */
+/** The command line of "mglu run". */
 struct run_request {
     char *path;
     const char *prefix;
@@ -17,7 +17,7 @@ struct run_request {
     struct compute_options compute;
 };
 
-/** The files of a run, opened and found to fit together. */
+/** The files of a run, opened, with matching shapes. */
 struct run_inputs {
     const struct run_request *request;
     mglu_file *model, *x_file, *check_file;

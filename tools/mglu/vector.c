@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/** Enough independent sums that the compiler fills vector registers and the adder never waits. */
+/** Enough independent sums to fill vector registers and to hide the latency of additions. */
 enum { LANES = 16 };
 
 float vector_dot(const float *a, const float *b, int64_t count)

@@ -5,7 +5,7 @@
 /**
  * @file
  * The decoder's arithmetic outside the feed-forward layers: f32 values, sums in independent lanes that end in double.
- * Each row's result does not depend on how many rows there are.
+ * A row's result does not depend on the number of rows.
  */
 
 #include <stddef.h>
@@ -20,7 +20,7 @@ void vector_linear(const float *x, int64_t rows, int64_t inputs, const float *we
 /** y[row] = x[row] / sqrt(mean(x[row]^2) + epsilon) * weight. */
 void vector_rms_norm(const float *x, int64_t rows, int64_t count, const float *weight, double epsilon, float *y);
 
-/** Turns scores into weights that sum to 1. */
+/** Replaces scores by weights that sum to 1. */
 void vector_softmax(float *values, int64_t count);
 
 /** -log softmax(logits)[index]. */
