@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/** More than most machines have, where nothing is known. */
+/** Assumed where the size is not known: more than most machines have. */
 static const int64_t assumed_bytes = (int64_t)64 << 20;
 
 /** Reads a number from a file of a CPU's cache; -1 when there is none. */

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/** Outputs that are compared with the reference: enough to see that the right thing is timed. */
+/** Outputs that are compared with the reference: enough to show that the timed results are correct. */
 enum { CHECKED = 4 };
 
-/** The last token's last outputs, exactly and how far another device may be off. */
+/** The last token's last outputs, exact, and the allowed errors of another device. */
 struct wanted {
     int64_t first, count;
     double value[CHECKED], tolerance[CHECKED];

@@ -5,8 +5,8 @@
 #include "timed_layer.h"
 
 /**
- * Checks that y, as the last call of an open layer left it, is finite, and right in the last token's last outputs.
- * Otherwise sets timed->wrong, and timed->failure to the reason. One that has failed already stays as it is.
+ * Checks that y of the last call of an open layer is finite, and that the last token's last outputs are correct.
+ * Otherwise sets timed->wrong, and timed->failure to the reason. Does nothing if the layer has failed already.
  */
 void check_timed_layer(struct timed_layer *timed);
 

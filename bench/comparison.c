@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** So that a median means something whatever the time limit. */
+/** So that a median is meaningful with any time limit. */
 enum { FEWEST_ROUNDS = 5 };
 
 static struct member *add_member(struct comparison *comparison)
@@ -80,7 +80,7 @@ static void measure_machine(struct comparison *comparison, size_t round)
         machine->stream && comparison->problem.batch > 1 ? machine_peak_speed(machine, &comparison->peak) : NAN;
 }
 
-/** The copy that moves as many bytes as the plain twin reads, where a peer measures it; else NULL. */
+/** The copy of as many bytes as the plain twin reads, where a peer measures it; else NULL. */
 static const struct member *find_copy(const struct comparison *comparison)
 {
     for (int i = 0; i < comparison->member_count; i++) {
@@ -92,7 +92,7 @@ static const struct member *find_copy(const struct comparison *comparison)
     return NULL;
 }
 
-/** Memory that the host can't read is as fast as a copy within it. */
+/** The read bandwidth of memory that the host can't read: that of a copy within it. */
 static void take_copy_as_bandwidth(struct comparison *comparison, size_t round)
 {
     const struct member *copy = comparison->machine->stream ? NULL : find_copy(comparison);
@@ -100,7 +100,7 @@ static void take_copy_as_bandwidth(struct comparison *comparison, size_t round)
         comparison->read_speed[round] = (double)comparison->members[0].timed.bytes / copy->seconds[round];
 }
 
-/** Everything once, in an order drawn anew. */
+/** Measures everything once, in a new random order. */
 static void measure_round(struct comparison *comparison, struct random *random, size_t round)
 {
     int order[MOST_MEMBERS + 1];
@@ -126,7 +126,7 @@ static bool anything_left(const struct comparison *comparison)
     return false;
 }
 
-/** Rounds end by number or by time; either tells how far a comparison has come. */
+/** Rounds end by number or by time; progress is the larger fraction of the two. */
 static void show_progress(const struct comparison *comparison, const struct options *options, double seconds)
 {
     const double share =
@@ -138,7 +138,7 @@ static void show_progress(const struct comparison *comparison, const struct opti
 static void measure_rounds(struct comparison *comparison, const struct options *options)
 {
     struct random random = {.state = 5};
-    /* The first round is thrown away: the next one writes over it. */
+    /* The first round is discarded: the next one overwrites it. */
     if (anything_left(comparison))
         measure_round(comparison, &random, 0);
     const double begin = compute_seconds();
@@ -177,7 +177,7 @@ void comparison_close(struct comparison *comparison)
     comparison->member_count = 0;
 }
 
-/** How many times as fast as another member, in each round. */
+/** Speed relative to another member, in each round. */
 static void find_ratios(const struct comparison *comparison, const struct member *member, const struct member *other,
                         double ratios[MOST_ROUNDS])
 {

@@ -4,8 +4,8 @@
 
 /**
  * @file
- * Layers, their plain twin, peers and the machine's bounds, measured in turn, round by round. Only figures of the same
- * round are divided by each other: what disturbs a round disturbs both.
+ * Layers, their plain twin, peers and the machine's limits, all measured in each round. Ratios are of times of the same
+ * round, since a disturbance of the machine affects both.
  */
 
 #include "peer.h"
@@ -14,7 +14,7 @@
 
 enum { MOST_MEMBERS = 2 * LIST_MAX + 1 + 2 * PEER_CASES };
 
-/** Something whose time is taken: a layer of this library, or a case of a peer. */
+/** Something that is timed: a layer of this library, or a case of a peer. */
 struct member {
     struct timed_layer timed;   /**< n_masks and top_k are set for peers too */
     struct peer *peer;          /**< NULL: a layer */
@@ -43,14 +43,14 @@ struct figures {
     double gflops, peak_share;
 };
 
-/** Measures everything that the options ask for of one problem. False when there was no memory to begin with. */
+/** Measures all members that the options list, for one problem. False when out of memory. */
 bool comparison_run(struct comparison *comparison, const struct options *options, const struct machine *machine,
                     struct test_data *test_data, struct peer *peers);
 void comparison_close(struct comparison *comparison);
 
 struct figures comparison_figures(const struct comparison *comparison, const struct member *member);
 
-/** Medians of the machine's bounds in Gbyte/s and Gflop/s, NaN when not measured. */
+/** Medians of the machine's limits in Gbyte/s and Gflop/s, NaN when not measured. */
 double comparison_read_gbps(const struct comparison *comparison);
 double comparison_peak_gflops(const struct comparison *comparison);
 

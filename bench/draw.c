@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/** Fewer numbers than this are drawn before a thread has woken up. */
+/** Fewer numbers than this are generated before a thread has started. */
 static const size_t worth_threads = 1 << 20;
 
 static const uint64_t random_step = 0x9e3779b97f4a7c15;
@@ -24,7 +24,7 @@ int64_t random_below(struct random *random, int64_t bound)
     return (int64_t)(random_bits(random) % (uint64_t)bound);
 }
 
-/** The sum of four even draws: near enough to a normal one, and fast. */
+/** The sum of four uniform numbers: close enough to a normal distribution, and fast. */
 static float draw_one(struct random *random)
 {
     const uint64_t bits = random_bits(random);
@@ -32,7 +32,7 @@ static float draw_one(struct random *random)
     return (float)(sum - 2 * 65535) / 37837.0f;
 }
 
-/** Takes `count` numbers off a source, for others to draw: what it was before them. */
+/** Skips `count` numbers of a generator, and returns its earlier state, from which others generate them. */
 static struct random random_skip(struct random *random, size_t count)
 {
     const struct random skipped = *random;

@@ -4,7 +4,7 @@
 
 /**
  * @file
- * Random data. Never zeros: multiplying by zero can be cheaper, and zeroed pages all lie in one place.
+ * Random data. Never zeros: multiplying by zero can be faster, and all zeroed pages may map to one physical page.
  */
 
 #include <mglu/mglu.h>
@@ -17,7 +17,7 @@ struct random {
 
 uint64_t random_bits(struct random *random);
 
-/** Evenly from 0 to bound - 1. */
+/** Uniform from 0 to bound - 1. */
 int64_t random_below(struct random *random, int64_t bound);
 
 /** `count` normally distributed numbers with this standard deviation, in f32, f16 or bf16. */

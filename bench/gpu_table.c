@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mglu-gpu-table OUT FIGURES: what a run of the GPU report kit has found so far, as text. OUT is the folder that the
- * run writes to; FIGURES is bench/figures.json, what was expected.
+ * mglu-gpu-table OUT FIGURES: the results so far of a run of the GPU report kit, as text. OUT is the folder that the
+ * run writes to; FIGURES is bench/figures.json, the expected values.
  */
 #include "tools/common/report.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Measurements with one token; others are in the files alone. */
+/* Measurements with one token; the others are only in the files. */
 static const char *const measured[] = {"cold", "warm", "opencl"};
 
 static const char *text_of(const json_t *object, const char *key)
@@ -30,7 +30,7 @@ static bool is_same(const json_t *a, const json_t *b, const char *key)
     return json_equal(json_object_get(a, key), json_object_get(b, key)) != 0;
 }
 
-/** A number, or blanks where there is none. */
+/** A number, or blanks if it is null. */
 static void print_number(int width, int decimals, const json_t *value)
 {
     if (json_is_number(value))
@@ -60,7 +60,7 @@ static int is_json(const struct dirent *entry)
     return length > 5 && strcmp(entry->d_name + length - 5, ".json") == 0;
 }
 
-/** Their names begin with the numbers in which they came. */
+/** Sorted: their names begin with the number of the step. */
 static void print_steps(const char *out)
 {
     char folder[2048];
@@ -75,7 +75,7 @@ static void print_steps(const char *out)
         free(entries);
 }
 
-/** Whether an expectation is about a device, and about the shape and regime of a row. */
+/** Whether an expected value is for a device, and for the shape and regime of a row. */
 static bool is_about(const json_t *expected, const json_t *row, const char *device)
 {
     return strstr(device, text_of(expected, "device")) && is_same(expected, row, "d") && is_same(expected, row, "h") &&
@@ -94,7 +94,7 @@ static const json_t *find_expected(const json_t *figures, const char *source, co
     return NULL;
 }
 
-/** What another than this library took for the same, in the same rounds. */
+/** The time of another implementation for the same problem, in the same rounds. */
 static const json_t *find_peer(const json_t *rows, const json_t *row, const char *what)
 {
     const json_t *other;
@@ -140,7 +140,7 @@ static void print_row(const json_t *rows, const json_t *row, const json_t *figur
     putchar('\n');
 }
 
-/** The library's own rows of a report; a heading where shape or regime change. */
+/** The library's own rows of a report, with a heading where shape or regime change. */
 static void print_report(const json_t *report, const json_t *figures)
 {
     const json_t *rows = json_object_get(report, "rows"), *device = json_object_get(report, "device"), *last = NULL,
@@ -171,7 +171,7 @@ static void print_reports(const char *out, const json_t *figures)
     }
 }
 
-/** What the columns of expectations are. */
+/** The sources of the columns of expected values. */
 static void print_sources(const json_t *figures)
 {
     const char *source;

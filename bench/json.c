@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/** JSON has no NaN: what was not measured is null. */
+/** JSON has no NaN: values that were not measured are null. */
 static json_t *number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
@@ -48,7 +48,7 @@ json_t *json_report(const struct machine *machine, json_t *command)
                      (json_int_t)machine->cold_bytes, "rows");
 }
 
-/** What a row measures, without the figures. */
+/** The configuration of a row, without the figures. */
 static json_t *describe(const struct comparison *comparison, const struct member *member)
 {
     const struct problem *problem = &comparison->problem;

@@ -13,16 +13,16 @@
 static const size_t huge_page = (size_t)2 << 20;
 static const int64_t smallest_stream = (int64_t)64 << 20;
 
-/** Times that each way to read is tried. */
+/** Trials of each read loop. */
 static const int read_trials = 5;
 
-/** For devices with memory of their own, which do not say: more than the GPUs of today have. */
+/** For devices with memory of their own, which do not report it: more than current GPUs have. */
 static const int64_t assumed_device_cache = (int64_t)128 << 20;
 
 /** Steps of a peak: about three milliseconds on a fast core. */
 static const int64_t peak_steps = 1500000;
 
-/* What the compiler must believe to come from and go to somewhere. */
+/* Volatile, so that the compiler does not remove the loops. */
 static volatile uint64_t read_sink;
 static volatile float peak_start = 1, peak_sink;
 
@@ -50,7 +50,7 @@ static const char *find_detail(const mglu_device_info *info, const char *key, si
     return NULL;
 }
 
-/** The table of the most capable instruction set that has one, up to the set that the device uses. */
+/** The table of the most capable instruction set that has one, up to that of the device. */
 static const struct kernels *choose_kernels(const mglu_device_info *info)
 {
     size_t length = 0;
@@ -66,7 +66,7 @@ static const struct kernels *choose_kernels(const mglu_device_info *info)
     return best;
 }
 
-/** Of a device that is not this CPU's, what peers may use. */
+/** For a device that is not this CPU: the threads that peers may use. */
 static int choose_threads(const mglu_device_info *info, int asked)
 {
     size_t length;
@@ -77,7 +77,7 @@ static int choose_threads(const mglu_device_info *info, int asked)
     return count > 1 ? count : 1;
 }
 
-/** Memory in huge pages, as the library's weights. Its words differ. */
+/** Memory in huge pages, like the library's weights, filled with different words. */
 static bool make_stream(struct machine *machine)
 {
     const int64_t wanted = machine->cold_bytes > smallest_stream ? machine->cold_bytes : smallest_stream;
@@ -96,7 +96,7 @@ static bool make_stream(struct machine *machine)
     return true;
 }
 
-/** Which way brings in most differs: one Zen 3 reads four streams faster than one, others may not. */
+/** The faster read loop depends on the CPU: one Zen 3 reads four streams faster than one, others may not. */
 static void choose_read(struct machine *machine)
 {
     double best[KERNELS_READS] = {0};

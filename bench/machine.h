@@ -4,7 +4,7 @@
 
 /**
  * @file
- * The device under test and the bounds that the machine sets: how fast it reads, how fast it multiplies and adds.
+ * The device under test and the limits of the machine: its read bandwidth and its peak of multiply-adds.
  */
 
 #include "kernels/kernels.h"
@@ -20,25 +20,25 @@ struct machine {
     char description[512];         /**< one line */
     const struct kernels *kernels; /**< of the device's instruction set */
     int threads;                   /**< of the host: the device's own, or a peer's */
-    int64_t cache_bytes;           /**< of the last level; what is assumed where the device does not say */
-    int64_t cold_bytes;            /**< what cold weights rotate over */
-    int read;                      /**< which of the kernels' ways to read */
-    void *stream;                  /**< memory that is read to measure bandwidth; NULL where the host's says nothing */
+    int64_t cache_bytes;           /**< of the last level; an assumption where the device does not report it */
+    int64_t cold_bytes;            /**< of all copies of cold weights */
+    int read;                      /**< index into the kernels' read loops */
+    void *stream; /**< memory that is read to measure bandwidth; NULL for devices with memory of their own */
     size_t stream_bytes;
 };
 
-/** A bound on arithmetic. */
+/** A limit on arithmetic. */
 struct peak {
     const char *name; /**< "fma_f32" or "dot_bf16" */
     float (*run)(int64_t steps, float start);
     int64_t flops_per_step;
 };
 
-/** Opens the device that the options ask for. Reports why not. */
+/** Opens the device that the options name. Reports why not. */
 bool machine_open(struct machine *machine, const struct options *options);
 void machine_close(struct machine *machine);
 
-/** Reads the stream once with all threads, in the way that was faster when it was made; bytes per second. */
+/** Reads the stream once with all threads, by the faster of the read loops; bytes per second. */
 double machine_read_speed(const struct machine *machine);
 
 /** The fastest unit that a layer of these dtypes may use. */

@@ -27,7 +27,7 @@ static void count_members(struct run *run)
     }
 }
 
-/** After each comparison, so that a run that is cut short leaves what it has measured. */
+/** Called after each comparison, so that an interrupted run leaves its results. */
 static bool write_report(const struct run *run)
 {
     return !run->options.json || json_write(run->report, run->options.json);
@@ -49,7 +49,7 @@ static bool run_problem(struct run *run, struct problem problem)
     return done;
 }
 
-/** All comparisons; shape and dtype change least often, since new matrices are drawn for them. */
+/** All comparisons; shape and dtype vary slowest, since they need new matrices. */
 static bool run_problems(struct run *run)
 {
     const struct options *o = &run->options;
@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     static char name[] = "mglu-bench";
     /* Too large for a stack. */
     static struct run run;
-    /* A peer that ends is a failed write like any other. */
+    /* A write to a peer that has ended fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
     setenv("ARGP_HELP_FMT", "rmargin=100", 0);
     if (argc > 0)

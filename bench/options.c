@@ -33,11 +33,13 @@ static const struct argp_option list[] = {
     {"top-k", KEY_TOP_K, "K", 0, "Masks that a routed token uses (default: 2)", 0},
     {"regime", KEY_REGIME, "R,..", 0,
      "cold (weights come from memory) or warm (from the cache where they fit) (default: cold,warm)", 0},
-    {"peers", KEY_PEERS, "P,..", 0, "Others to compare with: torch, openblas, another backend, or NAME=COMMAND", 0},
+    {"peers", KEY_PEERS, "P,..", 0,
+     "Other implementations to compare with: torch, openblas, a backend, or NAME=COMMAND", 0},
     {"repeats", KEY_REPEATS, "N", 0, "Rounds of each comparison (default: as --seconds allows, at least 5)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "Time for the rounds of each comparison (default: 2)", 0},
-    {"cold-bytes", KEY_COLD_BYTES, "N", 0, "Memory that cold weights rotate over (default: 3 x last-level cache)", 0},
-    {"serve", KEY_SERVE, NULL, 0, "Be a peer of another mglu-bench: answer its questions on standard input", 0},
+    {"cold-bytes", KEY_COLD_BYTES, "N", 0,
+     "Size of all copies of cold weights together (default: 3 x last-level cache)", 0},
+    {"serve", KEY_SERVE, NULL, 0, "Run as a peer of another mglu-bench: read its requests from standard input", 0},
     {"verbose", 'v', NULL, 0, "Print what computes each layer under its row", 0},
     {"json", KEY_JSON, "FILE", 0, "Write all results as JSON", 0},
     {0},
@@ -90,7 +92,7 @@ static void add_peer(struct argp_state *state, struct options *options, char *wo
     options->peers[options->peer_count++] = (struct peer_option){word, equals ? equals + 1 : NULL};
 }
 
-/** Splits a list at its commas, in place: argv lives as long as the program. */
+/** Splits a list at its commas, in place, since argv stays valid. */
 static void split(struct argp_state *state, const char *what, char *text, int *count,
                   void (*add)(struct argp_state *state, struct options *options, char *word))
 {
@@ -206,12 +208,11 @@ void options_parse(struct options *options, int argc, char **argv)
         .parser = parse,
         .children = arguments_compute,
         .doc =
-            "Measures masked layers against plain ones and against what the machine can read and compute."
-            "\vAll that is compared is measured in turn within one run, in another order each round; ratios are "
-            "medians "
-            "over rounds. Every output is checked against the reference backend first. What can't be measured becomes "
-            "a row that says why. On devices with memory of their own the read bandwidth is that of a copy, where a "
-            "peer measures one, and cold means 384 MiB unless --cold-bytes says otherwise.\n\n"
+            "Compares masked layers with plain ones, and with the machine's read bandwidth and peak arithmetic."
+            "\vEach round of a run measures everything once, in random order; ratios are medians over rounds. Every "
+            "output is first compared with the reference backend. What can't be measured is a row with the reason. On "
+            "devices with memory of their own the read bandwidth is that of a copy, where a peer measures one, and "
+            "cold weights take 384 MiB unless --cold-bytes is given.\n\n"
             "The exit status is 0 when something was measured and nothing was wrong, 1 otherwise, 2 for bad usage.",
     };
     *options = (struct options){

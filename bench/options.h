@@ -20,10 +20,10 @@ struct shape {
     int64_t d, h;
 };
 
-/** A program to compare with: one that comes with mglu-bench, itself with another backend, or any command. */
+/** A program to compare with: a script of mglu-bench, mglu-bench with another backend, or any command. */
 struct peer_option {
     const char *name;
-    const char *command; /**< NULL: ours of this name, else the backend of this name */
+    const char *command; /**< NULL: the script of this name, else the backend of this name */
 };
 
 /** What to measure. Each list has at least one member, except peers. */
@@ -31,7 +31,7 @@ struct options {
     struct compute_options compute;
     const char *json;
     bool verbose;
-    bool serve; /**< be a peer instead */
+    bool serve; /**< run as a peer instead */
     struct shape shapes[LIST_MAX];
     int32_t masks[LIST_MAX];
     int64_t batches[LIST_MAX];
@@ -47,7 +47,7 @@ struct options {
     int64_t cold_bytes; /**< 0: three times the last-level cache */
 };
 
-/** Reads the command line and cuts its lists into words, in place. Bad usage ends the program. */
+/** Parses the command line and splits its lists, in place. A usage error ends the program. */
 void options_parse(struct options *options, int argc, char **argv);
 
 #endif

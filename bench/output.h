@@ -11,23 +11,23 @@
 
 #include <jansson.h>
 
-/** What a member is called in tables and JSON: "glu", "mglu", "routed", or a peer's own word. */
+/** The name of a member in tables and JSON: "glu", "mglu", "routed", or the name that a peer gives. */
 const char *member_what(const struct member *member);
 
 void table_machine(const struct machine *machine);
 /** With what computes each layer where `verbose`. */
 void table_comparison(const struct comparison *comparison, bool verbose);
 
-/** The words of the command line; before options_parse(), which takes them apart. */
+/** The arguments of the command line; call it before options_parse(), which splits them. */
 json_t *json_command(int argc, char **argv);
 
-/** The report without rows; NULL when there is no memory. */
+/** The report without rows; NULL when out of memory. */
 json_t *json_report(const struct machine *machine, json_t *command);
 
 /** Appends the rows of a comparison. */
 bool json_add(json_t *report, const struct comparison *comparison);
 
-/** Makes sure that a report can be written, before time is spent on it; an older one stays. Reports why not. */
+/** Checks that a report can be written, before measuring; keeps an older one. Reports why not. */
 bool json_can_write(const char *path);
 
 /** Writes the report. Reports why not. */

@@ -26,7 +26,7 @@ static bool fail(char failure[PEER_TEXT], const char *what, const char *why)
     return false;
 }
 
-/** Makes the pipe's ends invisible to programs that are started later. */
+/** Sets close-on-exec, so that programs started later do not inherit the pipe. */
 static bool make_pipe(int ends[2])
 {
     return pipe2(ends, O_CLOEXEC) == 0;
@@ -41,7 +41,7 @@ static int spawn(struct peer *peer, const char *command, int input, int output)
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    /* A group of its own, so that stopping it reaches whatever the command line has started. */
+    /* A process group of its own, so that stopping it also stops what the command line has started. */
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
     const int error = posix_spawn(&peer->pid, "/bin/sh", &actions, &attributes, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -116,7 +116,7 @@ static const char *ask(struct peer *peer, const char *question, const char *word
     return NULL;
 }
 
-/** The command line of a script that comes with mglu-bench: the source tree's when that is there, else the installed.
+/** The command line of a script of mglu-bench: in the source tree if it exists, else installed.
  */
 static void script_command(const char *name, char *command, size_t size)
 {
@@ -207,7 +207,7 @@ int peer_open(struct peer *peer, const struct problem *problem, const struct opt
         return 0;
     for (char *word = strtok_r((char *)answer, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
         if (count == PEER_CASES || !parse_case(word, &cases[count++])) {
-            fail(failure, peer->name, "answers with a case that is none, or with too many");
+            fail(failure, peer->name, "answered with an invalid case, or with too many cases");
             return 0;
         }
     }
@@ -229,7 +229,7 @@ double peer_time(struct peer *peer, const struct peer_case *choice, char failure
     const char *answer = ask(peer, question, "us", line, failure);
     const double microseconds = answer ? strtod(answer, NULL) : 0;
     if (answer && !(microseconds > 0 && microseconds < 1e12)) {
-        fail(failure, peer->name, "answers with a time that is none");
+        fail(failure, peer->name, "answered with an invalid time");
         return 0;
     }
     return 1e-6 * microseconds;

@@ -2,9 +2,9 @@
 """Makes docs/performance.md's tables and plots from results of mglu-bench.
 
 report.py collect PART...    joins reports of one machine to bench/results/MACHINE-ISA-DATE.json
-report.py keep OUT           does so with what a run of the GPU report kit has left in the folder OUT
-report.py write RESULT...    rewrites what stands between the markers in docs/performance.md, and the plots beside it;
-                             the part about GPUs has what bench/figures.json expects as well
+report.py keep OUT           does so with the results of a run of the GPU report kit, in the folder OUT
+report.py write RESULT...    rewrites the tables between the markers in docs/performance.md, and its plots; the part
+                             about GPUs also has the expected values of bench/figures.json
 """
 import json
 import pathlib
@@ -30,7 +30,7 @@ def isa_of(report):
 
 
 def collect(*parts):
-    """Joins the reports of one run to a list in one file. Where the parts lay is of no interest."""
+    """Joins the reports of one run to a list in one file, without the paths of the parts."""
     reports = [json.loads(pathlib.Path(part).read_text()) for part in parts]
     for report in reports:
         drop_option(report["command"], "--json")
@@ -44,7 +44,7 @@ def drop_option(command, option):
 
 
 def store(first, results):
-    """Writes results under the name of the machine that the first report is about."""
+    """Writes results to a file named after the machine of the first report."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{slug(first['device']['name'])}-{slug(isa_of(first))}-{first['date'][:10]}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
@@ -75,7 +75,7 @@ def unique(values):
 
 
 def table(heading, lines):
-    """A Markdown table, numbers to the right."""
+    """A Markdown table, numbers right-aligned."""
     rule = ["---"] + ["---:"] * (len(heading) - 1)
     return ["| " + " | ".join(cells) + " |" for cells in (heading, rule, *lines)]
 
@@ -100,7 +100,7 @@ def find(rows, **wanted):
 
 
 def share_of(row):
-    """What bounds a row: memory for one token, arithmetic for many."""
+    """The limit of a row: memory for one token, arithmetic for many."""
     return "fraction_of_read_bandwidth" if row["batch"] == 1 else "fraction_of_peak"
 
 
@@ -139,7 +139,7 @@ def routed_table(rows):
 
 
 def peer_table(rows, backend):
-    """Median milliseconds of everything that was measured in the runs with peers."""
+    """Median milliseconds of all rows of the runs with peers."""
     masks = sorted(unique(row["n_masks"] for row in rows if row["n_masks"]))
     lines = []
     for key in unique((row["backend"], row["what"].replace("mglu", "glu"), row["dtype"]) for row in rows):
@@ -162,7 +162,7 @@ def has_peers(report):
 
 
 def layer_sections(reports):
-    """(title, table) of all that compares layers with their twins."""
+    """(title, table) of the comparisons of layers with their twins."""
     titles = {"projection": "Projection", "ffn": "Whole block, with down-projection", "routed": "Routed"}
     rows = of_kind(reports)
     for op, batch, regime in unique((row["op"], row["batch"], row["regime"]) for row in rows):
@@ -198,7 +198,7 @@ def section(path, reports):
 
 
 def curves(rows):
-    """Name, numbers of masks and milliseconds of each line of a plot; a GLU is a line across."""
+    """Name, numbers of masks and milliseconds of each line of a plot; a GLU is a horizontal line."""
     masks = sorted(unique(row["n_masks"] for row in rows if row["what"] == "mglu"))
     keys = unique((row["backend"], row["what"], row["dtype"]) for row in rows)
     for backend, what, dtype in keys:
@@ -220,7 +220,7 @@ def plot(path, reports):
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": path.stem})
     from matplotlib import pyplot
 
-    # Runs with peers hold all that belongs into the picture, measured in turn.
+    # Runs with peers have all curves of the plot, measured in the same rounds.
     shown = list(filter(has_peers, reports)) or reports
     rows = [row for row in rows_of(shown) if row["op"] == "projection" and row["batch"] == 1 and row["median_us"]]
     if not any(row["what"] == "mglu" for row in rows):
@@ -249,7 +249,7 @@ def microseconds(value):
 
 
 def expected_tables(figures):
-    """What is expected of each shape, with the ratio over the GLU of the same line; and where that comes from."""
+    """The expected values of each shape, with the ratio over the GLU of the same row, and their sources."""
     masks = [0, 1, 2, 4, 8, 16]
     for d, h in unique((row["d"], row["h"]) for row in figures["rows"]):
         lines = [["MB read", *(f"{d * h * (16 + count) / 8e6 if count else d * h * 4e-6:.1f}" for count in masks)]]
@@ -265,7 +265,7 @@ def expected_tables(figures):
 
 
 def expected(figures, source, device, row):
-    """The microseconds that a source expects of a row, or None."""
+    """The microseconds that a source predicts for a row, or None."""
     for about in figures["rows"]:
         if (about["source"], about["d"], about["h"]) == (source, row["d"], row["h"]) and about["device"] in device:
             if about.get("regime", row["regime"]) == row["regime"]:
@@ -278,7 +278,7 @@ def ours_in(report):
 
 
 def beside_expected(report, figures):
-    """One token: each layer beside cuBLAS, which has no masks, and what was expected of it."""
+    """One token: each layer, cuBLAS (which has no masks), and the expected values."""
     lines = []
     for row in ours_in(report):
         cublas = find(report["rows"], backend="nvidia", what="glu", d=row["d"], h=row["h"], regime=row["regime"])
@@ -302,7 +302,7 @@ def side_by_side(columns):
 
 
 def gpu_columns(reports):
-    """(title, columns) of what has no expectation to stand beside."""
+    """(title, columns) of the measurements without expected values."""
     if "batches" in reports:
         rows = ours_in(reports["batches"])
         batches = sorted(unique(row["batch"] for row in rows))
@@ -310,7 +310,7 @@ def gpu_columns(reports):
     variants = {name.removeprefix("variant-"): ours_in(report)
                 for name, report in reports.items() if name.startswith("variant-")}  # fmt: skip
     if variants:
-        yield "One token, kernels that were asked for", variants
+        yield "One token, by kernel variant", variants
     if "ffn" in reports:
         yield "Whole block, with down-projection, one token", {"ffn": ours_in(reports["ffn"])}
     if "torch" in reports:
@@ -342,7 +342,7 @@ def replace_between(text, begin, end, lines):
 
 
 def write(*paths):
-    """Rewrites the document between its markers. The part about CPUs stays as it is where no result is about one."""
+    """Rewrites the document between its markers. The part about CPUs is unchanged if no result is from one."""
     text = DOCUMENT.read_text()
     results = {path: json.loads(path.read_text()) for path in sorted(map(pathlib.Path, paths))}
     figures = json.loads(FIGURES.read_text())

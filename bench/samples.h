@@ -7,8 +7,7 @@
 enum { MOST_ROUNDS = 1000 };
 
 /**
- * The value below which this share of at most MOST_ROUNDS samples lies, between neighbours in proportion. NaN without
- * samples.
+ * The quantile `share` (0 to 1) of at most MOST_ROUNDS samples, interpolated linearly. NaN without samples.
  */
 double samples_quantile(const double *samples, size_t count, double share);
 

@@ -12,7 +12,7 @@
 
 enum { LINE = 4096, MOST_LAYERS = 2 * LIST_MAX + 1 };
 
-/** What is open. */
+/** The open problem. */
 struct service {
     struct machine machine;
     struct test_data test_data;
@@ -30,7 +30,7 @@ static void answer(const char *word, const char *text)
     fflush(stdout);
 }
 
-/** What a layer is called in questions and answers. */
+/** The name of a layer in requests and answers. */
 static void name_case(const struct timed_layer *timed, char *name, size_t size)
 {
     snprintf(name, size, "%s:%s:%d", timed_layer_what(timed), mglu_dtype_name(timed->problem->dtype), timed->n_masks);
@@ -52,7 +52,7 @@ static void add_layer(struct service *service, int32_t n_masks, int32_t top_k)
     check_timed_layer(timed);
 }
 
-/** Reads "open ..." into the problem; where the list of masks begins goes to *masks. */
+/** Reads "open ..." into the problem; *masks is the beginning of the list of masks. */
 static bool read_problem(struct service *service, char *line, char masks[LINE])
 {
     struct problem *problem = &service->problem;
@@ -78,7 +78,7 @@ static void open_cases(struct service *service, const struct options *options, c
     char masks[LINE], cases[LINE] = "", *rest = masks;
     close_layers(service);
     if (!read_problem(service, line, masks)) {
-        answer("error", "a question of another form");
+        answer("error", "invalid request");
         return;
     }
     if (!test_data_draw(&service->test_data, &service->problem, &service->machine.compute)) {
@@ -100,7 +100,7 @@ static void open_cases(struct service *service, const struct options *options, c
     answer("cases", cases);
 }
 
-/** The first sample, after a sleep, only wakes the CPUs up. */
+/** The first sample, after a sleep, is only a warm-up. */
 static double time_awake(struct timed_layer *timed)
 {
     return timed->failure[0] || timed_layer_time(timed) <= 0 ? 0 : timed_layer_time(timed);
@@ -134,7 +134,7 @@ static void answer_all(struct service *service, const struct options *options)
         else if (strncmp(line, "run ", 4) == 0)
             run_case(service, line + 4);
         else
-            answer("error", "unknown question");
+            answer("error", "unknown request");
     }
 }
 

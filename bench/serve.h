@@ -4,7 +4,7 @@
 
 /**
  * @file
- * This program as a peer of another mglu-bench: the layers of one backend, timed when they are asked for.
+ * This program as a peer of another mglu-bench: the layers of one backend, timed on request.
  */
 
 #include "options.h"

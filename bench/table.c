@@ -33,7 +33,7 @@ static void print_heading(const struct comparison *comparison)
            "p10..p90", "x dense", "GFLOP/s", "of peak");
 }
 
-/** A number, or a dash where there is none. */
+/** A number, or a dash for NaN. */
 static void print_number(int width, int decimals, double value)
 {
     if (isnan(value))

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* Deviations of weights and inputs are those of trained models, about. */
+/* Standard deviations of weights and inputs: about those of trained models. */
 static const double weight_deviation = 0.05, x_deviation = 1;
 
 static bool draw_matrices(struct test_data *test_data, struct shape shape, mglu_dtype dtype)

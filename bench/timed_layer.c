@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/** A shorter sample says more about the clock than about the layer, or about the wait for a device. */
+/** In a shorter sample the clock, or the wait for a device, would dominate. */
 static const double host_sample_seconds = 1e-3, device_sample_seconds = 5e-3;
 static const int64_t most_calls = 1000;
 
@@ -90,7 +90,7 @@ static bool make_copy(struct timed_layer *timed, struct copy *copy)
            succeed(timed, mglu_layer_create(copy->weights, &layer, &copy->layer));
 }
 
-/** Copies that a cold layer rotates over: together they must not fit into the cache. */
+/** Number of copies of a cold layer's weights: together they must exceed the cache. */
 static size_t wanted_copies(const struct timed_layer *timed)
 {
     const uint64_t cold = (uint64_t)timed->machine->cold_bytes;
@@ -108,7 +108,7 @@ static bool make_copies(struct timed_layer *timed)
         return false;
     }
     layer_log_kernels(timed->machine->layers, timed->kernel, sizeof timed->kernel);
-    /* Without biases and routers, what a whole block holds is its three matrices and the masks. */
+    /* Without biases and routers, the bytes of a whole block are its three matrices and the masks. */
     timed->bytes = timed->problem->op == OP_FFN ? info.device_bytes : info.projection_bytes;
     timed->copy_count = wanted_copies(timed);
     timed->copies = calloc(timed->copy_count, sizeof *timed->copies);
@@ -179,11 +179,11 @@ static double run_calls(struct timed_layer *timed, int64_t calls)
         status = mglu_queue_wait(queue);
     const double seconds = succeed(timed, status) ? timer_seconds(timer, begin) : 0;
     if (status == MGLU_OK && seconds <= 0)
-        fail(timed, "the device's events tell no time");
+        fail(timed, "the device's events have no time");
     return seconds;
 }
 
-/** The first call maps memory and wakes threads; the second tells how many a sample needs. */
+/** The first call maps memory and wakes threads; the second determines the calls of a sample. */
 static bool calibrate(struct timed_layer *timed)
 {
     if (run_calls(timed, 1) <= 0)
@@ -239,7 +239,7 @@ double timed_layer_flops(const struct timed_layer *timed)
 
 double timed_layer_time(struct timed_layer *timed)
 {
-    /* A long call needs no other to warm up for it, except where the weights are to be in the cache. */
+    /* A long call needs no warm-up, except where the weights should be in the cache. */
     const bool warm_up = timed->problem->regime == REGIME_WARM || timed->calls > 1;
     if (warm_up && run_calls(timed, 1) <= 0)
         return 0;

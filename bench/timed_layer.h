@@ -4,7 +4,7 @@
 
 /**
  * @file
- * One layer that is timed, with as many copies of its weights as the regime asks for.
+ * One layer that is timed, with as many copies of its weights as the regime needs.
  */
 
 #include "machine.h"
@@ -31,10 +31,10 @@ struct timed_layer {
     mglu_forward_args args;
     char kernel[512];  /**< what computes it, in the words of the library's log; "": not known */
     char failure[512]; /**< why it can't be measured; "" while it can */
-    bool wrong;        /**< it computed something wrong; set by check_timed_layer() */
+    bool wrong;        /**< its results are wrong; set by check_timed_layer() */
 };
 
-/** Makes a layer with all its copies, and has called it at least once. On failure says why in timed->failure. */
+/** Makes a layer with all its copies, and calls it at least once. On failure timed->failure has the reason. */
 void timed_layer_open(struct timed_layer *timed, const struct problem *problem, const struct machine *machine,
                       const struct test_data *test_data, int32_t n_masks, int32_t top_k);
 void timed_layer_close(struct timed_layer *timed);
@@ -48,7 +48,7 @@ int64_t timed_layer_width(const struct timed_layer *timed);
 /** Multiplications and additions of one call. */
 double timed_layer_flops(const struct timed_layer *timed);
 
-/** Seconds of one call, out of as many as a sample needs. On failure 0, and the reason in timed->failure. */
+/** Seconds of one call, the mean of a sample. On failure 0, and the reason in timed->failure. */
 double timed_layer_time(struct timed_layer *timed);
 
 /** The arrays of a timed layer, of `count` of its outputs only, from `first` on. */

@@ -4,8 +4,8 @@
 
 /**
  * @file
- * What takes the time of calls on a queue: events on the device where there are any, else the monotonic clock, which
- * then includes the wait.
+ * Measures the time of calls on a queue: by events on the device where it has them, else by the monotonic clock, which
+ * includes the wait.
  */
 
 #include "tools/common/compute.h"
@@ -16,7 +16,7 @@ struct timer {
     struct events *events; /**< NULL: the clock */
 };
 
-/** Chooses a timer for a device. Where it has events, the device's queue is replaced by one that they can be put in. */
+/** Selects a timer for a device. Where it has events, the device's queue is replaced by one on their stream. */
 void timer_open(struct timer *timer, struct compute *compute);
 
 /** After the queue was destroyed. */
@@ -25,7 +25,7 @@ void timer_close(struct timer *timer);
 /** "events" or "clock", for reports. */
 const char *timer_name(const struct timer *timer);
 
-/** Before the first call. What it returns goes to timer_seconds(). */
+/** Before the first call. Pass the result to timer_seconds(). */
 double timer_begin(const struct timer *timer);
 
 /** After the last call, before the wait for the queue. */
@@ -34,7 +34,7 @@ void timer_end(const struct timer *timer);
 /** After the wait; 0 when the events failed. */
 double timer_seconds(const struct timer *timer, double begin);
 
-/** The events of CUDA devices, in a build that knows them; NULL for others. */
+/** The events of CUDA devices, in a build with CUDA; NULL for others. */
 struct events *events_open(struct compute *compute);
 void events_close(struct events *events);
 void events_mark_begin(struct events *events);

@@ -12,7 +12,7 @@ struct events {
     bool failed; /* since the first mark */
 };
 
-/** The driver's number of a device: the backend lists all that the driver has, in its order. */
+/** The driver's ordinal of a device: the backend lists all devices of the driver, in its order. */
 static int ordinal_of(const struct compute *compute)
 {
     mglu_device_info info = {.struct_size = sizeof info};
@@ -23,7 +23,7 @@ static int ordinal_of(const struct compute *compute)
     return ordinal;
 }
 
-/** A queue on the stream that the events are in, in place of the device's. */
+/** Replaces the device's queue by one on the stream of the events. */
 static bool replace_queue(struct compute *compute, CUstream stream)
 {
     const mglu_queue_desc desc = mglu_cuda_queue_desc(stream);

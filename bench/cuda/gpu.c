@@ -78,7 +78,7 @@ bool gpu_open(struct gpu *gpu, int ordinal)
 {
     const struct gpu_driver *driver = &gpu->driver;
 
-    /* The device of an ordinal is that number. */
+    /* The handle of a device is its ordinal. */
     *gpu = (struct gpu){.device = ordinal};
     if (open_driver(gpu) && open_context(gpu) &&
         gpu_succeed(gpu, driver->stream_create(&gpu->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&

@@ -4,7 +4,7 @@
 
 /**
  * @file
- * A GPU whose time is taken: its primary context, current on the thread that opened it, and a stream with two events.
+ * A GPU for timing: its primary context, current on the thread that opened it, and a stream with two events.
  * The driver is opened at run time.
  */
 
@@ -49,11 +49,11 @@ void gpu_close(struct gpu *gpu);
 /** Whether a call of the driver succeeded; if not, gpu->failure names it. */
 bool gpu_succeed(struct gpu *gpu, CUresult result, const char *call);
 
-/** Marks the stream before and after what is timed. */
+/** Record an event before and after the timed calls. */
 bool gpu_mark_begin(struct gpu *gpu);
 bool gpu_mark_end(struct gpu *gpu);
 
-/** Waits for the second mark; seconds between the two, negative on failure. */
+/** Waits for the second event; seconds between the two, negative on failure. */
 double gpu_seconds(struct gpu *gpu);
 
 #endif

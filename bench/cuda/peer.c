@@ -2,7 +2,7 @@
 /*
  * A peer of mglu-bench on an NVIDIA GPU; bench/peers/README.md has the protocol. It measures with events:
  *
- *   copy:f16:N   a copy within the device that moves as many bytes as a layer with N masks reads (0: a plain GLU)
+ *   copy:f16:N   a copy within the device of as many bytes as a layer with N masks reads (0: a plain GLU)
  *   glu:f16:0    the two products of a plain GLU by cuBLAS, without activation
  *   fused:f16:0  the same as one product with the matrices on top of each other
  *
@@ -23,7 +23,7 @@
 
 enum { MOST_CASES = 32, SAMPLE_US = 5000, MOST_CALLS = 10000, FILL_BYTES = 16 << 20 };
 
-/* What is used of cuBLAS has not changed between these. */
+/* The functions used here are the same in these versions. */
 static const char *const cublas_libraries[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"};
 
 static struct {
@@ -38,7 +38,7 @@ static struct {
 
 static struct gpu gpu;
 
-/* What is measured: copies of one case rotate over the buffer. */
+/* The open problem: the copies of a case rotate over the buffer. */
 struct bench_case {
     char variant[16];
     int masks;
@@ -166,7 +166,7 @@ static void add_case(const char *variant, int masks, size_t cold_bytes)
         return;
     *added = (struct bench_case){.masks = masks, .bytes = masks ? weights * (size_t)(16 + masks) / 8 : weights * 4};
     snprintf(added->variant, sizeof added->variant, "%s", variant);
-    added->bytes = added->bytes / 512 * 512; /* so that each copy is as well aligned as the first */
+    added->bytes = added->bytes / 512 * 512; /* so that all copies have the same alignment */
     if (strcmp(variant, "copy") != 0)
         added->bytes = weights * 4;
     added->copies = cold_bytes / added->bytes + 1;
@@ -218,7 +218,7 @@ static int open_cases(const char *line)
     close_cases();
     if (sscanf(line, "open %15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %zu %127s", op, &opened.d, &opened.h, &opened.batch,
                &cold_bytes, masks) != 6)
-        return answer_error("a question of another form");
+        return answer_error("invalid request");
     if (strcmp(op, "projection") != 0)
         return answer_error("measures projections only");
     add_case("copy", 0, cold_bytes);
@@ -247,7 +247,7 @@ static int run_case(const char *line)
     double us;
 
     if (sscanf(line, "run %15[^:]:f16:%d", variant, &masks) != 2)
-        return answer_error("a question of another form");
+        return answer_error("invalid request");
     for (int i = 0; i < opened.count; i++) {
         struct bench_case *measured = &opened.cases[i];
 
@@ -275,7 +275,7 @@ int main(void)
         else if (!strncmp(line, "run ", 4))
             run_case(line);
         else
-            answer_error("unknown question");
+            answer_error("unknown request");
     }
     close_cases();
     gpu_close(&gpu);

@@ -22,7 +22,7 @@ class TorchOnGpu(peer.Torch):
 
 
 class CaseOnGpu(peer.Case):
-    """Calls are put on the stream one after the other and timed by events."""
+    """Calls are enqueued on the stream one after the other and timed by events."""
 
     BYTES = {"f16": 2}
 

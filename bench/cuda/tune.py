@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Finds the fastest kernels of the CUDA backend on the device at hand.
+"""Finds the fastest kernels of the CUDA backend on this machine's device.
 
 tune.py MGLU_BENCH [--write]
 tune.py MGLU_BENCH --ring
 
-Times every kernel on both shapes of the paper by mglu-bench, which is told by MGLU_CUDA_VARIANT which one to take, and
+Times every kernel on both shapes of the paper with mglu-bench, selecting it by MGLU_CUDA_VARIANT, and
 prints the device's rows of backends/cuda/dispatch_table.h. With --write the rows replace those of the same architecture
 in the file, or are added to it.
 
@@ -61,7 +61,7 @@ def first_batch(times, masks, variant, others):
 
 
 def row_of(times, masks, architecture):
-    """A row of the table. The warps are chosen for one token: larger batches are for tensor cores."""
+    """A row of the table. The warps are selected for one token, as larger batches use tensor cores."""
     warps = min(WARPS, key=lambda count: times[masks, 1, f"simt:{count}"])
     simt = f"simt:{warps}"
     either = {(masks, batch, "mma"): min(times[masks, batch, name] for name in ("mma8", "mma16")) for batch in BATCHES}
@@ -71,7 +71,7 @@ def row_of(times, masks, architecture):
 
 
 def rows_of(reports):
-    """The architecture and its rows; the down-projection is not timed apart and takes the warps of the plain layer."""
+    """The architecture and its rows; the down-projection is not timed apart and uses the warps of the plain layer."""
     report = next(iter(reports.values()))
     device = report["device"]
     architecture = int(re.search(r"arch=sm_(\d+)", device["details"]).group(1))

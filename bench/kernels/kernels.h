@@ -4,8 +4,8 @@
 
 /**
  * @file
- * What the machine can do at best, one table per instruction set: plain loops that only read, and only multiply and
- * add.
+ * Loops that measure the limits of the machine, one table per instruction set: some only read, the others only multiply
+ * and add.
  */
 
 #include <stddef.h>
@@ -16,14 +16,14 @@ enum { KERNELS_READS = 2 };
 struct kernels {
     const char *isa; /**< as the CPU backend names it */
     /**
-     * Ways to read `count` blocks of 64 bytes, 64-byte aligned: in order, and four streams side by side. The results
-     * only keep the compiler from leaving it out.
+     * Read `count` blocks of 64 bytes, 64-byte aligned: in order, and as four interleaved streams. The results
+     * only prevent the compiler from removing the loop.
      */
     uint64_t (*read[KERNELS_READS])(const void *from, size_t count);
     /** Runs `steps` steps of multiply-adds in registers. */
     float (*multiply_add)(int64_t steps, float start);
     int64_t flops_per_step;
-    /** The same with the dot product of bf16 pairs; NULL where there is no such unit. */
+    /** The same with the dot product of bf16 pairs; NULL where the instruction set has none. */
     float (*dot_bf16)(int64_t steps, float start);
     int64_t dot_flops_per_step;
 };

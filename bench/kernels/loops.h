@@ -4,8 +4,8 @@
 
 /**
  * @file
- * The loops behind every table, in vectors of VECTOR_BYTES, which the including file defines before. Each file is
- * compiled with the flags of its instruction set and with contraction, so that a multiply and an add become one.
+ * The loops of every table, with vectors of VECTOR_BYTES, which the including file defines. Each file is compiled with
+ * the flags of its instruction set and with contraction, so that a multiplication and an addition are fused.
  */
 
 #include "kernels.h"
@@ -15,10 +15,10 @@ typedef uint64_t vector_u64 __attribute__((vector_size(VECTOR_BYTES), may_alias)
 
 enum { BLOCK_VECTORS = 64 / VECTOR_BYTES, LANES = VECTOR_BYTES / 4, CHAINS = 12 };
 
-/** Streams that are read side by side, and the blocks of each: 32 KiB. */
+/** Interleaved streams, and the blocks of each: 32 KiB. */
 enum { STREAMS = 4, STREAM_BLOCKS = 512 };
 
-/** Folds `parts` parts of `count` blocks each, a block of each in turn. `parts` is a constant where this is used. */
+/** XORs `parts` parts of `count` blocks each, interleaved by blocks. `parts` is a constant in all callers. */
 static inline vector_u64 fold_parts(const vector_u64 *from, size_t count, int parts)
 {
     vector_u64 folded[STREAMS] = {{0}};
@@ -43,7 +43,7 @@ static uint64_t read_blocks(const void *from, size_t count)
     return fold_lanes(fold_parts(from, count, 1));
 }
 
-/** Windows of four streams, and what is left by one. */
+/** Windows of four streams; the rest in one. */
 static uint64_t read_side_by_side(const void *from, size_t count)
 {
     const vector_u64 *vectors = from;
@@ -54,7 +54,7 @@ static uint64_t read_side_by_side(const void *from, size_t count)
     return fold_lanes(folded) ^ read_blocks(vectors + at * BLOCK_VECTORS, count - at);
 }
 
-/** Twelve independent chains: more than two units times the latency need, and still in the registers of AVX2. */
+/** Twelve independent chains: more than two units times the latency, and few enough for the registers of AVX2. */
 static float multiply_add(int64_t steps, float start)
 {
     const vector_f32 factor = (vector_f32){0} + (1 - start * 0x1p-20f), summand = (vector_f32){0} + start;

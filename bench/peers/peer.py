@@ -6,7 +6,7 @@ import sys
 import time
 
 THREADS = os.environ.get("MGLU_BENCH_THREADS", "1")
-# Before the libraries start: as many threads as mglu-bench, and asleep while others are measured.
+# Set before the libraries are loaded: as many threads as mglu-bench, which sleep while others are measured.
 os.environ.update(
     OMP_NUM_THREADS=THREADS,
     OMP_WAIT_POLICY="passive",
@@ -97,7 +97,7 @@ class Case:
         return self.copy_count * self.one
 
     def prepare(self):
-        """Makes the matrices and finds out how many calls a sample needs."""
+        """Makes the matrices and determines the calls of a sample."""
         self.copies = [self.matrices() for _ in range(self.copy_count)]
         if not self.library.check(self.call()):
             raise ArithmeticError("the result is not finite")
@@ -145,7 +145,7 @@ class Case:
 
 
 def open_cases(library, op, d, h, batch, cold_bytes, masks, _dtype, _x_dtype):
-    """The cases that fit into memory together, the small ones first; of dtypes those that the library is fast in."""
+    """The cases that fit into memory together, the small ones first, in the dtypes that the library is fast in."""
     if op != "projection":
         raise ValueError("measures projections only")
     names = [
@@ -164,14 +164,14 @@ def open_cases(library, op, d, h, batch, cold_bytes, masks, _dtype, _x_dtype):
 
 
 def answer(library, cases, words):
-    """The answer to one question; `cases` holds what is open."""
+    """The answer to one request; `cases` has the open cases."""
     if words[0] == "open":
         cases.clear()
         cases.update(open_cases(library, *words[1:]))
         return " ".join(["cases", *cases])
     if words[0] == "run":
         return f"us {1e6 * cases[words[1]].time():.3f}"
-    raise ValueError(f"unknown question: {words[0]}")
+    raise ValueError(f"unknown request: {words[0]}")
 
 
 def main():
@@ -188,7 +188,7 @@ def main():
     for line in sys.stdin:
         try:
             print(answer(library, cases, line.split()), flush=True)
-        except Exception as error:  # whatever it is, mglu-bench should know and go on
+        except Exception as error:  # any error is reported to mglu-bench, which goes on
             print("error", " ".join(str(error).split()) or type(error).__name__, flush=True)
 
 

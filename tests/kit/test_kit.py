@@ -192,7 +192,7 @@ class TroubleTest(KitTest):
         steps = self.steps(self.folder / "hangs")
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
         self.assertEqual(steps["graph"]["state"], "failed")
-        self.assertEqual(steps["graph"]["said"], "ended after 5 s; the last it said: so far")
+        self.assertEqual(steps["graph"]["said"], "stopped after 5 s; its last line: so far")
         self.assertIn("ffn", steps)
 
     def test_step_that_fails(self):
@@ -219,7 +219,7 @@ class TroubleTest(KitTest):
         result = self.start("bare")
         shutil.copy(DRIVER, driver)
         self.assertEqual(result.returncode, 3, result.stdout)
-        self.assertRegex(result.stderr, r"^run: no NVIDIA GPU can be used here: .*libcuda.so.1: .*\n$")
+        self.assertRegex(result.stderr, r"^run: no NVIDIA GPU is available here: .*libcuda.so.1: .*\n$")
 
     def test_full_disk(self):
         """At the beginning, or later: one line, and what was found until then stays."""
@@ -230,7 +230,7 @@ class TroubleTest(KitTest):
                 (out / file).symlink_to("/dev/full")
                 result = self.start(out)
                 self.assertEqual(result.returncode, 4, result.stdout)
-                self.assertRegex(result.stderr, r"^run: .*can't be written, as when a disk is full.*\n$")
+                self.assertRegex(result.stderr, r"^run: .*can't be written \(is the disk full\?\).*\n$")
                 (out / file).unlink()
                 self.assertEqual(list(self.steps(out)), done)
 
@@ -249,7 +249,7 @@ class TroubleTest(KitTest):
     def test_folder_that_is_no_kit(self):
         (self.folder / "taken").mkdir()
         (self.folder / "taken" / "letter").write_text("mine")
-        self.assertIn("is not empty and no kit", make_kit(self.folder / "taken").stdout)
+        self.assertIn("is neither empty nor a kit", make_kit(self.folder / "taken").stdout)
         self.assertTrue((self.folder / "taken" / "letter").exists())
 
 

@@ -162,8 +162,8 @@ class PeerTest(BenchTest):
         for behaviour, reason in (
             ("refuses", "too large for me"),
             ("stumbles", "out of breath"),
-            ("lies", "a time that is none"),
-            ("babbles", "a case that is none"),
+            ("lies", "an invalid time"),
+            ("babbles", "an invalid case"),
             ("dies", "has ended"),
         ):
             with self.subTest(behaviour):
@@ -198,9 +198,9 @@ class PeerTest(BenchTest):
         questions = ["dance", "run glu:f16:0", "open projection 3", "open dance 32 32 1 0 1 f16 f32",
                      "open projection 32 32 1 0 1 f17 f32", "open projection 32 32 1 0 1 f16 f32", "run glu:f16:1"]  # fmt: skip
         result = run("--serve", "--backend", "ref", input="\n".join(questions).encode())
-        form, case = "error a question of another form", "error no such case is open"
+        form, case = "error invalid request", "error no such case is open"
         self.assertEqual(result.stdout.decode().splitlines()[1:],
-                         ["error unknown question", case, form, form, form, "cases glu:f16:0 mglu:f16:1", case])
+                         ["error unknown request", case, form, form, form, "cases glu:f16:0 mglu:f16:1", case])
 
 
 class UsageTest(BenchTest):
