@@ -10,12 +10,12 @@ devices, inspect, perplexity = (
     json.loads((folder / f"{name}.json").read_text()) for name in ("devices", "inspect", "perplexity"))
 generated = (folder / "generate.stats").read_text()
 
-picked = next(d for d in devices if d["backend"] == perplexity["backend"] and d["available"])
+selected = next(d for d in devices if d["backend"] == perplexity["backend"] and d["available"])
 wanted = os.environ.get("MGLU_BACKEND", "auto")
 reason = "the best available" if wanted == "auto" else f"MGLU_BACKEND={wanted}"
 others = [f'{d["backend"]}: {d["reason"]}' for d in devices if not d["available"]]
 rows = [
-    ("device", f'{picked["backend"]}, {picked["name"]} ({picked["details"]})'),
+    ("device", f'{selected["backend"]}, {selected["name"]} ({selected["details"]})'),
     ("why", "; ".join([reason, *others])),
     ("generating", generated.split(", ")[1]),
     ("reading", f'{perplexity["tokens_per_second"]:.1f} tokens/s'),

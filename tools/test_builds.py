@@ -132,7 +132,7 @@ class Run:
         milliseconds, name = max(took, default=(0, "none"))
         return f"; slowest: {name} {milliseconds / 1000:.0f} s"
 
-    def chosen_tests(self, run_all):
+    def selected_tests(self, run_all):
         """Arguments of `meson test`."""
         if self.build.suite:
             return ["--suite", self.build.suite]
@@ -143,7 +143,7 @@ class Run:
         log = self.folder / "meson-logs" / "testlog.json"
         log.unlink(missing_ok=True)
         done = run(["meson", "test", "-C", str(self.folder), "--no-rebuild", "-t", TIME_LIMIT_FACTOR,
-                    *self.chosen_tests(run_all)], self.environment)
+                    *self.selected_tests(run_all)], self.environment)
         tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
         slowest = sorted(tests, key=lambda test: -test["duration"])[:3]
         self.times.append(seconds_of("tests", done) + "; slowest: " +

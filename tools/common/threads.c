@@ -126,7 +126,7 @@ int threads_usable(void)
     return usable > 1 ? usable : 1;
 }
 
-void threads_spin_little(char **argv)
+void threads_limit_spinning(char **argv)
 {
     static const char *const settings[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"};
     char program[PATH_MAX];

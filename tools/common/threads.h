@@ -16,6 +16,6 @@ int threads_quota(const char *root);
  * unless the environment has one of these variables. By default threads spin for milliseconds, which is slow on busy
  * CPUs, and OpenMP reads the variables only when it is loaded. Returns when they are set, or when that fails.
  */
-void threads_spin_little(char **argv);
+void threads_limit_spinning(char **argv);
 
 #endif

@@ -105,23 +105,23 @@ static void print_table(const mglu_device_info *infos, size_t count, size_t auto
         puts(line);
     }
     if (explained && automatic < count)
-        printf("\n* is what auto picks\n");
+        printf("\n* = selected by auto\n");
 }
 
 /** Index of the device that "auto" selects; `count` when there is none. */
 static size_t find_automatic(mglu_context *context, size_t count)
 {
-    mglu_device *picked;
+    mglu_device *selected;
     size_t i = 0;
-    if (mglu_device_pick(context, "auto", &picked) != MGLU_OK)
+    if (mglu_device_pick(context, "auto", &selected) != MGLU_OK)
         return count;
-    while (i < count && mglu_device_at(context, i) != picked)
+    while (i < count && mglu_device_at(context, i) != selected)
         i++;
     return i;
 }
 
 /** Removes the devices of other backends. Returns how many remain; updates the index `automatic`. */
-static size_t keep_backend(mglu_device_info *infos, size_t count, const char *backend, size_t *automatic)
+static size_t filter_backend(mglu_device_info *infos, size_t count, const char *backend, size_t *automatic)
 {
     size_t kept = 0, kept_automatic = SIZE_MAX;
     for (size_t i = 0; i < count; i++) {
@@ -153,7 +153,7 @@ static bool show(const struct devices_options *options)
     if (done) {
         size_t automatic = find_automatic(context, count);
         if (options->backend)
-            count = keep_backend(infos, count, options->backend, &automatic);
+            count = filter_backend(infos, count, options->backend, &automatic);
         if (options->json)
             done = print_json(infos, count);
         else

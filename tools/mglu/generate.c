@@ -49,9 +49,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 /** Writes bytes, without delay to a terminal. False when stdout can't be written; that is reported at exit. */
-static bool put(const void *bytes, size_t count, bool watched)
+static bool put(const void *bytes, size_t count, bool is_terminal)
 {
-    return fwrite(bytes, 1, count, stdout) == count && (!watched || fflush(stdout) == 0);
+    return fwrite(bytes, 1, count, stdout) == count && (!is_terminal || fflush(stdout) == 0);
 }
 
 /** Feeds `count` tokens and selects the next one: the most likely, the lowest id on a tie. */
@@ -67,7 +67,7 @@ static bool next_token(struct decoder *decoder, const uint8_t *tokens, int64_t c
     return true;
 }
 
-static bool write_continuation(struct decoder *decoder, const struct options *options, bool watched)
+static bool write_continuation(struct decoder *decoder, const struct options *options, bool is_terminal)
 {
     const int64_t prompt = (int64_t)strlen(options->prompt);
     float *logits = report_allocate((size_t)decoder->config.vocab_size, sizeof *logits);
@@ -75,7 +75,7 @@ static bool write_continuation(struct decoder *decoder, const struct options *op
     bool done = logits != NULL;
     for (int64_t i = 0; done && i < options->count; i++) {
         const uint8_t *input = i ? &token : (const uint8_t *)options->prompt;
-        done = next_token(decoder, input, i ? 1 : prompt, logits, &token) && put(&token, 1, watched);
+        done = next_token(decoder, input, i ? 1 : prompt, logits, &token) && put(&token, 1, is_terminal);
     }
     free(logits);
     return done;
@@ -83,10 +83,10 @@ static bool write_continuation(struct decoder *decoder, const struct options *op
 
 static bool write_text(struct decoder *decoder, const struct options *options, const struct compute *compute)
 {
-    const bool watched = isatty(STDOUT_FILENO);
+    const bool is_terminal = isatty(STDOUT_FILENO);
     const double begin = compute_seconds();
-    if (!put(options->prompt, strlen(options->prompt), watched) || !write_continuation(decoder, options, watched) ||
-        (watched && putchar('\n') == EOF))
+    if (!put(options->prompt, strlen(options->prompt), is_terminal) ||
+        !write_continuation(decoder, options, is_terminal) || (is_terminal && putchar('\n') == EOF))
         return false;
     const double seconds = compute_seconds() - begin;
     char device[512];

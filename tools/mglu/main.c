@@ -26,7 +26,7 @@ static struct command {
 };
 
 /** The command that the arguments name, and where in argv. */
-struct choice {
+struct selection {
     struct command *command;
     int index;
 };
@@ -74,17 +74,17 @@ static void refuse_command(struct argp_state *state, const char *name)
 /** Stops at the first operand: the rest are arguments of the command. */
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    struct choice *choice = state->input;
+    struct selection *selection = state->input;
     if (key == ARGP_KEY_NO_ARGS) {
         argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
         return 0;
     }
     if (key != ARGP_KEY_ARG)
         return ARGP_ERR_UNKNOWN;
-    choice->command = find_command(argument);
-    if (!choice->command)
+    selection->command = find_command(argument);
+    if (!selection->command)
         refuse_command(state, argument);
-    choice->index = state->next - 1;
+    selection->index = state->next - 1;
     state->next = state->argc;
     return 0;
 }
@@ -98,8 +98,8 @@ int main(int argc, char **argv)
         .doc = "Masked gated linear units, packed and computed on any device.",
         .help_filter = help_filter,
     };
-    struct choice choice = {0};
-    threads_spin_little(argv);
+    struct selection selection = {0};
+    threads_limit_spinning(argv);
     /* A write to a closed pipe fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
     report_check_stdout();
@@ -109,9 +109,9 @@ int main(int argc, char **argv)
     argp_program_version_hook = print_version;
     if (argc > 0)
         argv[0] = name;
-    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice) != 0 || !choice.command)
+    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &selection) != 0 || !selection.command)
         return EXIT_FAILED;
-    argv[choice.index] = choice.command->title;
-    report_command(choice.command->title);
-    return choice.command->main(argc - choice.index, argv + choice.index);
+    argv[selection.index] = selection.command->title;
+    report_command(selection.command->title);
+    return selection.command->main(argc - selection.index, argv + selection.index);
 }

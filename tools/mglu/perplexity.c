@@ -109,7 +109,7 @@ static bool print_result(const struct result *result, const struct compute *comp
 }
 
 /** The window: that of the options or the model, at most the length of the text. */
-static bool choose_window(const struct options *options, const struct config *config, size_t size, int64_t *window)
+static bool select_window(const struct options *options, const struct config *config, size_t size, int64_t *window)
 {
     if (size < 2)
         return report_failure("%s: %zu bytes; at least 2 are needed to predict one", options->text, size);
@@ -129,7 +129,7 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     struct decoder decoder;
     int64_t window = 0;
     struct result result = {.predicted = (int64_t)size - 1};
-    if (!config_load(options->dir, &config) || !choose_window(options, &config, size, &window) ||
+    if (!config_load(options->dir, &config) || !select_window(options, &config, size, &window) ||
         !compute_open(&compute, &options->compute))
         return false;
     bool done = decoder_open(&decoder, options->dir, &config, &compute, window);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /** The activation of --activation, else the file's, else that of a config.json beside it. */
-static bool choose_activation(struct run_inputs *inputs, int named_in_file)
+static bool select_activation(struct run_inputs *inputs, int named_in_file)
 {
     const struct run_request *request = inputs->request;
     if (request->has_activation) {
@@ -34,7 +34,7 @@ static bool open_layer(struct run_inputs *inputs)
         mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)
         return report_library(NULL);
     inputs->width = inputs->weights.down.data ? inputs->weights.output_size : inputs->weights.intermediate_size;
-    return choose_activation(inputs, named);
+    return select_activation(inputs, named);
 }
 
 /** Rows of x, all its sizes but the last multiplied. False when that exceeds the library's limit. */
