@@ -93,7 +93,7 @@ static const struct member *find_copy(const struct comparison *comparison)
 }
 
 /** The read bandwidth of memory that the host can't read: that of a copy within it. */
-static void take_copy_as_bandwidth(struct comparison *comparison, size_t round)
+static void set_bandwidth_of_copy(struct comparison *comparison, size_t round)
 {
     const struct member *copy = comparison->machine->stream ? NULL : find_copy(comparison);
     if (copy && comparison->members[0].timed.bytes)
@@ -108,14 +108,14 @@ static void measure_round(struct comparison *comparison, struct random *random, 
     for (int i = 0; i < count; i++)
         order[i] = i;
     for (int i = 0; i < count; i++) {
-        const int other = i + (int)random_below(random, count - i), chosen = order[other];
+        const int other = i + (int)random_below(random, count - i), selected = order[other];
         order[other] = order[i];
-        if (chosen < comparison->member_count)
-            measure_member(&comparison->members[chosen], round);
+        if (selected < comparison->member_count)
+            measure_member(&comparison->members[selected], round);
         else
             measure_machine(comparison, round);
     }
-    take_copy_as_bandwidth(comparison, round);
+    set_bandwidth_of_copy(comparison, round);
 }
 
 static bool anything_left(const struct comparison *comparison)

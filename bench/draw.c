@@ -87,9 +87,9 @@ void draw_routing(struct random *random, int64_t batch, int32_t top_k, int32_t n
             order[i] = i;
         for (int32_t i = 0; i < top_k; i++) {
             const int64_t other = i + random_below(random, n_masks - i);
-            const int32_t chosen = order[other];
+            const int32_t selected = order[other];
             order[other] = order[i];
-            ids[token * top_k + i] = chosen;
+            ids[token * top_k + i] = selected;
             weights[token * top_k + i] = 1.0f / (float)top_k;
         }
     }

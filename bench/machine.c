@@ -51,7 +51,7 @@ static const char *find_detail(const mglu_device_info *info, const char *key, si
 }
 
 /** The table of the most capable instruction set that has one, up to that of the device. */
-static const struct kernels *choose_kernels(const mglu_device_info *info)
+static const struct kernels *select_kernels(const mglu_device_info *info)
 {
     size_t length = 0;
     const char *used = find_detail(info, "isa", &length);
@@ -67,7 +67,7 @@ static const struct kernels *choose_kernels(const mglu_device_info *info)
 }
 
 /** For a device that is not this CPU: the threads that peers may use. */
-static int choose_threads(const mglu_device_info *info, int asked)
+static int select_threads(const mglu_device_info *info, int asked)
 {
     size_t length;
     const char *threads = find_detail(info, "threads", &length);
@@ -97,7 +97,7 @@ static bool make_stream(struct machine *machine)
 }
 
 /** The faster read loop depends on the CPU: one Zen 3 reads four streams faster than one, others may not. */
-static void choose_read(struct machine *machine)
+static void select_read(struct machine *machine)
 {
     double best[KERNELS_READS] = {0};
     for (int trial = 0; trial < read_trials; trial++)
@@ -129,8 +129,8 @@ bool machine_open(struct machine *machine, const struct options *options)
     timer_open(&machine->timer, &machine->compute);
     const mglu_device_info *info = &machine->compute.info;
     compute_describe(&machine->compute, machine->description, sizeof machine->description);
-    machine->kernels = choose_kernels(info);
-    machine->threads = choose_threads(info, options->compute.threads);
+    machine->kernels = select_kernels(info);
+    machine->threads = select_threads(info, options->compute.threads);
     machine->cache_bytes = info->host_memory ? cache_last_level_bytes() : assumed_device_cache;
     machine->cold_bytes = options->cold_bytes ? options->cold_bytes : 3 * machine->cache_bytes;
     if (!info->host_memory)
@@ -139,7 +139,7 @@ bool machine_open(struct machine *machine, const struct options *options)
         machine_close(machine);
         return false;
     }
-    choose_read(machine);
+    select_read(machine);
     return true;
 }
 

@@ -221,10 +221,10 @@ void peer_let_threads_sleep(void)
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
-double peer_time(struct peer *peer, const struct peer_case *choice, char failure[PEER_TEXT])
+double peer_time(struct peer *peer, const struct peer_case *peer_case, char failure[PEER_TEXT])
 {
     char question[128], line[LINE];
-    snprintf(question, sizeof question, "run %s\n", choice->name);
+    snprintf(question, sizeof question, "run %s\n", peer_case->name);
     peer_let_threads_sleep();
     const char *answer = ask(peer, question, "us", line, failure);
     const double microseconds = answer ? strtod(answer, NULL) : 0;

@@ -40,6 +40,6 @@ int peer_open(struct peer *peer, const struct problem *problem, const struct opt
 void peer_let_threads_sleep(void);
 
 /** Seconds that one call of a case took; 0 and the reason on failure. */
-double peer_time(struct peer *peer, const struct peer_case *choice, char failure[PEER_TEXT]);
+double peer_time(struct peer *peer, const struct peer_case *peer_case, char failure[PEER_TEXT]);
 
 #endif
