@@ -35,7 +35,7 @@ struct target {
 enum verdict {
     VERDICT_PASS,
     VERDICT_FAIL,
-    VERDICT_VACUOUS,    /**< passed, but could not have failed: a fault of the suite, counted as a failure */
+    VERDICT_VACUOUS,    /**< passed but could not have failed: a defect of the suite, counted as a failure */
     VERDICT_UNSUPPORTED /**< mglu_supports() said no, and the device kept to it */
 };
 
