@@ -233,7 +233,7 @@ int main(void)
     sizes[AXIS_BITS] = axis_sizes[AXIS_BITS];
     cover_all(2, pair_limit);
     quick_rows = row_count;
-    bits = BITS_ROUNDED_X;
+    bits = BITS_QUANTISED_X;
     cover_all(2, pair_limit);
     if (row_count == MAX_ROWS || !all_complete())
         return EXIT_FAILURE;

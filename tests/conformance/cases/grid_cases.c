@@ -59,7 +59,7 @@ static void list_rows(struct grid_case table[GRID_ROWS], const char *group, bool
 {
     for (int i = 0; i < GRID_ROWS; i++) {
         table[i] = case_of_row(grid_rows[i]);
-        if (exact && table[i].bits == BITS_ROUNDED_X)
+        if (exact && table[i].bits == BITS_QUANTISED_X)
             continue;
         if (exact)
             table[i].fill = FILL_EXACT;

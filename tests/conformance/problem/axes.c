@@ -62,7 +62,7 @@ static int fewest_masks(const signed char row[AXES])
 /* Whether the flags of the row's bits mean something for its weights. */
 static bool bits_fit(const signed char row[AXES])
 {
-    return row[AXIS_BITS] != BITS_ROUNDED_X || row[AXIS_DTYPES] < 0 || row[AXIS_DTYPES] >= FLOAT_DTYPES;
+    return row[AXIS_BITS] != BITS_QUANTISED_X || row[AXIS_DTYPES] < 0 || row[AXIS_DTYPES] >= FLOAT_DTYPES;
 }
 
 bool axes_allow(const signed char row[AXES], int64_t limit)

@@ -61,8 +61,8 @@ enum residual { RESIDUAL_NONE, RESIDUAL_SEPARATE, RESIDUAL_IN_PLACE, RESIDUALS }
 /** What a layer's flags say of its bits. */
 enum bits {
     BITS_ANY,
-    BITS_SAME,      /**< reproducible */
-    BITS_ROUNDED_X, /**< x may be rounded to 8 bits; of quantised weights only */
+    BITS_SAME,        /**< reproducible */
+    BITS_QUANTISED_X, /**< x may be rounded to 8 bits; of quantised weights only */
     BITS
 };
 
@@ -74,7 +74,7 @@ extern const int axis_h[], axis_d[], axis_batch[], axis_masks[];
  * the first FLOAT_BITS values of theirs.
  */
 extern const int axis_sizes[AXES];
-enum { FLOAT_DTYPES = 7, DTYPE_TRIPLES = 11, FLOAT_BITS = BITS_ROUNDED_X };
+enum { FLOAT_DTYPES = 7, DTYPE_TRIPLES = 11, FLOAT_BITS = BITS_QUANTISED_X };
 
 /**
  * Whether a row may become a case; -1 is a value not chosen yet. A row without a contradiction can always be completed.

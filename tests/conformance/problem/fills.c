@@ -175,7 +175,7 @@ static void make_routing(struct grid_problem *problem, struct random *random)
 
 static const uint32_t layer_flags[BITS] = {
     [BITS_SAME] = MGLU_LAYER_REPRODUCIBLE,
-    [BITS_ROUNDED_X] = MGLU_LAYER_ALLOW_QUANTISED_X,
+    [BITS_QUANTISED_X] = MGLU_LAYER_ALLOW_QUANTISED_X,
 };
 
 void grid_problem_make(struct grid_problem *problem, const struct grid_case *test, const struct target *target,

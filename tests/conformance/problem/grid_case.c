@@ -9,7 +9,7 @@ static const char *const routing_names[] = {"off",  "k1",      "k2",      "all",
 static const char *const residual_names[] = {"no", "yes", "y"};
 static const char *const placement_names[] = {"tight",         "padded",        "offset",
                                               "offset-padded", "ends-at-guard", "starts-at-guard"};
-static const char *const bits_names[] = {"any", "same", "rounded-x"};
+static const char *const bits_names[] = {"any", "same", "quantised-x"};
 static const char *const fill_names[] = {"real", "positive", "wide", "exact", "probes"};
 
 int32_t grid_top_k(const struct grid_case *test)
