@@ -40,7 +40,7 @@ static size_t devices_of(mglu_context *context)
     return count;
 }
 
-static void a_lie_that_shows_at_load_is_refused_and_leaves_no_trace(void **state)
+static void a_contract_violation_seen_at_load_is_refused_without_effect(void **state)
 {
     mglu_context *context;
     mglu_device *device;
@@ -60,7 +60,7 @@ static void a_lie_that_shows_at_load_is_refused_and_leaves_no_trace(void **state
     mglu_context_destroy(&context);
 }
 
-static void a_refused_name_is_free_for_an_honest_backend(void **state)
+static void a_refused_name_is_free_for_a_valid_backend(void **state)
 {
     mglu_context *context;
     mglu_device *device;
@@ -78,8 +78,8 @@ static void a_refused_name_is_free_for_an_honest_backend(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_lie_that_shows_at_load_is_refused_and_leaves_no_trace),
-        cmocka_unit_test(a_refused_name_is_free_for_an_honest_backend),
+        cmocka_unit_test(a_contract_violation_seen_at_load_is_refused_without_effect),
+        cmocka_unit_test(a_refused_name_is_free_for_a_valid_backend),
     };
 
     path_of_broken = getenv("MGLU_TEST_BROKEN");

@@ -121,7 +121,7 @@ class CpuWholeTextTest(WholeText, ProgramTest):
 class CpuTest(StartOfText, ProgramTest):
     backends = ("cpu",)
 
-    def test_x_rounded_to_8_bits_costs_little(self):
+    def test_x_quantised_to_8_bits_costs_little(self):
         quantised = self.folder / "quantised"
         self.succeed("pack", MODEL, quantised, "--dtype", "q8_0")
         self.use_start_of_text(START_BYTES)

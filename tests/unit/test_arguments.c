@@ -378,7 +378,7 @@ static void forwards_that_break_a_rule_are_refused_and_write_nothing(void **stat
     rig_free(&rig);
 }
 
-static void layouts_that_only_look_like_overlaps_are_taken(void **state)
+static void interleaved_rows_without_overlap_are_accepted(void **state)
 {
     mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = 2};
     struct rig rig = rig_make("ref", NULL, &sample.desc, &layer);
@@ -461,7 +461,7 @@ int main(void)
         cmocka_unit_test(weights_that_break_a_rule_are_refused),
         cmocka_unit_test(layers_that_break_a_rule_are_refused),
         cmocka_unit_test(forwards_that_break_a_rule_are_refused_and_write_nothing),
-        cmocka_unit_test(layouts_that_only_look_like_overlaps_are_taken),
+        cmocka_unit_test(interleaved_rows_without_overlap_are_accepted),
         cmocka_unit_test(y_may_be_its_own_residual),
         cmocka_unit_test(routing_must_come_from_somewhere_and_only_where_asked_for),
         cmocka_unit_test(an_empty_batch_does_nothing_and_needs_no_pointers),

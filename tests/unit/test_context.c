@@ -167,7 +167,7 @@ static void count_log(void *user, mglu_log_level level, const char *text)
     ++*calls;
 }
 
-static void the_logger_hears_what_was_picked_at_its_level_only(void **state)
+static void the_logger_gets_the_selection_at_its_level_only(void **state)
 {
     int calls = 0;
     mglu_logger logger = {.user = &calls, .log = count_log, .level = MGLU_LOG_INFO};
@@ -294,7 +294,7 @@ int main(void)
         cmocka_unit_test_setup(unknown_values_in_the_environment_are_errors_that_list_the_known_ones,
                                clear_environment),
         cmocka_unit_test_setup(structs_of_another_size_are_read_by_their_struct_size, clear_environment),
-        cmocka_unit_test_setup(the_logger_hears_what_was_picked_at_its_level_only, clear_environment),
+        cmocka_unit_test_setup(the_logger_gets_the_selection_at_its_level_only, clear_environment),
         cmocka_unit_test_setup(half_made_hooks_are_refused, clear_environment),
         cmocka_unit_test_setup(a_context_does_not_work_in_a_forked_child_but_a_new_one_does, clear_environment),
         cmocka_unit_test_setup(what_was_made_from_a_context_keeps_it_alive, clear_environment),

@@ -266,7 +266,7 @@ static void routed_layers_are_within_the_bound(void **state)
 }
 
 /* x of 2 to 33 tokens in quantised layers that allow it to be rounded. */
-static struct shape_case rounded_case(size_t i)
+static struct shape_case quantised_x_case(size_t i)
 {
     struct shape_case test = base_case(0);
 
@@ -281,12 +281,12 @@ static struct shape_case rounded_case(size_t i)
     test.batch = 2 + (int64_t)(i * 11 % 32);
     return test;
 }
-enum { ROUNDED_CASES = 34 };
+enum { QUANTISED_X_CASES = 34 };
 
-static void layers_whose_x_may_be_rounded_are_within_their_bound(void **state)
+static void layers_with_quantised_x_are_within_their_bound(void **state)
 {
-    for (size_t i = 0; i < ROUNDED_CASES; i++) {
-        struct shape_case test = rounded_case(i);
+    for (size_t i = 0; i < QUANTISED_X_CASES; i++) {
+        struct shape_case test = quantised_x_case(i);
         run_case(&test, 113);
     }
 }
@@ -306,11 +306,11 @@ static unsigned char *bits_of(const struct shape_case *test, const mglu_context_
 }
 
 /* Each kernel that rounds takes several tokens at once where it can; the last ones of a batch it can't. */
-static void a_rounded_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other(void **state)
+static void a_quantised_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other(void **state)
 {
-    for (size_t i = 0; i < ROUNDED_CASES; i++)
+    for (size_t i = 0; i < QUANTISED_X_CASES; i++)
         for (size_t t = 0; t < target_count; t++) {
-            struct shape_case test = rounded_case(i);
+            struct shape_case test = quantised_x_case(i);
             struct sample sample = sample_make(&test.shape, 127);
             struct buffers buffers = make_buffers(&test, 131);
             mglu_context_desc context = {.struct_size = sizeof context, .max_isa = targets[t].max_isa};
@@ -515,8 +515,8 @@ int main(void)
         cmocka_unit_test(odd_shapes_and_batches_are_within_the_bound),
         cmocka_unit_test(routed_layers_are_within_the_bound),
         cmocka_unit_test(a_whole_feed_forward_block_of_real_size_is_within_the_bound),
-        cmocka_unit_test(layers_whose_x_may_be_rounded_are_within_their_bound),
-        cmocka_unit_test(a_rounded_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other),
+        cmocka_unit_test(layers_with_quantised_x_are_within_their_bound),
+        cmocka_unit_test(a_quantised_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other),
         cmocka_unit_test(class_c_is_for_quantised_layers_that_allow_it_and_need_not_be_reproducible),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_the_order_of_tasks),
         cmocka_unit_test(bits_of_a_reproducible_layer_are_the_same_on_every_instruction_set),

@@ -69,7 +69,7 @@ static void each_activation_has_its_formula(void **state)
     }
 }
 
-static void a_one_in_the_mask_sends_the_weight_to_the_gate(void **state)
+static void a_mask_bit_of_1_adds_the_weight_to_the_gate(void **state)
 {
     const float value_bias[] = {0, 1};
     mglu_weights_desc weights = small_layer();
@@ -94,7 +94,7 @@ static void biases_are_added_before_the_activation_and_the_product(void **state)
     assert_true(y[1] == 44 * 2);
 }
 
-static void a_plain_glu_takes_gate_and_value_from_two_matrices(void **state)
+static void a_plain_glu_computes_gate_and_value_from_two_matrices(void **state)
 {
     const float value_weight[] = {1, 1, 0, 1};
     mglu_weights_desc weights = small_layer();
@@ -166,7 +166,7 @@ static void callers_routing_weighs_the_terms_it_lists(void **state)
     }
 }
 
-static void the_router_takes_the_largest_logits_and_their_softmax(void **state)
+static void the_router_selects_the_largest_logits_and_their_softmax(void **state)
 {
     static const float router[] = {0.1f, 0, 0.2f, 0}; /* logits 0.5 and 1 */
     mglu_weights_desc weights = two_masks();
@@ -297,7 +297,7 @@ static void results_too_small_for_y_become_zero(void **state)
     }
 }
 
-static void h_zero_leaves_the_biases_and_writes_them(void **state)
+static void a_hidden_size_of_zero_leaves_the_biases(void **state)
 {
     static const float gate_bias[] = {2, -3}, value_bias[] = {5, 7};
     mglu_weights_desc weights = {.struct_size = sizeof weights,
@@ -331,18 +331,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_activation_has_its_formula),
-        cmocka_unit_test(a_one_in_the_mask_sends_the_weight_to_the_gate),
+        cmocka_unit_test(a_mask_bit_of_1_adds_the_weight_to_the_gate),
         cmocka_unit_test(biases_are_added_before_the_activation_and_the_product),
-        cmocka_unit_test(a_plain_glu_takes_gate_and_value_from_two_matrices),
+        cmocka_unit_test(a_plain_glu_computes_gate_and_value_from_two_matrices),
         cmocka_unit_test(the_down_projection_adds_bias_and_residual),
         cmocka_unit_test(callers_routing_weighs_the_terms_it_lists),
-        cmocka_unit_test(the_router_takes_the_largest_logits_and_their_softmax),
+        cmocka_unit_test(the_router_selects_the_largest_logits_and_their_softmax),
         cmocka_unit_test(the_lower_id_wins_a_tie_of_logits),
         cmocka_unit_test(a_routing_id_out_of_range_makes_its_token_nan_and_is_reported_once),
         cmocka_unit_test(activations_reach_their_limits_at_infinite_gates),
         cmocka_unit_test(y_is_rounded_once),
         cmocka_unit_test(results_too_small_for_y_become_zero),
-        cmocka_unit_test(h_zero_leaves_the_biases_and_writes_them),
+        cmocka_unit_test(a_hidden_size_of_zero_leaves_the_biases),
         cmocka_unit_test(the_tolerance_of_an_identity_layer_is_the_documented_bound),
     };
 

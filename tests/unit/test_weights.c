@@ -70,7 +70,7 @@ static void forward(mglu_device *device, mglu_weights *weights)
     mglu_queue_destroy(&queue);
 }
 
-static void every_row_comes_to_its_place(void **state)
+static void every_row_is_stored_at_its_index(void **state)
 {
     static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0,
                                         MGLU_DTYPE_Q4_0};
@@ -112,7 +112,7 @@ static void the_first_number_that_is_not_finite_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_comes_to_its_place),
+        cmocka_unit_test(every_row_is_stored_at_its_index),
         cmocka_unit_test(the_first_number_that_is_not_finite_is_named),
     };
 

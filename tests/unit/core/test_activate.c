@@ -5,7 +5,7 @@
 
 /* The choice of an activation that the CPU and OpenCL backends share; what each computes is in cpu-activations. */
 
-static void every_activation_has_its_case(void **state)
+static void every_activation_is_handled(void **state)
 {
     for (int activation = 0; activation < MGLU_ACTIVATION_COUNT; activation++)
         assert_true(isfinite(activate(0.75f, (mglu_activation)activation, 1.0f)));
@@ -21,7 +21,7 @@ static void an_unknown_activation_is_nan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_activation_has_its_case),
+        cmocka_unit_test(every_activation_is_handled),
         cmocka_unit_test(an_unknown_activation_is_nan),
     };
 

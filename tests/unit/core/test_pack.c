@@ -160,7 +160,7 @@ static void bits_are_read_least_significant_first_in_rows_of_whole_bytes(void **
     assert_int_equal(packed[1], 0x140);
 }
 
-static void masks_that_are_no_masks_are_refused_with_their_place(void **state)
+static void invalid_mask_values_are_refused_with_their_index(void **state)
 {
     const uint8_t bytes[] = {0, 1, 1, 2};
     const float logits[] = {0, 1, NAN, 0};
@@ -246,7 +246,7 @@ int main(void)
         cmocka_unit_test(weights_are_packed_exactly_at_every_h_and_dtype),
         cmocka_unit_test(logits_above_zero_are_ones),
         cmocka_unit_test(bits_are_read_least_significant_first_in_rows_of_whole_bytes),
-        cmocka_unit_test(masks_that_are_no_masks_are_refused_with_their_place),
+        cmocka_unit_test(invalid_mask_values_are_refused_with_their_index),
         cmocka_unit_test(mask_counts_outside_1_to_16_are_refused),
         cmocka_unit_test(nonfinite_weights_are_refused_unless_allowed),
         cmocka_unit_test(bad_arguments_are_refused),

@@ -59,7 +59,7 @@ static void the_worked_example_of_q4_0_has_the_documented_bytes(void **state)
     assert_memory_equal(packed.scales, scales, sizeof scales);
 }
 
-static void sizes_of_scales_are_told_for_quantised_dtypes_only(void **state)
+static void sizes_of_scales_are_given_for_quantised_dtypes_only(void **state)
 {
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mglu_packed_scale_row_stride(quantised[i], 65), 6);
@@ -113,7 +113,7 @@ static void check_round_trip(mglu_dtype dtype, int64_t h, uint32_t *seed)
     }
 }
 
-static void weights_come_back_within_a_step_at_every_h(void **state)
+static void weights_are_within_a_step_after_unpacking_at_every_h(void **state)
 {
     uint32_t seed = 3;
 
@@ -170,7 +170,7 @@ static void groups_too_small_for_f16_scales_become_zero(void **state)
         }
 }
 
-static void the_callers_rounding_mode_chooses_no_bits(void **state)
+static void bits_do_not_depend_on_the_callers_rounding_mode(void **state)
 {
     float weights[64];
     uint32_t seed = 5;
@@ -187,7 +187,7 @@ static void the_callers_rounding_mode_chooses_no_bits(void **state)
     }
 }
 
-static void what_cannot_be_quantised_is_refused_with_its_place(void **state)
+static void what_cannot_be_quantised_is_refused_with_its_index(void **state)
 {
     const float good[4] = {1}, infinite[4] = {0, 0, 0, INFINITY}, huge[4] = {0, 0, 9e6f};
     const unsigned char quants[64] = {0}, scales[4] = {0, 0, 0, 0x7e};
@@ -237,12 +237,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_worked_example_of_q8_0_has_the_documented_bytes),
         cmocka_unit_test(the_worked_example_of_q4_0_has_the_documented_bytes),
-        cmocka_unit_test(sizes_of_scales_are_told_for_quantised_dtypes_only),
-        cmocka_unit_test(weights_come_back_within_a_step_at_every_h),
+        cmocka_unit_test(sizes_of_scales_are_given_for_quantised_dtypes_only),
+        cmocka_unit_test(weights_are_within_a_step_after_unpacking_at_every_h),
         cmocka_unit_test(quantised_sources_are_copied_and_their_padding_cleared),
         cmocka_unit_test(groups_too_small_for_f16_scales_become_zero),
-        cmocka_unit_test(the_callers_rounding_mode_chooses_no_bits),
-        cmocka_unit_test(what_cannot_be_quantised_is_refused_with_its_place),
+        cmocka_unit_test(bits_do_not_depend_on_the_callers_rounding_mode),
+        cmocka_unit_test(what_cannot_be_quantised_is_refused_with_its_index),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,8 @@ static const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 1000
 static const mglu_layer_desc routed = {
     .struct_size = sizeof routed, .x_dtype = MGLU_DTYPE_F16, .top_k = 3, .max_batch = BATCH};
 
-static struct rig open_level(const struct mglu_cpu_isa *isa, const struct sample *sample, const mglu_layer_desc *layer,
-                             const mglu_parallel *parallel)
+static struct rig open_isa(const struct mglu_cpu_isa *isa, const struct sample *sample, const mglu_layer_desc *layer,
+                           const mglu_parallel *parallel)
 {
     const mglu_context_desc context = {.struct_size = sizeof context, .max_isa = isa->name, .parallel = parallel};
 
@@ -44,7 +44,7 @@ static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
     const struct mglu_cpu_isa *isa = isa_of(state);
     static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(isa, &sample, &routed, NULL);
+    struct rig rig = open_isa(isa, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x);
 
@@ -81,7 +81,7 @@ static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(voi
     sample.desc.weight.data = &subnormal;
     sample.desc.masks.data = &value_side;
     sample.desc.gate_bias = (mglu_array){.data = &huge, .dtype = MGLU_DTYPE_F32};
-    struct rig rig = open_level(isa, &sample, &identity, NULL);
+    struct rig rig = open_isa(isa, &sample, &identity, NULL);
     const unsigned int before = _mm_getcsr();
     _mm_setcsr((before & ~0x1f80u) | FLUSH | UNMASKED);
     const unsigned int set = _mm_getcsr();
@@ -132,8 +132,8 @@ static void a_hosts_pool_may_run_tasks_in_any_order_on_any_thread(void **state)
     struct sample sample = sample_make(&shape, 1);
     int calls = 0;
     const mglu_parallel hostile = {.user = &calls, .parallel_for = run_hostile};
-    struct rig serial = open_level(isa, &sample, &routed, NULL);
-    struct rig pooled = open_level(isa, &sample, &routed, &hostile);
+    struct rig serial = open_isa(isa, &sample, &routed, NULL);
+    struct rig pooled = open_isa(isa, &sample, &routed, &hostile);
     void *x = make_x();
     float *want = forward(&serial, x), *got = forward(&pooled, x);
 
@@ -162,7 +162,7 @@ static void the_workspace_is_not_overrun(void **state)
                                           .top_k = shapes[i].parts & WITH_ROUTER ? 16 : 0,
                                           .max_batch = batch};
             struct sample sample = sample_make(&shapes[i], 3);
-            struct rig rig = open_level(isa, &sample, &desc, NULL);
+            struct rig rig = open_isa(isa, &sample, &desc, NULL);
             size_t size = mglu_layer_workspace_size(rig.layer);
             unsigned char *workspace = aligned_alloc(64, size + CANARIES);
             void *x = calloc((size_t)(batch * shapes[i].h) + 1, 2);
@@ -187,7 +187,7 @@ static void y_may_be_its_own_residual(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(isa, &sample, &routed, NULL);
+    struct rig rig = open_isa(isa, &sample, &routed, NULL);
     void *x = make_x();
     float *want = forward(&rig, x), *y = calloc(BATCH * (size_t)shape.out, sizeof *y);
 
@@ -208,7 +208,7 @@ static void check_bad_id(const struct mglu_cpu_isa *isa, int32_t bad_id, int par
     const struct sample_shape some = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 40, 20, 20, 3, parts};
     const mglu_layer_desc desc = {.struct_size = sizeof desc, .top_k = 2, .max_batch = 3};
     struct sample sample = sample_make(&some, 1);
-    struct rig rig = open_level(isa, &sample, &desc, NULL);
+    struct rig rig = open_isa(isa, &sample, &desc, NULL);
     uint32_t seed = 1;
     float *x = sample_array(MGLU_DTYPE_F32, 3 * 40, 1, &seed), good[60], y[60];
     int32_t ids[] = {0, 1, 2, 0, 1, 1};
@@ -253,7 +253,7 @@ static void a_logit_that_is_nan_spoils_its_token_only(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(isa, &sample, &routed, NULL);
+    struct rig rig = open_isa(isa, &sample, &routed, NULL);
     uint16_t *x = make_x();
     float *good = forward(&rig, x);
     x[shape.h + 7] = 0x7e00; /* NaN */
@@ -273,11 +273,11 @@ static int is_listed(const char *const *names, const char *name)
     return *names != NULL;
 }
 
-static void the_device_tells_its_instruction_set(void **state)
+static void the_device_reports_its_instruction_set(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
     struct sample sample = sample_make(&shape, 1);
-    struct rig rig = open_level(isa, &sample, &routed, NULL);
+    struct rig rig = open_isa(isa, &sample, &routed, NULL);
     mglu_device_info info = {.struct_size = sizeof info};
     char wanted[64];
 
@@ -303,7 +303,7 @@ int main(void)
         cmocka_unit_test(y_may_be_its_own_residual),
         cmocka_unit_test(a_routing_id_out_of_range_spoils_its_token_only),
         cmocka_unit_test(a_logit_that_is_nan_spoils_its_token_only),
-        cmocka_unit_test(the_device_tells_its_instruction_set),
+        cmocka_unit_test(the_device_reports_its_instruction_set),
     };
 
     return run_on_isas(tests, sizeof tests / sizeof tests[0]);

@@ -168,7 +168,7 @@ static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel 
 }
 
 /* Twice the tokens in the order 1, 0, 3, 2, ...: an odd last one stays, and some come up again. */
-static int32_t choose_tokens(const struct problem *p, int32_t *tokens)
+static int32_t list_tokens(const struct problem *p, int32_t *tokens)
 {
     int32_t count = p->tokens + p->tokens / 3;
 
@@ -197,7 +197,7 @@ static void expect_sum(const struct problem *p, int64_t row, int32_t token, int3
 
 static void check_mask(const struct problem *p, const struct kernel *kernel, int32_t mask)
 {
-    int32_t tokens[2 * MOST_TOKENS], count = choose_tokens(p, tokens);
+    int32_t tokens[2 * MOST_TOKENS], count = list_tokens(p, tokens);
     struct mglu_cpu_gemm job = job_of(p, kernel, mask);
     size_t floats = (size_t)(count * kernel->rows);
     float *sums = make((floats + GUARD) * sizeof *sums);
@@ -239,7 +239,7 @@ static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t
         check_kernel(p, &bf16, seed);
 }
 
-static void tiles_are_right_for_every_number_of_tokens(void **state)
+static void gemm_is_within_the_bound_for_every_number_of_tokens(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -249,7 +249,7 @@ static void tiles_are_right_for_every_number_of_tokens(void **state)
                       (uint64_t)tokens);
 }
 
-static void tiles_are_right_for_every_number_of_rows_and_masks(void **state)
+static void gemm_is_within_the_bound_for_every_number_of_rows_and_masks(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -275,7 +275,7 @@ static int64_t next_h(int64_t h)
     return 0;
 }
 
-static void tiles_keep_the_error_bound_at_every_length(void **state)
+static void gemm_keeps_the_error_bound_at_every_hidden_size(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -339,9 +339,9 @@ static void no_product_is_rounded_more_often_than_c(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiles_are_right_for_every_number_of_tokens),
-        cmocka_unit_test(tiles_are_right_for_every_number_of_rows_and_masks),
-        cmocka_unit_test(tiles_keep_the_error_bound_at_every_length),
+        cmocka_unit_test(gemm_is_within_the_bound_for_every_number_of_tokens),
+        cmocka_unit_test(gemm_is_within_the_bound_for_every_number_of_rows_and_masks),
+        cmocka_unit_test(gemm_keeps_the_error_bound_at_every_hidden_size),
         cmocka_unit_test(rows_without_columns_sum_to_zero),
         cmocka_unit_test(a_sum_does_not_depend_on_the_other_tokens),
         cmocka_unit_test(no_product_is_rounded_more_often_than_c),

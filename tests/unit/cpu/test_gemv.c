@@ -112,7 +112,7 @@ static void free_problem(struct problem *p)
 typedef float model_fn(const struct problem *p, int64_t row, int32_t mask);
 
 /* The product of a column where the mask has a 1, else +0. */
-static float chosen_product(const struct problem *p, int64_t row, int32_t mask, int64_t column)
+static float selected_product(const struct problem *p, int64_t row, int32_t mask, int64_t column)
 {
     const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
     const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
@@ -138,12 +138,12 @@ static float model_lanes(const struct problem *p, int64_t row, int32_t mask)
     float lanes[MGLU_GROUP_COLUMNS] = {0};
 
     for (int64_t column = 0; column < p->matrix.groups * MGLU_GROUP_COLUMNS; column++)
-        lanes[column % 32] += chosen_product(p, row, mask, column);
+        lanes[column % 32] += selected_product(p, row, mask, column);
     return fold(lanes, 16);
 }
 
 /* Every group a tree of parts of 8 columns, which are added lane by lane. */
-static float model_trees(const struct problem *p, int64_t row, int32_t mask)
+static float model_pairs(const struct problem *p, int64_t row, int32_t mask)
 {
     float lanes[8] = {0};
 
@@ -151,26 +151,26 @@ static float model_trees(const struct problem *p, int64_t row, int32_t mask)
         for (int lane = 0; lane < 8; lane++) {
             float part[4];
             for (int i = 0; i < 4; i++)
-                part[i] = chosen_product(p, row, mask, group * 32 + i * 8 + lane);
+                part[i] = selected_product(p, row, mask, group * 32 + i * 8 + lane);
             lanes[lane] += (part[0] + part[1]) + (part[2] + part[3]);
         }
     return fold(lanes, 4);
 }
 
 /* The same, but what is added lane by lane are sums of four columns, pairs before; the total has no pairs. */
-static float model_trees_of_pairs(const struct problem *p, int64_t row, int32_t mask)
+static float model_pairs_of_columns(const struct problem *p, int64_t row, int32_t mask)
 {
     float halves[2] = {0};
 
     if (mask < 0)
-        return model_trees(p, row, mask);
+        return model_pairs(p, row, mask);
     for (int64_t group = 0; group < p->matrix.groups; group++)
         for (int half = 0; half < 2; half++) {
             float part[4];
             for (int i = 0; i < 4; i++) {
                 float products[4];
                 for (int k = 0; k < 4; k++)
-                    products[k] = chosen_product(p, row, mask, group * 32 + i * 8 + half * 4 + k);
+                    products[k] = selected_product(p, row, mask, group * 32 + i * 8 + half * 4 + k);
                 part[i] = (products[0] + products[1]) + (products[2] + products[3]);
             }
             halves[half] += (part[0] + part[1]) + (part[2] + part[3]);
@@ -208,7 +208,7 @@ static void check_problem(mglu_cpu_gemv_fn *sums, const struct problem *p, const
     }
 }
 
-static void choose_all(struct problem *p)
+static void select_all_masks(struct problem *p)
 {
     p->n = p->n_masks;
     for (int32_t i = 0; i < p->n; i++)
@@ -216,14 +216,14 @@ static void choose_all(struct problem *p)
 }
 
 /* As many as there are masks, any of them, some twice. */
-static void choose_some(struct problem *p, uint64_t seed)
+static void select_some_masks(struct problem *p, uint64_t seed)
 {
     p->n = p->n_masks;
     for (int32_t i = 0; i < p->n; i++)
         p->ids[i] = (int32_t)(next_random(&seed) % (uint32_t)p->n_masks);
 }
 
-static void sums_follow_the_written_tree(void **state)
+static void gemv_adds_in_the_documented_order(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -233,15 +233,15 @@ static void sums_follow_the_written_tree(void **state)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
-                    choose_all(&p);
+                    select_all_masks(&p);
                     check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
-                    choose_some(&p, s);
+                    select_some_masks(&p, s);
                     check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
                     free_problem(&p);
                 }
 }
 
-static void trees_follow_their_written_order(void **state)
+static void gemv_pairs_adds_in_its_documented_order(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -253,12 +253,12 @@ static void trees_follow_their_written_order(void **state)
                 for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
                     struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p, fill, s * 1000 + (uint64_t)n_masks);
-                    choose_all(&p);
+                    select_all_masks(&p);
                     check_problem(isa->gemv_pairs[p.dtype], &p, p.x,
-                                  n_masks < MGLU_CPU_PAIRS_OF_ALL ? model_trees : model_trees_of_pairs);
-                    choose_some(&p, s);
+                                  n_masks < MGLU_CPU_PAIRS_OF_ALL ? model_pairs : model_pairs_of_columns);
+                    select_some_masks(&p, s);
                     p.n = MGLU_CPU_LEAST_PAIRS + (int32_t)s % (MGLU_CPU_PAIRS_OF_ALL - MGLU_CPU_LEAST_PAIRS);
-                    check_problem(isa->gemv_pairs[p.dtype], &p, p.x, model_trees);
+                    check_problem(isa->gemv_pairs[p.dtype], &p, p.x, model_pairs);
                     free_problem(&p);
                 }
 }
@@ -272,7 +272,7 @@ static uint16_t *x_in_bf16(const struct problem *p)
     return x;
 }
 
-static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
+static void bf16_gemv_of_integers_is_exact(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -283,9 +283,9 @@ static void bf16_sums_are_exact_where_sums_are_exact_in_any_order(void **state)
             struct problem p = {.h = sizes[s], .n_masks = n_masks, .dtype = MGLU_DTYPE_BF16};
             make_problem(&p, FILL_INTEGERS, s);
             uint16_t *x = x_in_bf16(&p);
-            choose_all(&p);
+            select_all_masks(&p);
             check_problem(isa->gemv_bf16, &p, x, model_lanes);
-            choose_some(&p, s);
+            select_some_masks(&p, s);
             check_problem(isa->gemv_bf16, &p, x, model_lanes);
             free(x);
             free_problem(&p);
@@ -316,7 +316,7 @@ static void check_bf16_error(const struct mglu_cpu_isa *isa, const struct proble
     }
 }
 
-static void bf16_sums_keep_the_error_bound(void **state)
+static void bf16_gemv_keeps_the_error_bound(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
@@ -326,7 +326,7 @@ static void bf16_sums_keep_the_error_bound(void **state)
         struct problem p = {.h = sizes[s], .n_masks = 1, .dtype = MGLU_DTYPE_BF16};
         make_problem(&p, FILL_REAL, s);
         uint16_t *x = x_in_bf16(&p);
-        choose_all(&p);
+        select_all_masks(&p);
         check_bf16_error(isa, &p, x);
         free(x);
         free_problem(&p);
@@ -336,10 +336,10 @@ static void bf16_sums_keep_the_error_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_follow_the_written_tree),
-        cmocka_unit_test(trees_follow_their_written_order),
-        cmocka_unit_test(bf16_sums_are_exact_where_sums_are_exact_in_any_order),
-        cmocka_unit_test(bf16_sums_keep_the_error_bound),
+        cmocka_unit_test(gemv_adds_in_the_documented_order),
+        cmocka_unit_test(gemv_pairs_adds_in_its_documented_order),
+        cmocka_unit_test(bf16_gemv_of_integers_is_exact),
+        cmocka_unit_test(bf16_gemv_keeps_the_error_bound),
     };
 
     return run_on_isas(tests, sizeof tests / sizeof tests[0]);

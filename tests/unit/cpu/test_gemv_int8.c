@@ -32,7 +32,7 @@ struct problem {
     char *weights, *scales;
     uint32_t *masks;
     int8_t *x[MGLU_CPU_INT8_MOST_TOKENS];
-    void *rounded[MGLU_CPU_INT8_MOST_TOKENS];
+    void *quantised[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
 /* Memory of just this size, so that a sanitizer sees every step beyond it. */
@@ -56,9 +56,9 @@ static void make_x(struct problem *p, const struct mglu_cpu_int8 *int8, int toke
         p->x[token][column] = (int8_t)(column % MGLU_GROUP_COLUMNS ? number : number < 0 ? -127 : 127);
         x[column] = (float)p->x[token][column];
     }
-    p->rounded[token] = make(mglu_cpu_quantised_bytes(p->groups));
-    int8->quantise_x(x, p->groups, p->rounded[token]);
-    assert_true(mglu_cpu_is_quantised(p->rounded[token]));
+    p->quantised[token] = make(mglu_cpu_quantised_bytes(p->groups));
+    int8->quantise_x(x, p->groups, p->quantised[token]);
+    assert_true(mglu_cpu_is_quantised(p->quantised[token]));
     free(x);
 }
 
@@ -93,7 +93,7 @@ static void free_problem(struct problem *p)
 {
     for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++) {
         free(p->x[token]);
-        free(p->rounded[token]);
+        free(p->quantised[token]);
     }
     free(p->weights);
     free(p->scales);
@@ -137,7 +137,7 @@ static void check_problem(const struct mglu_cpu_int8 *int8, const struct problem
                                          .rows = ROWS - 1,
                                          .n = p->n_masks,
                                          .mask_ids = ids,
-                                         .x = p->rounded[t],
+                                         .x = p->quantised[t],
                                          .totals = totals[t],
                                          .gates = gates[t],
                                          .tokens = tokens};
@@ -165,7 +165,7 @@ static void sums_of_integers_are_exact_for_one_token_and_for_several(void **stat
             }
 }
 
-static void any_masks_may_be_listed_some_of_them_twice(void **state)
+static void mask_ids_may_come_in_any_order_and_twice(void **state)
 {
     const struct mglu_cpu_int8 *int8 = int8_of(state);
     uint64_t seed = 5;
@@ -198,7 +198,7 @@ static void the_largest_products_are_exact(void **state)
                     p.x[token][column] = token % 2 ? -127 : 127;
                     x[column] = p.x[token][column];
                 }
-                int8->quantise_x(x, p.groups, p.rounded[token]);
+                int8->quantise_x(x, p.groups, p.quantised[token]);
             }
             check_problem(int8, &p, NULL, 2);
             free_problem(&p);
@@ -214,25 +214,25 @@ static double largest_of(const float *group)
     return (double)largest;
 }
 
-static void x_is_rounded_to_the_nearest_of_255_steps(void **state)
+static void x_is_quantised_to_the_nearest_of_255_steps(void **state)
 {
     const struct mglu_cpu_int8 *int8 = int8_of(state);
     uint64_t seed = 3;
 
     for (int64_t groups = 0; groups <= MOST_GROUPS; groups += groups < 40 ? 1 : 25) {
         float *x = make((size_t)groups * MGLU_GROUP_COLUMNS * sizeof *x);
-        void *rounded = make(mglu_cpu_quantised_bytes(groups));
+        void *quantised = make(mglu_cpu_quantised_bytes(groups));
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++)
             x[column] = ldexpf(random_real(&seed), (int)(column / MGLU_GROUP_COLUMNS * 7 % 150) - 70);
-        int8->quantise_x(x, groups, rounded);
+        int8->quantise_x(x, groups, quantised);
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++) {
             const int64_t first = column / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
-            const double scale = (double)((const float *)rounded)[column / MGLU_GROUP_COLUMNS];
-            const int quant = (int8_t)mglu_cpu_quants(rounded, groups)[column];
+            const double scale = (double)((const float *)quantised)[column / MGLU_GROUP_COLUMNS];
+            const int quant = (int8_t)mglu_cpu_quants(quantised, groups)[column];
             assert_true(fabs(scale * quant - (double)x[column]) <= largest_of(x + first) / 254 * (1 + 0x1p-14));
         }
         free(x);
-        free(rounded);
+        free(quantised);
     }
 }
 
@@ -241,45 +241,45 @@ static void zeros_stay_zeros_and_ties_go_to_the_even_step(void **state)
     const struct mglu_cpu_int8 *int8 = int8_of(state);
     float x[2 * MGLU_GROUP_COLUMNS] = {127, 0.5f, 1.5f, -0.5f, -1.5f, 2.5f, -0.0f};
     static const int8_t want[] = {127, 0, 2, 0, -2, 2, 0};
-    void *rounded = make(mglu_cpu_quantised_bytes(2));
+    void *quantised = make(mglu_cpu_quantised_bytes(2));
 
-    int8->quantise_x(x, 2, rounded);
-    assert_true(((const float *)rounded)[0] == 1.0f && ((const float *)rounded)[1] == 0.0f);
-    assert_memory_equal(mglu_cpu_quants(rounded, 2), want, sizeof want);
+    int8->quantise_x(x, 2, quantised);
+    assert_true(((const float *)quantised)[0] == 1.0f && ((const float *)quantised)[1] == 0.0f);
+    assert_memory_equal(mglu_cpu_quants(quantised, 2), want, sizeof want);
     for (size_t i = sizeof want; i < sizeof x / sizeof x[0]; i++)
-        assert_int_equal(mglu_cpu_quants(rounded, 2)[i], 0);
-    free(rounded);
+        assert_int_equal(mglu_cpu_quants(quantised, 2)[i], 0);
+    free(quantised);
 }
 
-static void x_that_is_not_finite_or_far_too_large_or_small_is_not_rounded(void **state)
+static void x_that_is_not_finite_or_out_of_range_is_not_quantised(void **state)
 {
     static const struct {
         float value;
-        int is_rounded;
+        int is_quantised;
     } cases[] = {{NAN, 0},    {-NAN, 0},    {INFINITY, 0}, {-INFINITY, 0}, {0x1p97f, 0},  {-0x1p127f, 0}, {0x1p-81f, 0},
                  {1e-44f, 0}, {0x1p96f, 1}, {0x1p-80f, 1}, {-0x1p-80f, 1}, {-0x1p96f, 1}, {0.0f, 1},      {-0.0f, 1}};
     const struct mglu_cpu_int8 *int8 = int8_of(state);
-    void *rounded = make(mglu_cpu_quantised_bytes(3));
+    void *quantised = make(mglu_cpu_quantised_bytes(3));
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int group = 0; group < 3; group++) {
             float x[3 * MGLU_GROUP_COLUMNS] = {0};
             x[group * MGLU_GROUP_COLUMNS + 17] = cases[i].value;
-            int8->quantise_x(x, 3, rounded);
-            assert_int_equal(mglu_cpu_is_quantised(rounded), cases[i].is_rounded);
+            int8->quantise_x(x, 3, quantised);
+            assert_int_equal(mglu_cpu_is_quantised(quantised), cases[i].is_quantised);
         }
-    free(rounded);
+    free(quantised);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_of_integers_are_exact_for_one_token_and_for_several),
-        cmocka_unit_test(any_masks_may_be_listed_some_of_them_twice),
+        cmocka_unit_test(mask_ids_may_come_in_any_order_and_twice),
         cmocka_unit_test(the_largest_products_are_exact),
-        cmocka_unit_test(x_is_rounded_to_the_nearest_of_255_steps),
+        cmocka_unit_test(x_is_quantised_to_the_nearest_of_255_steps),
         cmocka_unit_test(zeros_stay_zeros_and_ties_go_to_the_even_step),
-        cmocka_unit_test(x_that_is_not_finite_or_far_too_large_or_small_is_not_rounded),
+        cmocka_unit_test(x_that_is_not_finite_or_out_of_range_is_not_quantised),
     };
 
     return run_on_isas(tests, sizeof tests / sizeof tests[0]);

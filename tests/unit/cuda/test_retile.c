@@ -133,7 +133,7 @@ static void check_matrix(mglu_dtype dtype, int planes, uint32_t n_masks, int64_t
     free_source(&source);
 }
 
-static void test_everything_is_in_its_place_and_padding_is_zero(void **state)
+static void test_every_element_is_at_its_offset_and_padding_is_zero(void **state)
 {
     static const int64_t shapes[][2] = {{16, 64}, {1, 1}, {21, 70}, {33, 200}, {48, 32}};
 
@@ -147,7 +147,7 @@ static void test_everything_is_in_its_place_and_padding_is_zero(void **state)
 }
 
 /* Memory is that of the packed format where no padding is needed: (bits + n_m) / 8 for each weight. */
-static void test_whole_blocks_take_no_byte_more(void **state)
+static void test_whole_blocks_have_no_padding(void **state)
 {
     for (uint32_t n_masks = 1; n_masks <= MGLU_MAX_MASKS; n_masks++)
         assert_int_equal(mglu_tile_matrix_bytes(MGLU_DTYPE_F16, 1, n_masks, 14336, 4096),
@@ -159,8 +159,8 @@ static void test_whole_blocks_take_no_byte_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_everything_is_in_its_place_and_padding_is_zero),
-        cmocka_unit_test(test_whole_blocks_take_no_byte_more),
+        cmocka_unit_test(test_every_element_is_at_its_offset_and_padding_is_zero),
+        cmocka_unit_test(test_whole_blocks_have_no_padding),
     };
 
     return cmocka_run_group_tests_name("cuda retile", tests, NULL, NULL);

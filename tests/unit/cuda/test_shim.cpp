@@ -152,7 +152,7 @@ void test_a_missing_barrier_gives_wrong_results_in_any_order(void **)
     }
 }
 
-void test_a_multiplication_spreads_its_fragments_as_ptx_does(void **)
+void test_fragments_of_a_multiplication_are_as_in_ptx(void **)
 {
     run(multiplication, 32, 1);
     for (uint32_t row = 0; row < 16; row++)
@@ -194,7 +194,7 @@ double long_row_error(mglu_shim_tensor_core model, int steps_per_chain)
 }
 
 /* A warp has a quarter of a row; a block has four steps. */
-void test_only_sums_that_begin_anew_with_each_block_stay_in_class_b(void **)
+void test_only_sums_restarted_in_each_block_stay_in_class_b(void **)
 {
     static const struct {
         mglu_shim_tensor_core model;
@@ -231,8 +231,8 @@ int main()
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_meet_at_a_barrier),
         cmocka_unit_test(test_a_missing_barrier_gives_wrong_results_in_any_order),
-        cmocka_unit_test(test_a_multiplication_spreads_its_fragments_as_ptx_does),
-        cmocka_unit_test(test_only_sums_that_begin_anew_with_each_block_stay_in_class_b),
+        cmocka_unit_test(test_fragments_of_a_multiplication_are_as_in_ptx),
+        cmocka_unit_test(test_only_sums_restarted_in_each_block_stay_in_class_b),
         cmocka_unit_test(test_what_a_device_leaves_undefined_ends_the_program),
     };
 

@@ -13,7 +13,7 @@ static mglu_file *open_ok(const char *path, uint32_t flags)
     return file;
 }
 
-static void tensors_come_in_the_order_of_their_data_whatever_the_header_says(void **state)
+static void tensors_are_listed_in_the_order_of_their_data(void **state)
 {
     static const char header[] = "{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[4,7]},"
                                  "\"__metadata__\":{\"format\":\"pt\",\"a key\":\"a value\"},"
@@ -118,7 +118,7 @@ static void every_dtype_has_its_size(void **state)
     assert_int_equal(mglu_file_dtype_size((mglu_file_dtype)-1), 0);
 }
 
-static void what_is_no_regular_file_is_an_io_error_with_its_reason(void **state)
+static void other_than_a_regular_file_is_an_io_error_with_its_reason(void **state)
 {
     mglu_file *file = (mglu_file *)state;
 
@@ -178,7 +178,7 @@ static void files_are_aligned_in_memory(void **state)
 }
 
 /* Would take minutes if finding, sorting or checking for duplicates were quadratic. */
-static void a_hundred_thousand_tensors_are_no_burden(void **state)
+static void a_hundred_thousand_tensors_are_read_in_seconds(void **state)
 {
     enum { MANY = 100000 };
     struct part *parts = calloc(MANY, sizeof *parts);
@@ -220,14 +220,14 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
     const struct CMUnitTest tests[] = {
-        TEST(tensors_come_in_the_order_of_their_data_whatever_the_header_says),
+        TEST(tensors_are_listed_in_the_order_of_their_data),
         TEST(odd_but_legal_headers_are_read),
         TEST(names_are_unescaped),
         TEST(every_dtype_has_its_size),
-        TEST(what_is_no_regular_file_is_an_io_error_with_its_reason),
+        TEST(other_than_a_regular_file_is_an_io_error_with_its_reason),
         TEST(wrong_arguments_are_refused),
         TEST(files_are_aligned_in_memory),
-        TEST(a_hundred_thousand_tensors_are_no_burden),
+        TEST(a_hundred_thousand_tensors_are_read_in_seconds),
         TEST(a_real_model_is_read),
     };
 

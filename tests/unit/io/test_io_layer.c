@@ -89,7 +89,7 @@ static void every_form_of_masks_is_recognised(void **state)
     }
 }
 
-static void a_projection_brings_its_biases_and_router(void **state)
+static void a_projection_includes_its_biases_and_router(void **state)
 {
     static const struct part parts[MOST_PARTS] = {
         WEIGHT("P.weight"),
@@ -164,7 +164,7 @@ static void a_block_without_masks_is_a_plain_glu(void **state)
     mglu_file_close(&file);
 }
 
-static void quantised_matrices_are_given_as_they_lie(void **state)
+static void quantised_matrices_are_returned_without_conversion(void **state)
 {
     static const struct part parts[] = {
         {"p.up_proj.weight", "I8", "32, 35", NULL, 1120},      {"p.up_proj.weight_scale", "F16", "32, 2", NULL, 128},
@@ -399,7 +399,7 @@ static const struct {
      "tensor 'm.up_proj.bias': shape [3], expected [2]"},
 };
 
-static void what_is_no_right_layer_is_refused_by_name(void **state)
+static void an_invalid_layer_is_refused_by_name(void **state)
 {
     for (size_t i = 0; i < COUNT(no_right_layers); i++) {
         mglu_file *file = open_parts(NULL, no_right_layers[i].parts);
@@ -416,7 +416,7 @@ static void what_is_no_right_layer_is_refused_by_name(void **state)
     }
 }
 
-static void an_unknown_prefix_is_answered_with_those_there_are(void **state)
+static void an_unknown_prefix_is_an_error_that_lists_the_known_ones(void **state)
 {
     static const struct part parts[] = {
         WEIGHT("a.weight"), MASK("a.mask"), WEIGHT("b.weight"), MASK("b.mask"),
@@ -506,16 +506,16 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
     const struct CMUnitTest tests[] = {
         TEST(every_form_of_masks_is_recognised),
-        TEST(a_projection_brings_its_biases_and_router),
+        TEST(a_projection_includes_its_biases_and_router),
         TEST(a_block_is_its_up_projection_and_down_projection),
         TEST(a_block_without_masks_is_a_plain_glu),
-        TEST(quantised_matrices_are_given_as_they_lie),
+        TEST(quantised_matrices_are_returned_without_conversion),
         TEST(a_scale_that_is_not_finite_is_refused_by_name),
         TEST(the_empty_prefix_is_a_layer_too),
         TEST(layers_are_listed_masked_ones_first),
         TEST(the_nearest_activation_wins),
-        TEST(what_is_no_right_layer_is_refused_by_name),
-        TEST(an_unknown_prefix_is_answered_with_those_there_are),
+        TEST(an_invalid_layer_is_refused_by_name),
+        TEST(an_unknown_prefix_is_an_error_that_lists_the_known_ones),
         TEST(metadata_that_is_not_understood_is_refused),
         TEST(padding_bits_are_checked_in_the_last_group_only),
         TEST(layers_without_rows_or_columns_are_layers),

@@ -181,7 +181,7 @@ static void the_output_may_be_the_input(void **state)
     mglu_file_close(&packed);
 }
 
-static void converting_is_for_the_matrices_of_layers_alone(void **state)
+static void only_the_matrices_of_layers_are_converted(void **state)
 {
     static const float third[3] = {1.0f / 3, 65504.0f, -0.0f};
     static const uint16_t third_f16[3] = {0x3555, 0x7bff, 0x8000};
@@ -246,7 +246,7 @@ static void assert_quantised(const mglu_file *file, const char *name, mglu_dtype
     assert_memory_equal(found->data, scales, found->bytes);
 }
 
-static void matrices_are_quantised_and_then_stay_as_they_are(void **state)
+static void quantised_matrices_are_not_quantised_again(void **state)
 {
     static const mglu_dtype quantised[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 
@@ -266,7 +266,7 @@ static void matrices_are_quantised_and_then_stay_as_they_are(void **state)
     }
 }
 
-static void what_is_packed_as_floats_can_be_quantised_later(void **state)
+static void packed_floats_can_be_quantised_later(void **state)
 {
     mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F32};
     mglu_file *packed;
@@ -429,7 +429,7 @@ static void what_cannot_be_computed_with_is_refused_by_name(void **state)
 }
 
 /* A tensor that belongs to no layer may hold anything. */
-static void infinities_outside_layers_pass_through(void **state)
+static void infinities_outside_layers_are_copied(void **state)
 {
     static const float inf[1] = {INFINITY};
     const struct part parts[MOST_PARTS] = {small[0], small[1], {"causal_mask", "F32", "1", inf, 4}};
@@ -455,7 +455,7 @@ static int watch(void *user, size_t done, size_t total)
     return done == seen->stop_at;
 }
 
-static void progress_is_told_and_can_cancel(void **state)
+static void progress_is_reported_and_can_cancel(void **state)
 {
     struct seen seen = {0};
     const mglu_file_pack_options options = {.struct_size = sizeof options, .progress = watch, .user = &seen};
@@ -509,13 +509,13 @@ int main(void)
         TEST(one_mask_needs_no_mask_dimension),
         TEST(metadata_is_kept_and_completed),
         TEST(the_output_may_be_the_input),
-        TEST(converting_is_for_the_matrices_of_layers_alone),
-        TEST(matrices_are_quantised_and_then_stay_as_they_are),
-        TEST(what_is_packed_as_floats_can_be_quantised_later),
+        TEST(only_the_matrices_of_layers_are_converted),
+        TEST(quantised_matrices_are_not_quantised_again),
+        TEST(packed_floats_can_be_quantised_later),
         TEST(what_cannot_be_quantised_is_refused_by_name),
         TEST(what_cannot_be_computed_with_is_refused_by_name),
-        TEST(infinities_outside_layers_pass_through),
-        TEST(progress_is_told_and_can_cancel),
+        TEST(infinities_outside_layers_are_copied),
+        TEST(progress_is_reported_and_can_cancel),
         TEST(wrong_options_are_refused),
     };
 

@@ -116,7 +116,7 @@ static void tensors_are_aligned_as_far_as_their_sizes_allow(void **state)
     free(bytes);
 }
 
-static void equally_aligned_tensors_keep_the_order_they_came_in(void **state)
+static void equally_aligned_tensors_keep_the_order_of_insertion(void **state)
 {
     static const char *const names[] = {"z", "a", "m"};
     mglu_file_writer *writer = new_writer();
@@ -185,7 +185,7 @@ static void a_path_may_be_short_or_long(void **state)
     mglu_file_writer_destroy(&writer);
 }
 
-static void temporary_files_that_others_left_are_passed_over(void **state)
+static void temporary_files_of_others_are_not_used(void **state)
 {
     char name[64];
     mglu_file_writer *writer = writer_of_bytes(numbers, 5);
@@ -305,11 +305,11 @@ int main(void)
         TEST(what_is_written_is_read_back),
         TEST(a_file_may_be_empty),
         TEST(tensors_are_aligned_as_far_as_their_sizes_allow),
-        TEST(equally_aligned_tensors_keep_the_order_they_came_in),
+        TEST(equally_aligned_tensors_keep_the_order_of_insertion),
         TEST(the_umask_decides_who_may_read_the_file),
         TEST(a_commit_replaces_an_older_file_and_can_be_repeated),
         TEST(a_path_may_be_short_or_long),
-        TEST(temporary_files_that_others_left_are_passed_over),
+        TEST(temporary_files_of_others_are_not_used),
         TEST(a_path_that_cannot_be_written_is_an_io_error),
         TEST(a_full_disk_leaves_the_older_file_and_nothing_else),
         TEST(wrong_tensors_are_refused),

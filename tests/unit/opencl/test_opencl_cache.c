@@ -139,7 +139,7 @@ static void test_damaged_entries_are_rebuilt(void **state)
     }
 }
 
-static void test_another_driver_has_other_programs(void **state)
+static void test_programs_are_not_shared_between_driver_versions(void **state)
 {
     struct store store = {.count = 0};
     const mglu_program_cache cache = {&store, load, save};
@@ -242,7 +242,7 @@ int main(void)
         cmocka_unit_test(test_off_unless_asked),
         cmocka_unit_test(test_host_keeps_programs),
         cmocka_unit_test(test_damaged_entries_are_rebuilt),
-        cmocka_unit_test(test_another_driver_has_other_programs),
+        cmocka_unit_test(test_programs_are_not_shared_between_driver_versions),
         cmocka_unit_test(test_directory),
         cmocka_unit_test(test_directory_that_is_not_there),
     };

@@ -78,7 +78,7 @@ static void test_machines(void **state)
 }
 
 /* Whatever becomes of OpenCL, the others are there. */
-static void test_cpu_goes_on(void **state)
+static void test_cpu_works_without_opencl(void **state)
 {
     struct rig rig = {0};
 
@@ -176,8 +176,10 @@ static void test_log_of_a_layer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines),          cmocka_unit_test(test_cpu_goes_on),
-        cmocka_unit_test(test_rank_follows_type), cmocka_unit_test(test_no_loader),
+        cmocka_unit_test(test_machines),
+        cmocka_unit_test(test_cpu_works_without_opencl),
+        cmocka_unit_test(test_rank_follows_type),
+        cmocka_unit_test(test_no_loader),
         cmocka_unit_test(test_log_of_a_layer),
     };
 

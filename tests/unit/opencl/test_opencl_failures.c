@@ -148,7 +148,7 @@ static void test_forward_only_enqueues(void **state)
     sample_free(&sample);
 }
 
-static void test_large_matrices_are_cut(void **state)
+static void test_large_matrices_are_split(void **state)
 {
     struct sample sample = sample_make(&whole, 4);
     mglu_memory *x = NULL, *y = NULL;
@@ -171,7 +171,7 @@ static void test_large_matrices_are_cut(void **state)
     assert_int_equal(fake.live, 0);
 }
 
-static void test_bad_routing_is_told_once(void **state)
+static void test_bad_routing_is_reported_once(void **state)
 {
     struct sample sample = sample_make(&whole, 5);
     mglu_memory *x = NULL, *y = NULL, *routing = NULL;
@@ -201,9 +201,9 @@ static void test_bad_routing_is_told_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_statuses_and_texts),     cmocka_unit_test(test_every_call_can_fail),
-        cmocka_unit_test(test_lost_device_stays_lost), cmocka_unit_test(test_forward_only_enqueues),
-        cmocka_unit_test(test_large_matrices_are_cut), cmocka_unit_test(test_bad_routing_is_told_once),
+        cmocka_unit_test(test_statuses_and_texts),       cmocka_unit_test(test_every_call_can_fail),
+        cmocka_unit_test(test_lost_device_stays_lost),   cmocka_unit_test(test_forward_only_enqueues),
+        cmocka_unit_test(test_large_matrices_are_split), cmocka_unit_test(test_bad_routing_is_reported_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

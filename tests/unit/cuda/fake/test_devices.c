@@ -42,7 +42,7 @@ static void expect_unavailable(const char *const *words)
     mglu_context_destroy(&context);
 }
 
-static void a_driver_that_does_not_do_is_a_reason(void **state)
+static void an_unusable_driver_is_given_as_the_reason(void **state)
 {
     static const struct {
         struct fake_settings settings;
@@ -76,7 +76,7 @@ static void a_driver_that_does_not_do_is_a_reason(void **state)
     }
 }
 
-static void a_device_says_what_it_is(void **state)
+static void a_device_reports_what_it_is(void **state)
 {
     mglu_device_info info;
     mglu_context *context;
@@ -117,7 +117,7 @@ static void code_runs_on_later_minor_versions(void **state)
     assert_false(is_available(75));
 }
 
-static void every_device_is_listed_and_the_first_is_picked(void **state)
+static void every_device_is_listed_and_the_first_is_selected(void **state)
 {
     mglu_device_info info = {.struct_size = sizeof info};
     mglu_device *device;
@@ -206,10 +206,10 @@ static void an_unknown_forced_kernel_is_refused_with_those_there_are(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_driver_that_does_not_do_is_a_reason, reset, no_leak),
-        cmocka_unit_test_setup_teardown(a_device_says_what_it_is, reset, no_leak),
+        cmocka_unit_test_setup_teardown(an_unusable_driver_is_given_as_the_reason, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_device_reports_what_it_is, reset, no_leak),
         cmocka_unit_test_setup_teardown(code_runs_on_later_minor_versions, reset, no_leak),
-        cmocka_unit_test_setup_teardown(every_device_is_listed_and_the_first_is_picked, reset, no_leak),
+        cmocka_unit_test_setup_teardown(every_device_is_listed_and_the_first_is_selected, reset, no_leak),
         cmocka_unit_test_setup_teardown(listing_devices_makes_no_context, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_child_process_gets_after_fork_and_can_use_the_cpu, reset, no_leak),
         cmocka_unit_test_setup_teardown(an_unknown_forced_kernel_is_refused_with_those_there_are, reset, no_leak),

@@ -38,7 +38,7 @@ static void forward_launches_and_does_nothing_else(void **state)
 }
 
 /* The layer and batch, and the one kernel that they get on sm_90. */
-static void the_kernel_is_the_one_of_the_dispatch_table(void **state)
+static void the_kernel_is_that_of_the_selection_table(void **state)
 {
     static const struct {
         int32_t n_masks; /* 0: plain */
@@ -169,7 +169,7 @@ static void the_ring_is_launched_once_for_what_is_resident(void **state)
 }
 
 /* Turned signs would make NaN of an infinite weight where the contract has a select. */
-static void infinite_weights_keep_off_the_tensor_cores(void **state)
+static void infinite_weights_do_not_run_on_tensor_cores(void **state)
 {
     const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 4, 0};
     mglu_layer_desc layer = {.struct_size = sizeof layer, .x_dtype = MGLU_DTYPE_F16, .max_batch = 16};
@@ -259,7 +259,7 @@ static void destroy_memory(struct use *use)
 }
 
 /* include/mglu/cuda.h says so. */
-static void a_capture_survives_forwards_and_layers_that_go_and_nothing_else(void **state)
+static void a_capture_allows_forwards_and_destroying_layers_only(void **state)
 {
     static const struct {
         void (*act)(struct use *use);
@@ -330,7 +330,7 @@ static void launches_overlap_where_the_code_waits(void **state)
 }
 
 /* More tokens than the workspace is for: in rounds, each token with the bits that it has alone. */
-static void a_large_batch_is_worked_off_in_chunks(void **state)
+static void a_large_batch_is_run_in_chunks(void **state)
 {
     enum { TOKENS = 300, H = 8, D = 3, OUT = 2 };
     const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, H, D, OUT, 2, WITH_DOWN};
@@ -404,7 +404,7 @@ static void two_threads_share_a_layer(void **state)
     use_free(&use[0]);
 }
 
-static void a_bad_routing_id_is_told_once_at_wait(void **state)
+static void a_bad_routing_id_is_reported_once_at_wait(void **state)
 {
     static const int32_t ids[USE_BATCH][USE_TOP_K] = {{0, 1}, {2, USE_MASKS}, {1, 0}};
     static const float weights[USE_BATCH][USE_TOP_K] = {{1, 2}, {3, 4}, {5, 6}};
@@ -433,20 +433,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(forward_launches_and_does_nothing_else, reset, no_leak),
-        cmocka_unit_test_setup_teardown(the_kernel_is_the_one_of_the_dispatch_table, reset, no_leak),
+        cmocka_unit_test_setup_teardown(the_kernel_is_that_of_the_selection_table, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_forced_engine_that_a_layer_cannot_have_is_named_with_the_reason, reset,
                                         no_leak),
         cmocka_unit_test_setup_teardown(the_ring_is_launched_once_for_what_is_resident, reset, no_leak),
-        cmocka_unit_test_setup_teardown(infinite_weights_keep_off_the_tensor_cores, reset, no_leak),
+        cmocka_unit_test_setup_teardown(infinite_weights_do_not_run_on_tensor_cores, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_go_to_the_callers_stream, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_legacy_stream_has_a_handle_of_its_own, reset, no_leak),
-        cmocka_unit_test_setup_teardown(a_capture_survives_forwards_and_layers_that_go_and_nothing_else, reset,
-                                        no_leak),
+        cmocka_unit_test_setup_teardown(a_capture_allows_forwards_and_destroying_layers_only, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_log_names_the_kernels_of_a_layer, reset, no_leak),
         cmocka_unit_test_setup_teardown(launches_overlap_where_the_code_waits, reset, no_leak),
-        cmocka_unit_test_setup_teardown(a_large_batch_is_worked_off_in_chunks, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_large_batch_is_run_in_chunks, reset, no_leak),
         cmocka_unit_test_setup_teardown(two_threads_share_a_layer, reset, no_leak),
-        cmocka_unit_test_setup_teardown(a_bad_routing_id_is_told_once_at_wait, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_bad_routing_id_is_reported_once_at_wait, reset, no_leak),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

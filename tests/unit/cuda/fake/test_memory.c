@@ -47,7 +47,7 @@ static void expect_tiles(const struct mglu_cuda_matrix *matrix, const unsigned c
     free(tiles);
 }
 
-static void weights_lie_as_the_layout_says(void **state)
+static void weights_are_stored_in_the_documented_layout(void **state)
 {
     /* More than one slice of the upload buffer, which has 4 MiB. */
     enum { H = 1000, D = 3001, MASKS = 3 };
@@ -133,7 +133,7 @@ static void all_device_memory_comes_from_the_hosts_allocator(void **state)
 }
 
 /* The upload buffer is all of the host's memory that creating weights takes besides the packed arrays. */
-static void uploading_holds_one_small_buffer(void **state)
+static void uploading_allocates_one_small_buffer(void **state)
 {
     const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 1024, 4096, 0, 1, 0};
     struct sample sample = sample_make(&shape, 3);
@@ -158,10 +158,10 @@ static void uploading_holds_one_small_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(weights_lie_as_the_layout_says, reset, no_leak),
+        cmocka_unit_test_setup_teardown(weights_are_stored_in_the_documented_layout, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_devices_weights_hold_little_more_than_their_bits, reset, no_leak),
         cmocka_unit_test_setup_teardown(all_device_memory_comes_from_the_hosts_allocator, reset, no_leak),
-        cmocka_unit_test_setup_teardown(uploading_holds_one_small_buffer, reset, no_leak),
+        cmocka_unit_test_setup_teardown(uploading_allocates_one_small_buffer, reset, no_leak),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
