@@ -9,10 +9,10 @@
 
 /**
  * @file
- * The parts of the conformance suite and what they know of each other. It uses the public headers only: what it says of
- * our backends it says of a stranger's in the same words.
+ * The interfaces between the parts of the conformance suite. It uses the public headers only, so that backends of this
+ * library and plug-ins are tested in the same way.
  *
- * A group is a list of cases and the function that runs one. A case is told apart by its name, which says all that
+ * A group is a list of cases and the function that runs one. A case is identified by its name, which contains all that
  * defines it; its data are made from the name and the seed, so that any case can be replayed alone.
  */
 
@@ -36,21 +36,21 @@ enum verdict {
     VERDICT_PASS,
     VERDICT_FAIL,
     VERDICT_VACUOUS,    /**< passed but could not have failed: a defect of the suite, counted as a failure */
-    VERDICT_UNSUPPORTED /**< mglu_supports() said no, and the device kept to it */
+    VERDICT_UNSUPPORTED /**< mglu_supports() is false, and the layer was refused */
 };
 
-/** Steps of a histogram of rho: four for each factor of 2, the last one ends at 1. */
+/** Steps of a histogram of rho: four for each factor of 2, the last ends at 1. */
 enum { RHO_STEPS = 64 };
 
-/** What a case came to. `text` is several lines that locate the fault, empty for a pass. */
+/** The result of a case. `text` has several lines that locate the error; it is empty for a pass. */
 struct outcome {
     enum verdict verdict;
     double rho; /**< largest error as a fraction of the tolerance; negative: not measured */
     char text[4096];
     char rho_row[40];               /**< row of the report's table of rho; empty: none */
-    mglu_accuracy accuracy;         /**< the class that rho was measured by */
+    mglu_accuracy accuracy;         /**< the accuracy class of the tolerance */
     uint32_t rho_counts[RHO_STEPS]; /**< elements by their rho */
-    bool note;                      /**< a pass, or a skip, whose text is worth reading */
+    bool note;                      /**< a pass or a skip whose text is reported */
 };
 
 /** "A", "B" or "C". */
@@ -63,7 +63,7 @@ void outcome_set(struct outcome *outcome, enum verdict verdict, const char *form
 /** Counts the error of one element, as a fraction of its tolerance. */
 void outcome_add_rho(struct outcome *outcome, double rho);
 
-/** Fails with the library's reason when a call did not give what was expected. Returns whether it did. */
+/** Fails with the library's reason when a call did not return the expected status. Returns whether it did. */
 bool outcome_expect(struct outcome *outcome, const char *call, mglu_status got, mglu_status expected);
 
 /** One case. `data` is the group's own; the runner frees neither. */

@@ -8,10 +8,10 @@
 
 /*
  * Calls that break a rule of the headers are refused on every device, before its backend sees them, and change nothing.
- * And mglu_supports() tells the truth: what it accepts can be made and run, what it refuses can't.
+ * And mglu_supports() agrees with the other calls: what it accepts can be made and run, what it refuses can't.
  */
 
-/* The three structs that the calls of a layer take. Sources are what mglu_supports() does not look at. */
+/* The three structs that the calls of a layer take. mglu_supports() does not read the sources. */
 struct calls {
     mglu_weights_desc weights;
     mglu_layer_desc layer;
@@ -33,7 +33,7 @@ struct rule {
 #define INVALID          MGLU_ERROR_INVALID_ARGUMENT
 #define QUIET_NAN_BITS   0x7fc00000
 #define INFINITY_BITS    0x7f800000
-#define NOT_NULL         64 /* never dereferenced: the call is refused before */
+#define NOT_NULL         64 /* never dereferenced: the call is refused first */
 #define TOO_LARGE(limit) ((limit) + 1)
 
 static const struct rule rules[] = {
@@ -100,7 +100,7 @@ static void set_member(struct calls *calls, const struct rule *rule)
     memcpy((char *)calls + rule->at, rule->size == sizeof narrow ? (void *)&narrow : (void *)&rule->value, rule->size);
 }
 
-/* With every part, so that every rule has something to break. */
+/* With every part, so that every rule can be broken. */
 static struct problem whole_problem(struct random random)
 {
     const struct shape shape = {.dtypes = &dtype_sets[0],
@@ -141,7 +141,7 @@ static void expect_layer_refused(const struct calls *calls, const struct rig *ri
     mglu_layer_destroy(&layer);
 }
 
-/* One piece of memory holds all arrays, 1 KiB apart. */
+/* One allocation has all arrays, 1 KiB apart. */
 static void point_into(mglu_forward_args *forward, const struct rig *rig, const mglu_memory *memory)
 {
     void *data = mglu_memory_data(memory);
@@ -206,7 +206,7 @@ static void check_rule(const struct target *target, const struct rule *rule, str
     problem_free(&problem);
 }
 
-/* The workspace and routing depend on the layer; a table of members can't say it. */
+/* The workspace and routing depend on the layer; a table of members can't express that. */
 static void check_workspace_and_routing(const struct target *target, struct random random, struct outcome *outcome)
 {
     struct problem problem = whole_problem(random);
@@ -240,7 +240,7 @@ static void check_workspace_and_routing(const struct target *target, struct rand
     problem_free(&problem);
 }
 
-/* What is refused can't be made either; what is accepted is right. */
+/* What is refused can't be made either; what is accepted gives correct results. */
 static void check_claim(const struct target *target, const struct shape *shape, struct random random,
                         struct outcome *outcome)
 {
@@ -308,7 +308,7 @@ static void run_arguments(const struct target *target, const struct test_case *t
 
 const struct group group_arguments = {
     "arguments",
-    "what the headers forbid is refused, and mglu_supports() tells the truth",
+    "what the headers forbid is refused, and mglu_supports() agrees with that",
     list_arguments,
     run_arguments,
 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Levels D0 to D4 of docs/semantics.md, "Determinism": a run's bits against those of a first one. */
+/* Levels D0 to D4 of docs/semantics.md, "Determinism": the bits of a run are compared with those of the first run. */
 
 enum { REPEATS = 100, MOST_TOKENS = 129 };
 
@@ -56,7 +56,7 @@ static void repeat(const struct trial *trial)
         repeat_batch(trial, few_and_many_tokens[i]);
 }
 
-/* Offsets and gaps in elements, so that every alignment that an element may have comes up. */
+/* Offsets and gaps in elements, so that every possible alignment of an element occurs. */
 static void addresses(const struct trial *trial)
 {
     static const int64_t gaps[] = {0, 1, 5, 29, 64};
@@ -82,7 +82,7 @@ static void addresses(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Batches of one size that begin at different tokens: a token has the same bits wherever it stands. */
+/* Batches of one size that begin at different tokens: a token has the same bits at every index in a batch. */
 static void expect_same_elsewhere(const struct trial *trial, const struct rig *rig, const struct problem *problem,
                                   int64_t tokens)
 {
@@ -97,7 +97,7 @@ static void expect_same_elsewhere(const struct trial *trial, const struct rig *r
         shared.batch = tokens - firsts[i];
         if (y && base && shared.batch > 0)
             expect_same(trial->outcome, &shared, y, base + (size_t)firsts[i] * row, NONE, NONE,
-                        "at another place in the batch");
+                        "at another index in the batch");
         free(base ? y : NULL);
         base = base ? base : y;
     }
@@ -159,7 +159,7 @@ static void instruction_sets(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* A batch of `tokens` that begins at `first`, against the same tokens one by one. */
+/* A batch of `tokens` that begins at `first`, compared with the same tokens one by one. */
 static void expect_singles(const struct trial *trial, const struct rig *rig, const struct problem *problem,
                            const unsigned char *singles, int64_t first, int64_t tokens)
 {

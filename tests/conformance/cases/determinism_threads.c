@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The same bits whoever else computes, with any number of threads, and on any pool. */
+/* The same bits while other threads compute, with any number of threads, and on any thread pool. */
 
-/* So many calls last longer than a busy system lets one thread run alone. */
+/* Enough calls to outlast a time slice, so that threads overlap even on a busy system. */
 enum { CALLERS = 4, CALLS = 128, POOL_THREADS = 3 };
 
 /* One thread that shares weights and layer with the others; queue, workspace and x are its own. */
@@ -73,7 +73,7 @@ static void run_callers(struct caller *callers, struct outcome *outcome)
            pthread_create(&callers[started].thread, NULL, call_again_and_again, &callers[started]) == 0)
         started++;
     if (started < 2)
-        outcome_set(outcome, VERDICT_FAIL, "the system gives no threads");
+        outcome_set(outcome, VERDICT_FAIL, "threads can't be created");
     for (int i = 0; i < started; i++) {
         pthread_join(callers[i].thread, NULL);
         if (callers[i].outcome.verdict != VERDICT_PASS)
@@ -139,7 +139,7 @@ unsigned char *run_in_context(const struct trial *trial, const struct problem *p
     return y;
 }
 
-/* Whether the bits in each of these contexts are those of the first. */
+/* Whether every one of these contexts gives the bits of the first. */
 static void compare_batch(const struct trial *trial, const mglu_context_desc *descs, size_t count, int64_t batch)
 {
     struct problem problem = sized_problem(trial, 707, 301, batch);

@@ -2,7 +2,7 @@
 #include "cases/groups.h"
 #include "judge/grid.h"
 
-/* Sizes of 0: no batch and no rows write nothing, no columns leave the biases to speak. */
+/* Sizes of 0: an empty batch and no rows write nothing; without columns y depends on the biases only. */
 
 struct empty_shape {
     int64_t h, d, batch, out;

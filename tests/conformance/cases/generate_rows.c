@@ -6,12 +6,12 @@
 #include <string.h>
 
 /*
- * Works out the rows of the grid and prints them as C: first rows in which every allowed pair of values of two axes
+ * Computes the rows of the grid and prints them as C: first rows in which every allowed pair of values of two axes
  * occurs, then more until every allowed triple does. Greedy: each row starts from a combination not seen yet and takes,
  * axis by axis, the value that adds most. The same rows on every machine.
  *
  * Not every device has quantised weights: the float dtypes are covered without them, and the pairs with them come
- * after. Where x may be rounded other kernels compute: last come all pairs among the rows that allow it.
+ * after. Other kernels run where x may be quantised: last come all pairs among the rows that allow it.
  */
 
 enum { MAX_VALUES = 32, MAX_ROWS = 20000, CANDIDATES = 3, MAX_SETS = AXES * AXES * AXES };
@@ -29,7 +29,7 @@ static struct set sets[MAX_SETS];
 static int set_count;
 static int64_t limit;
 static int sizes[AXES];       /* how many values of each axis are used */
-static signed char bits = -1; /* what all rows have of that axis; -1: any */
+static signed char bits = -1; /* the value that all rows have on that axis; -1: any */
 static signed char rows[MAX_ROWS][AXES];
 static int row_count;
 static uint64_t state = 20250623;
@@ -58,7 +58,7 @@ static void assign(signed char row[AXES], const struct set *set, int a, int b, i
     row[set->axes[2]] = (signed char)c;
 }
 
-/* Marks what is allowed of one set. */
+/* Marks the allowed combinations of one set. */
 static void open_set(int first, int second, int third)
 {
     struct set *set = &sets[set_count++];
@@ -89,7 +89,7 @@ static void open_sets(int strength)
         }
 }
 
-/* How many combinations are new once `axis` has its value; counts only those whose axes are all chosen. */
+/* How many combinations are new once `axis` has its value; counts only combinations whose axes all have a value. */
 static int gain(const signed char row[AXES], int axis)
 {
     int count = 0;
@@ -120,7 +120,7 @@ static bool choose_value(signed char row[AXES], int axis)
     return best >= 0;
 }
 
-/* The remaining axes in random order; false in a dead end. */
+/* Gives the remaining axes values in random order; false when no value is allowed. */
 static bool complete(signed char row[AXES])
 {
     int order[AXES];
@@ -178,7 +178,7 @@ static int worth(const signed char row[AXES])
     return count;
 }
 
-/* The best of some rows; false when nothing is left to cover. */
+/* The best of several candidate rows; false when nothing is left to cover. */
 static bool add_row(void)
 {
     signed char candidate[AXES];

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /*
- * The golden vectors: layers whose right outputs were worked out by another program (tests/golden/make_golden.py). The
- * device is held to them, and so is the reference, values and tolerances both.
+ * The golden vectors: layers whose correct outputs were computed by another program (tests/golden/make_golden.py). The
+ * device's outputs must be within their tolerances, and the reference must agree with both.
  */
 
 #define BESIDE "/share/mglu/golden"
@@ -43,7 +43,7 @@ static void find_beside_program(char folder[FOLDER])
     strcpy(folder + (length > 0 ? length : 0), BESIDE);
 }
 
-/* The environment's, those beside the program, the source's, or where they were installed. */
+/* The folder that the environment names, the one beside the program, the source's, or the installed one. */
 static bool open_file(const char *name, mglu_file **file, struct outcome *outcome)
 {
     char beside[FOLDER], path[FOLDER + 64] = "";
@@ -131,7 +131,7 @@ static bool read_problem(struct golden *golden, struct outcome *outcome)
     return true;
 }
 
-/* What the library makes of the floats that a quantised matrix was made from: the file's bytes, and no others. */
+/* The library quantises the floats of a quantised matrix to exactly the bytes of the file. */
 static void compare_quantised(const struct golden *golden, const char *floats, const mglu_array *array,
                               struct outcome *outcome)
 {
@@ -156,9 +156,9 @@ static void compare_quantised(const struct golden *golden, const char *floats, c
             MGLU_OK))
         for (size_t r = 0; r < (size_t)rows; r++)
             if (memcmp(quants + r * stride, (const unsigned char *)array->data + r * bytes, bytes) != 0)
-                outcome_set(outcome, VERDICT_FAIL, "%s: row %zu is quantised otherwise than in the file", floats, r);
+                outcome_set(outcome, VERDICT_FAIL, "%s: row %zu is not quantised as in the file", floats, r);
     if (memcmp(scales, array->scales, scale_bytes) != 0)
-        outcome_set(outcome, VERDICT_FAIL, "%s: its scales are others than in the file", floats);
+        outcome_set(outcome, VERDICT_FAIL, "%s: its scales differ from those in the file", floats);
     free(quants);
     free(scales);
 }
@@ -172,7 +172,7 @@ static void compare_weights(const struct golden *golden, struct outcome *outcome
     compare_quantised(golden, "golden.down", &weights->down, outcome);
 }
 
-/* Two programs that agree on the equations and on the bound differ by the rounding of double alone. */
+/* Two programs that implement the same equations and bound differ only by rounding in double. */
 static void compare_reference(const struct golden *golden, const struct oracle *oracle, struct outcome *outcome)
 {
     for (int64_t i = 0; i < golden->problem.batch * golden->problem.columns; i++) {
@@ -234,7 +234,7 @@ static void list_golden(case_sink *sink, void *user)
 
 const struct group group_golden = {
     "golden",
-    "files of layers whose outputs another program has worked out",
+    "files of layers whose outputs another program has computed",
     list_golden,
     run_golden,
 };

@@ -2,7 +2,7 @@
 #include "cases/groups.h"
 #include "judge/grid.h"
 
-/* After the axes, by which it counts. */
+/* Included after the axes, whose number it uses. */
 #include "grid_rows.h"
 
 enum { DOWN_ROWS = 21 };
@@ -17,9 +17,9 @@ static const mglu_dtype dtypes[][3] = {
 };
 
 _Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_TRIPLES && MGLU_DTYPE_COUNT == 5,
-               "a new dtype needs rows here, and DTYPE_TRIPLES says how many there are");
+               "a new dtype needs rows here, and DTYPE_TRIPLES counts them");
 
-/* Behind the activations the axis has SiLU once more, with another beta. */
+/* After the activations the axis has SiLU again, with another beta. */
 static const float other_beta = 1.702f;
 
 static struct grid_case case_of_row(const signed char row[AXES])
@@ -54,7 +54,7 @@ static bool is_quick(int row)
     return row < PAIR_ROWS || (row >= FLOAT_ROWS && row < QUICK_ROWS);
 }
 
-/* Rounded, integers need not stay integers: no row for exact data. */
+/* Quantised integers are not always integers again: these rows have no exact data. */
 static void list_rows(struct grid_case table[GRID_ROWS], const char *group, bool exact, case_sink *sink, void *user)
 {
     for (int i = 0; i < GRID_ROWS; i++) {
@@ -110,7 +110,7 @@ static void exact_list(case_sink *sink, void *user)
     list_small(sink, user);
 }
 
-const struct group group_grid = {"grid", "all pairs (full: triples) of the axes, within the promised error", grid_list,
+const struct group group_grid = {"grid", "all pairs (full: triples) of the axes, within the error bound", grid_list,
                                  grid_run};
-const struct group group_exact = {"exact", "the same on integers that no right order of sums rounds", exact_list,
+const struct group group_exact = {"exact", "the same on integers whose sums are exact in any order", exact_list,
                                   grid_run};

@@ -3,8 +3,8 @@
 #include "judge/grid.h"
 
 /*
- * Rows as long as models have them, all of whose products have one sign. Errors that lean to one side, as those of sums
- * that are truncated, add up there and cancel each other everywhere else.
+ * Rows as long as models have them, all of whose products have one sign. Biased errors, as of truncated sums, add up in
+ * these rows; with mixed signs they cancel.
  */
 
 enum { LONGEST_H = 14336, ROWS = 3 };

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Changes that must show in y as one knows beforehand, or not at all: bit by bit, without any oracle. */
+/* Changes of the input whose effect on y is known exactly, or none: y is compared bit by bit, without an oracle. */
 
 enum { H = 77, D = 37, MASKS = 3, TOKENS = 7 };
 
@@ -41,7 +41,7 @@ static void expect_bits(const struct trial *trial, const struct problem *changed
     free(y);
 }
 
-/* Moves the items of an array: item i comes to where item (i * step) % count was. */
+/* Moves the items of an array: item i moves to the index (i * step) % count. */
 static void permute(void *array, size_t item, size_t count, size_t step)
 {
     unsigned char *from = allocate(count * item);
@@ -88,7 +88,8 @@ static void permute_the_batch(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Rounds to the stored dtype, so that scaling by a power of two is exact; sizes below 2^-6 go, they could underflow. */
+/* Rounds to the stored dtype, so that scaling by a power of two is exact; magnitudes below 2^-6 become 0: they could
+ * underflow. */
 static void make_exact(float *array, size_t count, mglu_dtype dtype)
 {
     unsigned char *stored = allocate(count * sizeof(float));
@@ -111,7 +112,7 @@ static void scale_by_powers_of_two(const struct trial *trial)
     unsigned char *y;
 
     make_exact(problem.x, TOKENS * H, trial->dtypes->x);
-    if (!mglu_dtype_is_quantised(trial->dtypes->weight)) /* there, only the scales change */
+    if (!mglu_dtype_is_quantised(trial->dtypes->weight)) /* there only the scales change */
         make_exact(problem.weight, D * H, trial->dtypes->weight);
     y = run(trial, &problem);
     for (size_t i = 0; y && i < 4; i++) {
@@ -129,7 +130,7 @@ static void scale_by_powers_of_two(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Masks that no token lists are turned over. */
+/* Masks that no token lists are inverted. */
 static void change_unlisted_masks(const struct trial *trial)
 {
     struct problem problem = sample(trial, 2, PART_BIASES);
@@ -145,7 +146,7 @@ static void change_unlisted_masks(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Every form of the same masks; the bits beyond h are 0 as they must be. */
+/* Every form of the same masks; the bits beyond h are 0 as required. */
 static void write_masks_in_every_form(const struct trial *trial)
 {
     struct problem problem = sample(trial, 0, 0);
@@ -218,7 +219,7 @@ static void borrow_packed_weights(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Copies rows of `bytes` bytes, which begin every `stride` bytes, to where they lie `gap` bytes of 0xff apart. */
+/* Copies rows of `bytes` bytes, which begin every `stride` bytes, to a buffer with `gap` bytes of 0xff between them. */
 static unsigned char *move_apart(struct problem *problem, const unsigned char *rows, size_t bytes, size_t stride,
                                  size_t gap)
 {
@@ -230,7 +231,7 @@ static unsigned char *move_apart(struct problem *problem, const unsigned char *r
     return apart;
 }
 
-/* Rows of W that lie apart, with NaN between them, and in the stored dtype already. */
+/* Rows of W with gaps that contain NaN, already in the stored dtype. */
 static void poison_between_rows_of_w(const struct trial *trial)
 {
     struct problem problem = sample(trial, 0, PART_BIASES);
@@ -296,7 +297,7 @@ static void run_metamorphic(const struct target *target, const struct test_case 
 
 const struct group group_metamorphic = {
     "metamorphic",
-    "changes whose effect on y is known to the bit",
+    "changes whose effect on y is known exactly",
     list_metamorphic,
     run_metamorphic,
 };

@@ -7,10 +7,10 @@
 #include <string.h>
 
 /*
- * Probe columns: column 0 of W is 1 and always a gate's, column 1 is 1 and always a value's, and token k's x is
- * e_0 + 2 e_1 + e_k. With the identity, mask i then adds p_i 2 (1 + w) where M_i[r][k] is 1 and p_i (2 + w) where it is
- * 0; and since p_i = 2^-i, y[k][r] tells w and every mask's bit at [r][k]. A gate or value that lacks its own column
- * would be 0 for all k and tell nothing.
+ * Probe columns: column 0 of W is 1 and always a gate's, column 1 is 1 and always a value's, and token k's x is e_0 + 2
+ * e_1 + e_k. With the identity, mask i then adds p_i 2 (1 + w) where M_i[r][k] is 1 and p_i (2 + w) where it is 0; and
+ * since p_i = 2^-i, y[k][r] determines w and every mask's bit at [r][k]. A gate or value that lacks its own column
+ * would be 0 for all k and show nothing.
  */
 
 enum { FIRST_PROBED = 2, ROWS = 5 };
@@ -117,4 +117,4 @@ static void run(const struct target *target, const struct test_case *test, struc
     grid_run_with(make, target, test, outcome);
 }
 
-const struct group group_probes = {"probes", "every weight and every mask bit by itself", list, run};
+const struct group group_probes = {"probes", "every weight and every mask bit separately", list, run};

@@ -45,7 +45,7 @@ unsigned char *special_run(const struct trial *trial, const struct problem *prob
     return run_once(trial->target->device, problem, &tight, trial->outcome);
 }
 
-/* A case's number is made of its place in the lists, dtypes and activation. */
+/* A case's number encodes its index in the lists, its dtypes and its activation. */
 static size_t number_of(size_t list, size_t check, size_t dtypes, size_t activation)
 {
     return trial_number(list * MOST_CHECKS + check, dtypes, activation);

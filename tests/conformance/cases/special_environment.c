@@ -9,7 +9,7 @@
 #include <xmmintrin.h>
 #endif
 
-/* Row 11: whatever the caller has done to his floating-point environment has no effect, and is as before on return. */
+/* Row 11: the caller's floating-point environment has no effect, and is unchanged on return. */
 
 static void round_up(void)
 {
@@ -81,7 +81,7 @@ static void leave(int signal_number)
     siglongjmp(after_exception, signal_number);
 }
 
-/* All that a caller does, from the weights to y, in an environment of his own. Weights are rounded on their way. */
+/* All calls of a caller, from making the weights to y, in a changed environment. Weights are rounded in between. */
 static unsigned char *run_in(void (*change)(void), const struct trial *trial, const struct problem *problem)
 {
     unsigned char *volatile y = NULL;
@@ -106,7 +106,7 @@ static unsigned char *run_in(void (*change)(void), const struct trial *trial, co
     return y;
 }
 
-/* Subnormal, huge and ordinary numbers: every exception that there is would be raised. */
+/* Subnormal, huge and ordinary numbers: without care every exception would be raised. */
 static struct problem provoking_problem(const struct trial *trial)
 {
     struct problem problem = special_problem(trial, 7, PART_BIASES | PART_ROUTER);
@@ -154,7 +154,7 @@ static void exceptions(const struct trial *trial)
     expect_no_effect(trial, unmask_exceptions);
 }
 
-/* Numbers that stand alone, so that no larger one hides their loss. The last is subnormal in every dtype. */
+/* One number at a time, so that no larger one hides its loss. The last is subnormal in every dtype. */
 static void flushing_of_single_values(const struct trial *trial)
 {
     const float smallest = trial->dtypes->y == MGLU_DTYPE_F16 ? 0x1p-24f : 0x1p-126f;

@@ -18,8 +18,8 @@ static struct problem one_mask(const struct trial *trial)
 }
 
 /*
- * Compares with the IEEE value of equation 3. Where a finite value is allowed, T is infinite and has no tolerance to
- * offer: a hundredth then tells it from another number.
+ * Compares with the IEEE value of equation 3. Where a finite value is allowed too, T is infinite and gives no
+ * tolerance: one hundredth is used, which is enough to detect a wrong number.
  */
 static void expect_ieee(const struct trial *trial, const struct problem *problem, const unsigned char *got,
                         bool may_be_nan)
@@ -55,7 +55,7 @@ static void run_and_expect_ieee(const struct trial *trial, const struct problem 
     free(y);
 }
 
-/* The gate must not notice the infinity that its mask leaves out. */
+/* An infinity that the mask excludes must not reach the gate. */
 static void infinity_on_the_value_side(const struct trial *trial)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
@@ -131,7 +131,7 @@ static void large_numbers(const struct trial *trial)
     }
 }
 
-/* 0 in x under an infinite weight, and 0 in W under an infinite x. */
+/* 0 in x times an infinite weight, and 0 in W times an infinite x. */
 static void zero_times_infinity(const struct trial *trial)
 {
     for (uint8_t side = 0; side < 2; side++) {
@@ -184,7 +184,7 @@ static void limits(const struct trial *trial)
     }
 }
 
-/* Gates of every size, where exponentials overflow and squares and cubes do. */
+/* Gates of every magnitude, also where exponentials, squares and cubes overflow. */
 static void finite_gates(const struct trial *trial)
 {
     static const float sizes[] = {0,      0x1p-149f, 0x1p-126f,       1e-30f,  1e-8f,    0.5f,  0.752f, 1.278f,

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows 15 and 16: what y held before and what lies around it, overlaps, and the padding of masks. */
+/* Rows 15 and 16: the previous content of y, the memory around it, overlaps, and the padding of masks. */
 
 static const unsigned char fills[] = {0x00, 0xff, 0x7f, 0x80, 0x3c};
 
-/* run_on() itself sees to the gaps. */
+/* run_on() itself checks the gaps. */
 static void old_content(const struct trial *trial)
 {
     static const struct layout roomy = {.offset = 3, .gap = 5, .fill = 0xff};
@@ -64,7 +64,7 @@ static const struct {
     {200, 20, 208, 20, MGLU_ERROR_INVALID_ARGUMENT},
 };
 
-/* Only where y is a host pointer can an overlap be seen. A refused call writes nothing. */
+/* An overlap can be detected only where y is a host pointer. A refused call writes nothing. */
 static void overlap(const struct trial *trial)
 {
     enum { ELEMENTS = 320 };
@@ -97,7 +97,7 @@ static void overlap(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Makes weights with one bit of the masks set, which lies in the padding. */
+/* Makes weights with one padding bit of the masks set. */
 static void expect_refused(const struct trial *trial, const struct problem *problem, unsigned char *byte, int bit)
 {
     mglu_weights *weights = NULL;

@@ -15,7 +15,7 @@ static void all_ones(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Makes weights that must be refused, or taken when they are allowed to be non-finite. */
+/* Makes weights that must be refused, or accepted when they are allowed to be non-finite. */
 static void expect_weights(const struct trial *trial, struct problem *problem, mglu_status without_flag,
                            mglu_status with_flag)
 {
@@ -37,13 +37,13 @@ static void expect_weights(const struct trial *trial, struct problem *problem, m
     mglu_weights_destroy(&weights);
 }
 
-/* A quantised matrix has nothing to store a NaN or an infinity in: no flag lets them in. */
+/* A quantised matrix can't represent a NaN or an infinity: they are refused with any flag. */
 static mglu_status with_flag(const struct trial *trial, bool is_matrix)
 {
     return is_matrix && mglu_dtype_is_quantised(trial->dtypes->weight) ? MGLU_ERROR_NONFINITE : MGLU_OK;
 }
 
-/* One array of a small layer gets a last element that is not finite. Each kind of layer lacks some array. */
+/* One array of a small layer gets a last element that is not finite. Each kind of layer lacks one of the arrays. */
 static void expect_array_refused(const struct trial *trial, mglu_kind kind, size_t array, float spoiler)
 {
     const bool masked = kind == MGLU_KIND_MASKED;
@@ -158,7 +158,7 @@ static void nan_in_x_of_a_plain_layer(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* On the side of the gate in one layer, on that of the value in the other. */
+/* In the gate of one layer, in the value of the other. */
 static void nan_in_w(const struct trial *trial)
 {
     for (uint8_t side = 0; side < 2; side++) {

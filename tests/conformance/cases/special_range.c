@@ -4,9 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the ends of a dtype, and where every bit is known. */
+/* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the limits of a dtype, and results whose every bit is
+ * known. */
 
-/* y = 1 * values, with the identity: the store alone is tried. */
+/* y = 1 * values, with the identity: tests the store alone. */
 static void expect_stored(const struct trial *trial, const float *values, const double *want, int64_t count)
 {
     float ones[64];
@@ -46,7 +47,7 @@ static void f16_overflow(const struct trial *trial)
     expect_stored(trial, values, want, sizeof values / sizeof values[0]);
 }
 
-/* The residual carries y over the edge. */
+/* The residual makes y overflow. */
 static void f16_overflow_by_the_residual(const struct trial *trial)
 {
     static const float ones[] = {1, 1, 1}, values[] = {15, 16, -16}, residual[] = {65504, 65504, -65504};
@@ -115,7 +116,7 @@ static void f16_subnormals(const struct trial *trial)
         expect_product(trial, cases[i].w, cases[i].x, (double)cases[i].w * (double)cases[i].x);
 }
 
-/* Stored subnormal halves: all of them, and the ties between them. */
+/* y in f16 in the subnormal range: every value, and the ties between them. */
 static void f16_subnormal_results(const struct trial *trial)
 {
     static const float values[] = {0x1p-24f,   0x1.8p-24f, 0x1p-25f,     0x1.002p-25f, 0x1.4p-23f,
@@ -141,7 +142,7 @@ static void tiny_numbers(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Tokens whose x are far larger or smaller than others', too far for scales of 8-bit groups in f32. */
+/* Tokens whose x are far larger or smaller than others', too far apart for the f32 scales of 8-bit groups. */
 static void tokens_far_apart(const struct trial *trial)
 {
     static const float sizes[] = {1, 0x1p100f, 0x1p-100f};
@@ -168,8 +169,8 @@ static void trivial_masks(const struct trial *trial)
 }
 
 /*
- * Column 0 is 1 in the gate, column 1 is 1 in the value, x = e0 + 2 e1 + e_k: every bit of the mask and every weight
- * shows, as 2 (1 + w) where the mask has a one and 2 + w where it has not.
+ * Column 0 is 1 in the gate, column 1 is 1 in the value, x = e0 + 2 e1 + e_k: every bit of the mask and every weight is
+ * visible in y, as 2 (1 + w) where the mask has a one and 2 + w where it has not.
  */
 static void probes(const struct trial *trial)
 {
@@ -200,7 +201,7 @@ static void probes(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Products whose rounding errors are all that is left of the gate: fused and unfused differ, and both are right. */
+/* Products that cancel except for their rounding errors: fused and unfused results differ, and both are right. */
 static void contraction(const struct trial *trial)
 {
     const struct shape shape = {.dtypes = trial->dtypes,

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Row 18: what a caller's routing and a router may come up with. */
+/* Row 18: unusual results of a caller's routing and of a router. */
 
 static struct problem routed(const struct trial *trial, int32_t top_k, unsigned parts)
 {
@@ -67,7 +67,7 @@ static void duplicates(const struct trial *trial)
     }
 }
 
-/* p = 0 under an infinite term is NaN, and under a finite one nothing. */
+/* p = 0 times an infinite term is NaN; times a finite term it adds 0. */
 static void zero_weight(const struct trial *trial)
 {
     struct problem problem = routed(trial, 2, 0);
@@ -110,7 +110,7 @@ static void nonfinite_weight(const struct trial *trial)
     }
 }
 
-/* By a NaN in the router, which may be far from the first places, and by one in x. */
+/* By a NaN in the router, which may be far from the largest logits, and by one in x. */
 static void nan_logit(const struct trial *trial)
 {
     for (int32_t top_k = 1; top_k <= 4; top_k++)
@@ -137,7 +137,7 @@ static const struct {
     {{2, 1, 1, 2}, 3, {0, 1, 3, -1}},
 };
 
-/* One mask alone has a term that is not 0, so that y tells whether it was chosen. */
+/* Only one mask has a term that is not 0, so that y shows whether it was selected. */
 static void tie_of_logits(const struct trial *trial)
 {
     for (size_t i = 0; i < sizeof ties / sizeof ties[0]; i++)
@@ -166,7 +166,7 @@ static void tie_of_logits(const struct trial *trial)
         }
 }
 
-/* The biases of masks that are not listed are poison; none of it may be read. */
+/* The biases of masks that are not listed are NaN; none of them may be read. */
 static void unlisted_masks(const struct trial *trial)
 {
     struct problem problem = routed(trial, 2, 0);

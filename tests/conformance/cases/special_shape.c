@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows 12 to 14: sizes of 0, and numbers of masks that there are not. */
+/* Rows 12 to 14: sizes of 0, and invalid numbers of masks. */
 
 static mglu_status forward(const struct rig *rig, int64_t batch, void *y)
 {
@@ -15,7 +15,7 @@ static mglu_status forward(const struct rig *rig, int64_t batch, void *y)
     return status == MGLU_OK ? mglu_queue_wait(rig->queue) : status;
 }
 
-/* Neither pointers nor a workspace are needed, and y is left alone. */
+/* Neither pointers nor a workspace are needed, and y is not written. */
 static void batch_zero(const struct trial *trial)
 {
     struct problem problem = special_problem(trial, 7, PART_BIASES | PART_ROUTER);
@@ -82,7 +82,7 @@ static void d_zero_with_down(const struct trial *trial)
     }
 }
 
-/* All sums are 0, with every combination of parts; y is written where they are all there is. */
+/* All sums are 0, with every combination of parts; y is then determined by them alone. */
 static void h_zero(const struct trial *trial)
 {
     for (unsigned parts = 0; parts < 8; parts++)

@@ -15,7 +15,7 @@ float element_of(const struct rows *rows, mglu_dtype dtype, int64_t row, int64_t
     return value;
 }
 
-/* Numbers from here on round to infinity. */
+/* The smallest magnitude that rounds to infinity. */
 static double overflow_threshold(mglu_dtype dtype)
 {
     switch (dtype) {
@@ -28,7 +28,7 @@ static double overflow_threshold(mglu_dtype dtype)
     }
 }
 
-/* The exact result in y's dtype. It is a small integer over a power of two: the way through f32 loses nothing. */
+/* The exact result in y's dtype. It is a small integer over a power of two: conversion through f32 is exact. */
 static double rounded(double want, mglu_dtype dtype)
 {
     float value = (float)want, result;
@@ -40,7 +40,7 @@ static double rounded(double want, mglu_dtype dtype)
     return (double)result;
 }
 
-/* The error of an element over its tolerance; above 1, or infinite, is a fault. */
+/* The error of an element divided by its tolerance; above 1, or infinite, it is wrong. */
 static double error_ratio(const struct expectation *expected, int64_t at, double got)
 {
     double want = expected->want[at], tolerance = expected->tolerance[at];
@@ -78,7 +78,7 @@ static void note_bad(struct findings *findings, int64_t row, int64_t column)
         findings->last_column = column;
 }
 
-/* Of two infinite ratios the one with the larger error is worse, and NaN the worst of all. */
+/* Of two infinite ratios the one with the larger error is worse; NaN is the worst. */
 static void look_at(const struct expectation *expected, struct findings *findings, int64_t row, int64_t column,
                     double got, struct outcome *outcome)
 {

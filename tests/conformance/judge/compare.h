@@ -13,12 +13,12 @@ struct expectation {
     bool exact; /**< the tolerance is 0: y is `want` rounded to its dtype */
 };
 
-/** Compares every element, fails the outcome with a text that locates, and measures rho. */
+/** Compares every element, fails the outcome with a text that locates the errors, and measures rho. */
 void compare_rows(const struct expectation *expected, const struct rows *y, struct outcome *outcome);
 
 /**
- * Why a comparison with this would prove little: mostly zeros, or, of `real` numbers, a tolerance near the signal.
- * NULL when it can be trusted.
+ * Why a comparison with this would prove little: mostly zeros, or, of `real` numbers, a tolerance near the signal. NULL
+ * when it proves enough.
  */
 const char *expectation_vacuous(const struct expectation *expected, bool real);
 

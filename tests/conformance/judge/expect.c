@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What y of a small problem is held against: other runs, single values, the reference. */
+/* What y of a small problem is compared with: other runs, single values, the reference. */
 
 static size_t element_size(const struct problem *problem)
 {
@@ -130,7 +130,7 @@ void free_oracle(struct oracle *oracle)
     *oracle = (struct oracle){0};
 }
 
-/* From where on numbers become infinite in y's dtype. */
+/* The smallest magnitude that becomes infinite in y's dtype. */
 static const double overflow[] = {
     [MGLU_DTYPE_F32] = 0x1.ffffffp+127, [MGLU_DTYPE_F16] = 65520, [MGLU_DTYPE_BF16] = 0x1.ffp+127};
 

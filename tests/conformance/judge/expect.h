@@ -7,10 +7,10 @@
 /** Element [row][column] of a y without gaps. */
 float y_at(const struct problem *problem, const unsigned char *y, int64_t row, int64_t column);
 
-/** Stands for all rows or columns, or for none where it says which to skip. */
+/** All rows or columns; none, where the argument names the one to skip. */
 enum { ALL = -1, NONE = -1 };
 
-/** The same bits but for one row and one column, which may be NONE. `what` says whose bits they should be. */
+/** The same bits except in one row and one column, which may be NONE. `what` names the run compared with. */
 bool expect_same(struct outcome *outcome, const struct problem *problem, const unsigned char *got,
                  const unsigned char *want, int64_t skip_row, int64_t skip_column, const char *what);
 
@@ -22,7 +22,7 @@ bool expect_nan(struct outcome *outcome, const struct problem *problem, const un
 bool expect_value(struct outcome *outcome, const struct problem *problem, const unsigned char *got, int64_t row,
                   int64_t column, double want);
 
-/** What the reference says y must be, and how far off it may be: both [batch][columns], to be freed. */
+/** The reference's y and its tolerances: both [batch][columns], to be freed. */
 struct oracle {
     double *want, *tolerance;
 };

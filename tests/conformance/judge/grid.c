@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* How often numbers are drawn again while their expected results would prove little. */
+/* How often numbers are drawn again when their expected results would prove too little. */
 enum { ATTEMPTS = 32 };
 
 /* A case while it runs: its numbers, the oracle made from them, and what the oracle expects. */
@@ -16,7 +16,7 @@ struct grid_trial {
     const char *vacuous; /* why passing would prove little, or NULL */
 };
 
-/* What x is rounded to need not be integers, whatever x is. */
+/* Quantised x need not be integers, whatever x is. */
 static struct expectation expect(const struct grid_trial *trial, mglu_accuracy accuracy)
 {
     const struct grid_case *test = trial->problem.test;
@@ -38,7 +38,7 @@ static bool ask_oracle_for(struct grid_trial *trial, mglu_accuracy accuracy, str
                           MGLU_OK);
 }
 
-/* Draws the numbers, asks the oracle, and says whether they will do. */
+/* Draws the numbers, computes the expected results, and returns whether they are suitable. */
 static bool prepare_once(struct grid_trial *trial, problem_maker *make, const struct target *target,
                          const struct test_case *test, int attempt, struct outcome *outcome)
 {
@@ -110,7 +110,7 @@ static void name_rho_row(const struct grid_case *test, struct outcome *outcome)
              mglu_dtype_name(test->x), mglu_dtype_name(test->y), h_bucket(test->h));
 }
 
-/* Learns the class of the layer, which must be one that the layer's flags allow, and asks the oracle for its bounds. */
+/* Reads the layer's accuracy class, which its flags must allow, and sets the oracle's bounds to it. */
 static bool learn_accuracy(struct grid_trial *trial, const struct rig *rig, struct outcome *outcome)
 {
     const uint32_t flags = trial->problem.layer.flags;
@@ -125,7 +125,7 @@ static bool learn_accuracy(struct grid_trial *trial, const struct rig *rig, stru
     return ask_oracle_for(trial, outcome->accuracy, outcome);
 }
 
-/* Runs the problem on an open rig and judges what came. */
+/* Runs the problem on an open rig and checks the results. */
 static void judge(const struct target *target, struct grid_trial *trial, const struct rig *rig, struct outcome *outcome)
 {
     struct grid_problem *problem = &trial->problem;
@@ -141,10 +141,10 @@ static void judge(const struct target *target, struct grid_trial *trial, const s
     if (!expected.exact && outcome->rho >= 0)
         name_rho_row(problem->test, outcome);
     if (trial->vacuous)
-        outcome_set(outcome, VERDICT_VACUOUS, "passed, but this proves little: %s", trial->vacuous);
+        outcome_set(outcome, VERDICT_VACUOUS, "passed, but this proves too little: %s", trial->vacuous);
 }
 
-/* A device that says no must also refuse the layer; one that does it all the same is only too modest. */
+/* A device for which mglu_supports() is false must also refuse the layer. */
 static void check_refusal(const struct target *target, const struct grid_problem *problem, struct outcome *outcome)
 {
     struct rig rig;
@@ -154,7 +154,7 @@ static void check_refusal(const struct target *target, const struct grid_problem
     snprintf(reason, sizeof reason, "%s", mglu_last_error());
     if (rig_open(&rig, target->device, &problem->weights, &problem->layer, &attempt)) {
         outcome->note = true;
-        outcome_set(outcome, VERDICT_UNSUPPORTED, "mglu_supports() said no (%s), yet the layer could be made", reason);
+        outcome_set(outcome, VERDICT_UNSUPPORTED, "mglu_supports() is false (%s), yet the layer could be made", reason);
         rig_close(&rig);
     } else {
         outcome_set(outcome, VERDICT_UNSUPPORTED, "%s", reason);

@@ -33,7 +33,7 @@ static bool takes_two_masks(int routing)
            routing == ROUTING_ROUTER_TWO;
 }
 
-/* What cannot be: a plain GLU has no routing, and one mask no second. */
+/* Impossible combinations: a plain GLU has no routing, and a layer with one mask has no second one. */
 static bool routing_fits(const signed char row[AXES])
 {
     int routing = row[AXIS_ROUTING], masks = row[AXIS_MASKS];
@@ -43,7 +43,7 @@ static bool routing_fits(const signed char row[AXES])
     return (axis_masks[masks] > 0 || routing == ROUTING_OFF) && (axis_masks[masks] != 1 || !takes_two_masks(routing));
 }
 
-/* What proves nothing: with one column and no bias, gate or value is empty and every product 0. */
+/* Combinations that prove nothing: with one column and no bias, gate or value is empty and every product 0. */
 static bool says_something(const signed char row[AXES])
 {
     bool masked = (row[AXIS_MASKS] >= 0 && axis_masks[row[AXIS_MASKS]] > 0) || row[AXIS_ROUTING] > ROUTING_OFF;
@@ -51,7 +51,7 @@ static bool says_something(const signed char row[AXES])
     return !(row[AXIS_H] == 0 && row[AXIS_BIAS] == BIAS_NONE && masked);
 }
 
-/* The masks that a row has, or the fewest that it can have. A plain GLU counts as one. */
+/* The number of masks of a row, or the smallest possible one. A plain GLU counts as one. */
 static int fewest_masks(const signed char row[AXES])
 {
     if (row[AXIS_MASKS] >= 0)
@@ -59,7 +59,7 @@ static int fewest_masks(const signed char row[AXES])
     return takes_two_masks(row[AXIS_ROUTING]) ? 2 : 1;
 }
 
-/* Whether the flags of the row's bits mean something for its weights. */
+/* Whether the flags of the row's AXIS_BITS apply to its weights. */
 static bool bits_fit(const signed char row[AXES])
 {
     return row[AXIS_BITS] != BITS_QUANTISED_X || row[AXIS_DTYPES] < 0 || row[AXIS_DTYPES] >= FLOAT_DTYPES;

@@ -7,7 +7,7 @@
 
 /**
  * @file
- * The axes of the grid and which of their values go together. Shared by the suite and by the program that works out the
+ * The axes of the grid and which of their values go together. Used by the suite and by the program that computes the
  * covering rows when the suite is built.
  */
 
@@ -44,7 +44,7 @@ enum routing {
 enum placement {
     PLACE_TIGHT,
     PLACE_PADDED, /**< strides longer than rows */
-    PLACE_OFFSET, /**< begins one element off every alignment */
+    PLACE_OFFSET, /**< begins one element after an aligned address */
     PLACE_OFFSET_PADDED,
     PLACE_ENDS_AT_GUARD,   /**< the next byte can't be read */
     PLACE_STARTS_AT_GUARD, /**< nor the one before */
@@ -58,7 +58,7 @@ enum fill { FILL_REAL, FILL_POSITIVE, FILL_WIDE, FILL_EXACT, FILL_PROBES };
 
 enum residual { RESIDUAL_NONE, RESIDUAL_SEPARATE, RESIDUAL_IN_PLACE, RESIDUALS };
 
-/** What a layer's flags say of its bits. */
+/** What a layer's flags require of its bits. */
 enum bits {
     BITS_ANY,
     BITS_SAME,        /**< reproducible */
@@ -70,14 +70,14 @@ enum bits {
 extern const int axis_h[], axis_d[], axis_batch[], axis_masks[];
 
 /**
- * How many values each axis has. Of the dtypes, the first FLOAT_DTYPES have no quantised weights, and they take only
- * the first FLOAT_BITS values of theirs.
+ * How many values each axis has. Of the dtypes, the first FLOAT_DTYPES have no quantised weights, and they use only the
+ * first FLOAT_BITS values of AXIS_BITS.
  */
 extern const int axis_sizes[AXES];
 enum { FLOAT_DTYPES = 7, DTYPE_TRIPLES = 11, FLOAT_BITS = BITS_QUANTISED_X };
 
 /**
- * Whether a row may become a case; -1 is a value not chosen yet. A row without a contradiction can always be completed.
+ * Whether a row may become a case; -1 is a value not chosen yet. Every row that is allowed so far can be completed.
  * `limit` is the largest number of products: h * d * batch * masks.
  */
 bool axes_allow(const signed char row[AXES], int64_t limit);

@@ -117,7 +117,7 @@ bool rows_download(struct rows *rows, const struct rig *rig, struct outcome *out
                           mglu_memory_read(rows->device, rig->queue, 0, rows->region, rows->region_size), MGLU_OK);
 }
 
-/* Says where a byte lies, as a reader of the kernel would: bytes behind which row. */
+/* Describes the position of a byte: how far behind the end of which row. */
 static void report_spoiled(const struct rows *rows, size_t at, const char *what, struct outcome *outcome)
 {
     size_t stride = stride_bytes(rows), row, column;

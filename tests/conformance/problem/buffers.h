@@ -6,8 +6,8 @@
 #include "problem/rig.h"
 
 /**
- * Rows in memory of their own: an unreadable page lies before and behind, and all that is readable but not a row holds
- * a byte that reads as NaN and must not change.
+ * Rows in memory of their own: the pages before and after are unreadable, and every other byte that is not of a row has
+ * a value that reads as NaN and must not change.
  */
 struct rows {
     int64_t count, columns;
@@ -37,15 +37,15 @@ void rows_write(struct rows *rows, mglu_dtype dtype, const float *numbers);
 /** Fills all rows with a byte. */
 void rows_fill(struct rows *rows, unsigned char byte);
 
-/** How the host (the oracle) and the device find the rows. */
+/** The rows as arguments for the host (the oracle) and for the device. */
 mglu_input rows_on_host(const struct rows *rows);
 mglu_input rows_on_device(const struct rows *rows);
 
-/** Copy the region to and from a device without host memory; nothing to do on others. */
+/** Copy the region to and from a device without host memory; on others they do nothing. */
 bool rows_upload(struct rows *rows, const struct rig *rig, bool host_memory, struct outcome *outcome);
 bool rows_download(struct rows *rows, const struct rig *rig, struct outcome *outcome);
 
-/** Whether all that is not a row is as it was; fails the outcome with the place of the first byte that is not. */
+/** Whether all bytes outside the rows are unchanged; fails the outcome with the position of the first that is not. */
 bool rows_check_gaps(const struct rows *rows, const char *what, struct outcome *outcome);
 
 #endif

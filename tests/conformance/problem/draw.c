@@ -6,8 +6,8 @@
 #include <string.h>
 
 /*
- * How numbers are drawn. All is chosen so that the expected results can be trusted to show a fault: gates are of the
- * order of 1, positive more often than not (ReLU), and no sum loses what a fault would change.
+ * How numbers are drawn. They are chosen so that an error changes the expected results visibly: gates are of the order
+ * of 1 and mostly positive (ReLU), and no sum hides the effect of an error by rounding.
  */
 
 static float power_of_two(double exponent)
@@ -24,7 +24,7 @@ static bool chance(uint64_t bits, double probability)
 static double positive_share(const struct grid_case *test, enum role role)
 {
     if (test->fill >= FILL_WIDE && (role == ROLE_X || role == ROLE_WEIGHT))
-        return 0.875; /* few elements decide, so that many can't outvote a negative one */
+        return 0.875; /* with few elements a single negative one may decide the sign of the sum */
     if (role == ROLE_X || role == ROLE_GATE_BIAS)
         return 0.75;
     if (role == ROLE_WEIGHT)
@@ -87,13 +87,13 @@ static float draw_integer(double positive, int largest, struct random *random)
     return chance(bits, positive) ? magnitude : -magnitude;
 }
 
-/* Whether products are few and small because sums are held, or the result is stored, in few bits. */
+/* Whether products must be few and small because sums are accumulated, or the result is stored, in few bits. */
 static bool is_narrow(const struct grid_case *test)
 {
     return test->weight != MGLU_DTYPE_F32 || test->x != MGLU_DTYPE_F32 || test->y != MGLU_DTYPE_F32;
 }
 
-/* A row that is 0 but in its first and last and some columns between them. */
+/* A row that is 0 except in its first and last columns and some between them. */
 static void draw_sparse(float *row, int64_t columns, int nonzeros, int largest, double positive, struct random *random)
 {
     memset(row, 0, (size_t)columns * sizeof *row);
@@ -144,8 +144,8 @@ float *draw_matrix(const struct grid_case *test, enum role role, int64_t rows, i
 }
 
 /*
- * Neither gate nor value may be empty: in three of four rows the first and the last column, where x is never 0, lie on
- * different sides; a single column goes where no bias speaks.
+ * Neither gate nor value may be empty: in three of four rows the first and the last column, where x is never 0, belong
+ * to different sides; a single column belongs to the side without a bias.
  */
 static void mend_mask_row(const struct grid_case *test, unsigned char *row, struct random *random)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows in memory that ends where nothing can be read. */
+/* Rows in memory that ends at an unreadable page. */
 static struct rows *add_rows(struct grid_problem *problem, int64_t rows, int64_t columns, size_t element)
 {
     struct rows *source = &problem->sources[problem->source_count++];
@@ -41,8 +41,8 @@ static void write_quant(unsigned char *row, mglu_dtype dtype, int64_t column, in
 }
 
 /*
- * Writes small integers as quants and scales that stand for them exactly: a group's scale is 1, 1/2 or -1, so that no
- * group can pass with the scale of another. Nibbles of padding are not zero: it must not count.
+ * Writes small integers as quants and scales that represent them exactly: a group's scale is 1, 1/2 or -1, so that a
+ * wrong group's scale changes the result. Nibbles of padding are not zero: they must be ignored.
  */
 static void write_quantised(struct rows *quants, struct rows *scales, mglu_dtype dtype, const float *numbers,
                             int64_t columns, struct random *random)
@@ -62,7 +62,7 @@ static void write_quantised(struct rows *quants, struct rows *scales, mglu_dtype
     }
 }
 
-/* A matrix of weights. Quantised ones are made of floats by the library, but for exact numbers. */
+/* A matrix of weights. The library quantises floats, except for exact numbers. */
 static mglu_array add_matrix(struct grid_problem *problem, enum role role, int64_t rows, int64_t columns,
                              struct random *random)
 {

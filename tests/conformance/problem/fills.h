@@ -15,18 +15,18 @@ struct grid_problem {
     int source_count;
     struct rows *masks;                 /**< the one of the sources */
     struct rows x, y, residual, ids, p; /**< those that are absent have no region; y is its own residual in place */
-    bool routing_is_clear;              /**< no choice of the router hangs on rounding */
+    bool routing_is_clear;              /**< the router's selection does not depend on rounding */
 };
 
 /**
- * Draws all numbers. `attempt` gives other numbers of the same kind, for where by chance the first ones would prove
- * nothing.
+ * Draws all numbers. `attempt` gives other numbers of the same kind, for when the first ones would prove nothing by
+ * chance.
  */
 void grid_problem_make(struct grid_problem *problem, const struct grid_case *test, const struct target *target,
                        const char *name, int attempt);
 void grid_problem_free(struct grid_problem *problem);
 
-/** Puts y back to what it holds before a forward: NaN, or the residual where it is its own. */
+/** Resets y to its content before a forward: NaN, or the residual where y is its own residual. */
 void grid_problem_reset_y(struct grid_problem *problem);
 
 /** Gives W other numbers, [d][h], that suit the case's fill. */
@@ -41,7 +41,7 @@ mglu_forward_args grid_problem_args(const struct grid_problem *problem, bool on_
 /** What an element of an array may be. */
 enum role { ROLE_WEIGHT, ROLE_X, ROLE_GATE_BIAS, ROLE_VALUE_BIAS, ROLE_ROUTER, ROLE_DOWN, ROLE_OTHER };
 
-/** [rows][columns] floats after the case's fill, to be freed. */
+/** [rows][columns] floats drawn by the case's fill, to be freed. */
 float *draw_matrix(const struct grid_case *test, enum role role, int64_t rows, int64_t columns, struct random *random);
 
 /** [n_m * d][h] bytes 0 or 1. */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One forward of a small problem on any device: the way of its arrays there and of y back. */
+/* One forward of a small problem on any device: copies the arrays to the device and y back. */
 
 /* Rows in the memory of a device. */
 struct strip {
@@ -26,7 +26,7 @@ static unsigned char *row_of(const struct strip *strip, unsigned char *image, in
     return image + (size_t)(strip->offset + row * strip->stride) * strip->element;
 }
 
-/* `rows` without gaps (NULL: none) become a strip; whatever lies around them is `fill`. */
+/* `rows` without gaps (NULL: none) become a strip; all bytes around them are `fill`. */
 static bool strip_open(struct strip *strip, const struct rig *rig, const void *rows, unsigned char fill,
                        struct outcome *outcome)
 {
@@ -128,7 +128,7 @@ static mglu_forward_args args_of(const struct call *call, const struct layout *l
     };
 }
 
-/* Copies y's rows out of their memory; what lies around them must still be `fill`. */
+/* Copies y's rows out of their memory; all bytes around them must still be `fill`. */
 static bool take_rows(const struct strip *y, unsigned char *image, unsigned char fill, unsigned char *rows,
                       struct outcome *outcome)
 {

@@ -4,11 +4,11 @@
 
 #include "problem/problem.h"
 
-/** Where the arrays of a call lie in their memory. */
+/** The position of the arrays of a call in their memory. */
 struct layout {
     int64_t offset;        /**< elements before the first row */
     int64_t gap;           /**< elements between the rows */
-    unsigned char fill;    /**< byte that y holds before, in rows and gaps */
+    unsigned char fill;    /**< the byte that y is filled with before, in rows and gaps */
     bool residual_is_y;    /**< y is its own residual */
     int64_t first, tokens; /**< of the problem's batch; tokens = 0: all */
     mglu_status wait;      /**< what mglu_queue_wait() must return */

@@ -8,8 +8,8 @@
 /**
  * @file
  * Small problems for the groups that compare runs with each other (determinism, metamorphic) or look at single values
- * (special, arguments). All numbers are floats on the host that a case may change before it runs; they take the stored
- * dtype on their way to the device.
+ * (special, arguments). All numbers are floats on the host that a case may change before it runs; they are converted to
+ * the stored dtype when they are copied to the device.
  */
 
 /** Which dtypes a problem has, and which of a layer's flags. */
@@ -65,7 +65,7 @@ float *x_at(const struct problem *problem, int64_t token, int64_t column);
 void fill_floats(float *array, size_t count, float value);
 void fill_masks(const struct problem *problem, uint8_t bit);
 
-/** Makes a rig for a problem. False, with the outcome set, when it can't be or the device does not claim it. */
+/** Makes a rig for a problem. False, with the outcome set, when that fails or the device does not support it. */
 bool open_rig(struct rig *rig, mglu_device *device, const struct problem *problem, struct outcome *outcome);
 
 #endif

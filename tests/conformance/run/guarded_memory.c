@@ -7,7 +7,7 @@
 
 enum { NAN_BYTE = 0xff };
 
-/* Where a block begins in the pages that hold it, its guards not counted. */
+/* Where a block begins in its pages, not counting the guard pages. */
 static size_t offset_in_pages(size_t size, size_t alignment, size_t *pages_size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -5,8 +5,8 @@
 #include <mglu/mglu.h>
 
 /**
- * An allocator for contexts under test: what it gives ends, but for its alignment, where nothing can be read or
- * written, holds NaN bytes, and is gone once released.
+ * An allocator for contexts under test: a block ends (up to its alignment) at an inaccessible page, is filled with NaN
+ * bytes, and is unmapped when it is released.
  */
 extern const mglu_allocator guarded_memory;
 

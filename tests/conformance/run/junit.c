@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/runner.h"
 
-/* Writes a text as XML: what has a meaning there is escaped, what XML has no way to hold becomes a question mark. */
+/* Writes a text as XML: special characters are escaped, characters that XML can't represent become question marks. */
 static void write_text(FILE *file, const char *text)
 {
     for (; *text; text++) {

@@ -34,7 +34,8 @@ static const struct argp_option argp_options[] = {
     {"list", 'l', NULL, 0, "print the names of the cases and run none", 0},
     {"json", KEY_JSON, "FILE", 0, "write a report in JSON", 0},
     {"junit", KEY_JUNIT, "FILE", 0, "write a report in JUnit's XML", 0},
-    {"max-isa", KEY_MAX_ISA, "LEVEL", 0, "use no CPU instructions above this level; exit 77 where it is lacking", 0},
+    {"max-isa", KEY_MAX_ISA, "ISA", 0, "use no CPU instructions beyond this set; exit 77 where the machine lacks it",
+     0},
     {"rho-baseline", KEY_RHO_BASELINE, "FILE", 0, "fail where errors are four times those of an earlier JSON report",
      0},
     {"fail-fast", KEY_FAIL_FAST, NULL, 0, "stop at the first failure", 0},
@@ -97,7 +98,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     return 0;
 }
 
-/* Whether a device runs exactly the level asked for, not a lesser one. */
+/* Whether a device runs exactly the requested instruction set, not a smaller one. */
 static bool has_level(const struct options *options, const struct target *target)
 {
     char isa[64];
@@ -171,7 +172,7 @@ static int open_and_run(const struct options *options, const struct case_list *c
 
 int main(int argc, char **argv)
 {
-    static const char summary[] = "Proves a backend of mglu right, or shows where it is wrong.\v"
+    static const char summary[] = "Tests a backend of mglu, and shows where its results are wrong.\v"
                                   "The last line counts: N passed, N failed, N skipped. The exit status is 0 when "
                                   "something passed and nothing failed, 1 otherwise, 2 for bad usage.";
     const struct argp parser = {.options = argp_options, .parser = parse, .doc = summary};

@@ -39,7 +39,7 @@ static json_t *json_of_rho(const struct device_report *report)
     return table;
 }
 
-/* Cases that did not simply pass. */
+/* Cases that failed, were skipped or have a note. */
 static json_t *json_of_results(const struct device_report *report)
 {
     json_t *list = json_array();
@@ -95,7 +95,7 @@ static bool same_device(const json_t *device, const mglu_device_info *info)
     return backend && isa && strcmp(backend, info->backend) == 0 && strcmp(isa, own) == 0;
 }
 
-/* Small figures may rise freely: they are noise beside a bound of 1. */
+/* Small values may rise: they are negligible compared with the bound of 1. */
 static bool has_risen(double now, const json_t *row, const char *key)
 {
     return now > 4 * fmax(json_number_value(json_object_get(row, key)), 0.01);

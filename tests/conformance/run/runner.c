@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a fatal signal says, since no more than this can be said from within one. */
+/* The message of a fatal signal, prepared beforehand: a signal handler can do little more than write it. */
 static char last_words[1024], last_counts[128];
 static const struct layer_log *last_layers;
 

@@ -10,7 +10,7 @@ struct options {
     const char *backend, *plugin, *filter, *json, *junit, *max_isa, *rho_baseline;
     uint64_t seed;
     enum tier tier;
-    size_t every; /**< run the first of so many cases; 1 runs all */
+    size_t every; /**< run the first of every `every` cases; 1 runs all */
     bool list, fail_fast;
 };
 
@@ -22,7 +22,7 @@ struct result {
     char *text; /**< NULL when there is nothing to say */
 };
 
-/** The errors of all elements of one row of the table of rho. */
+/** The errors of all elements that belong to one row of the table of rho. */
 struct rho_row {
     char name[40];
     mglu_accuracy accuracy;
@@ -32,7 +32,7 @@ struct rho_row {
 
 enum { MAX_RHO_ROWS = 128, VERDICTS = VERDICT_UNSUPPORTED + 1 };
 
-/** All that came of one device. */
+/** All results of one device. */
 struct device_report {
     struct target target;
     struct layer_log layers; /**< of the case that runs */
@@ -52,7 +52,7 @@ struct case_list {
     size_t count, room;
 };
 
-/** The cases of the tier that the filter lets through, or a part; a filter that is a whole name selects that case. */
+/** The cases of the tier that match the filter, or a part of them; a filter that is a whole name selects that case. */
 struct case_list list_cases(const struct options *options);
 
 /** Runs them on the report's target and prints what fails. */
@@ -71,13 +71,13 @@ void print_replay(FILE *stream, const struct target *target, const char *name);
 const char *tier_name(enum tier tier);
 const char *verdict_name(enum verdict verdict);
 
-/** Of a row of rho: 99 % of its elements are not above this. */
+/** The 99th percentile of a row of rho. */
 double rho_percentile_99(const struct rho_row *row);
 
 /** The word behind "isa=" in a device's details, "" without one. */
 void isa_of(const mglu_device_info *info, char *isa, size_t size);
 
-/** Writes or reads a report; false, with a line on stderr, when it can't. */
+/** Writes or reads a report; false, with a line on stderr, when that fails. */
 bool write_json(const char *path, const struct options *options, const struct device_report *reports, size_t count);
 bool write_junit(const char *path, const struct device_report *reports, size_t count);
 

@@ -43,7 +43,7 @@ static bool open_reference(struct target *target)
            complain("the reference backend");
 }
 
-/* Opens device number `index`; false when it is not wanted or can't be. */
+/* Opens device number `index`; false when it is not selected or can't be opened. */
 static bool open_target(const struct options *options, size_t index, struct device_report *report)
 {
     struct target *target = &report->target;
@@ -69,7 +69,7 @@ static bool open_target(const struct options *options, size_t index, struct devi
     return false;
 }
 
-/* Why nothing was opened, in the library's words where a backend was named. */
+/* Why nothing was opened; the library's reason where a backend was named. */
 static void explain(const struct options *options, size_t first, size_t count)
 {
     mglu_context *context = open_context(options, NULL, &first, &count);

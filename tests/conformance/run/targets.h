@@ -5,7 +5,7 @@
 #include "run/runner.h"
 
 /**
- * Opens what the options name: a backend's or a plug-in's available devices, or all there are, each in contexts of its
+ * Opens what the options name: the available devices of a backend or plug-in, or all devices, each in contexts of its
  * own.
  *
  * @return Number of reports in `*reports`, to be freed; 0 with a line on stderr when there is none.
