@@ -88,8 +88,7 @@ static void permute_the_batch(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Rounds to the stored dtype, so that scaling by a power of two is exact; magnitudes below 2^-6 become 0: they could
- * underflow. */
+/* Rounds to the stored dtype, so that scaling by a power of two is exact; below 2^-6 it is 0: that could underflow. */
 static void make_exact(float *array, size_t count, mglu_dtype dtype)
 {
     unsigned char *stored = allocate(count * sizeof(float));

@@ -4,8 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the limits of a dtype, and results whose every bit is
- * known. */
+/* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the limits of a dtype, and exactly known results. */
 
 /* y = 1 * values, with the identity: tests the store alone. */
 static void expect_stored(const struct trial *trial, const float *values, const double *want, int64_t count)
