@@ -25,7 +25,7 @@ static inline const void *fault_x(const struct mglu_cpu_layer *layer, const stru
     return layer->plan.use_bf16 ? (const void *)own->x_bf16 : own->x;
 }
 
-/* Faults 1 and 42: the columns of x from `first` on do not count. */
+/* Faults 1 and 42: the columns of x from `first` on are set to 0. */
 static inline void fault_drop_columns(const struct mglu_cpu_layer *layer, const struct mglu_cpu_token_workspace *own,
                                       int64_t first)
 {
@@ -37,7 +37,7 @@ static inline void fault_drop_columns(const struct mglu_cpu_layer *layer, const 
     }
 }
 
-/* Fault 5: the masks of a row are looked for where they are when a row has no part of a group. */
+/* Fault 5: the masks of a row are read as if no row had a partial last group. */
 static inline void fault_project_short_pitch(const struct mglu_cpu_layer *layer, const struct mglu_cpu_gemv *job)
 {
     int64_t missing = layer->weights->packed.hidden_size % MGLU_GROUP_COLUMNS != 0;
@@ -78,7 +78,7 @@ static inline void fault_swap(float (*gates)[MGLU_CPU_BLOCK_ROWS], float (*value
     }
 }
 
-/* Fault 11. The bias is in the gates already. */
+/* Fault 11. The gates already include the bias. */
 static inline void fault_bias_after(const struct mglu_cpu_layer *layer, const struct mglu_cpu_token_workspace *own,
                                     int64_t row, int32_t rows, float (*gates)[MGLU_CPU_BLOCK_ROWS])
 {
@@ -141,7 +141,7 @@ static inline void fault_drop_duplicates(const struct mglu_cpu_token_workspace *
                 own->p[i] = 0;
 }
 
-/* Fault 33: tasks add up in the same place without a lock. */
+/* Fault 33: tasks sum in one shared array without a lock. */
 static inline const float *fault_share_sums(float *z)
 {
     static volatile float sums[MGLU_CPU_BLOCK_ROWS];
@@ -199,7 +199,7 @@ static inline void fault_halve_sums(const struct mglu_cpu_chunk *chunk, const st
             values[i][r] += halves[r] - whole[r];
 }
 
-/* Fault 36: forwards share their workspace, where it is not too large for that. */
+/* Fault 36: forwards share one static workspace if it is large enough. */
 static inline void *fault_scratch(const struct mglu_cpu_chunk *chunk)
 {
     static _Alignas(64) char scratch[1 << 22];

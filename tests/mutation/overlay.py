@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The tables of faults, and what becomes of the sources with every fault in them.
+"""The tables of faults, and the sources with every fault in them.
 
 A fault is a few edits: {"file", "find", "replace"}, {"file", "after", "insert"} or {"file", "before", "insert"}. FAULT
 in the new text stands for "this fault is chosen", which is decided at run time. All edits are made in the original
-text: each text that is looked for stands there exactly once, and none lies within one that is replaced. A table may
+text: each text to find occurs there exactly once, and none is part of one that is replaced. A table may
 also have "helpers", headers beside it with the files that include them, and "edits" that belong to no fault.
 """
 
@@ -29,7 +29,7 @@ class Edit:
     how: str  # "find", "after" or "before"
 
     def span(self, source):
-        """Where the new text goes: what it replaces, or an empty place."""
+        """Where the new text goes: the range that it replaces, which may be empty."""
         begin = source.index(self.text)
         end = begin + len(self.text)
         return {"find": (begin, end), "after": (end, end), "before": (begin, begin)}[self.how]
@@ -130,13 +130,13 @@ def _wrong_edits(edits, source, root):
 
 
 def _likeness(text, other):
-    """How much of a text another has, from 0 to 1, in pieces of three characters and more."""
+    """The share of a text, from 0 to 1, that another has too, in pieces of at least three characters."""
     blocks = difflib.SequenceMatcher(None, text, other, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks if block.size > 2) / len(text)
 
 
 def _nearest(text, source):
-    """Line and text of what is most like a text in a source."""
+    """Line and text of the place in a source that is most similar to a text."""
     rows, lines = source.splitlines(), text.count("\n") + 1
     windows = ["\n".join(rows[at : at + lines]).strip() for at in range(max(1, len(rows) - lines + 1))]
     best = max(range(len(windows)), key=lambda at: _likeness(text, windows[at]))
@@ -144,7 +144,7 @@ def _nearest(text, source):
 
 
 def _missing(edit, root):
-    """Names the place that is most like what an edit looks for: in its file, or exactly the same in another."""
+    """Names the most similar place to the text of an edit: in its file, or exactly the same in another."""
     head = f"fault {edit.fault}: {edit.file} has no {edit.text!r}"
     for path in (path for folder in SOURCES for path in sorted((root / folder).rglob("*.*"))):
         source = path.read_text(encoding="utf-8", errors="replace")
@@ -154,4 +154,4 @@ def _missing(edit, root):
     if not (root / edit.file).is_file():
         return f"{head}, nor has another file"
     line, text = _nearest(edit.text, (root / edit.file).read_text(encoding="utf-8"))
-    return f"{head}; most like it is {edit.file}:{line}: {text!r}"
+    return f"{head}; the most similar place is {edit.file}:{line}: {text!r}"

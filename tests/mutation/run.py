@@ -32,7 +32,7 @@ OPTIONS = ["-Doptimization=1", "-Dwarning_level=0", "-Dtests=enabled", "-Dcuda=d
            "-Dbench=disabled", "-Dtools=disabled"]
 CONFORMANCE = "tests/conformance/mglu-conformance"
 LACKS_ISA = 77
-LEAST_LIMIT = 600  # seconds; a loaded machine must not pass for a fault that was noticed
+LEAST_LIMIT = 600  # seconds; a slow machine must not count as a noticed fault
 POCL = "/etc/OpenCL/vendors/pocl.icd"
 FAILED_CASE = re.compile(r"^(?:FAIL|VACUOUS) (\S+)|^\[  FAILED  \] (\S+)", re.MULTILINE)
 
@@ -49,7 +49,7 @@ class Result:
 
 @dataclasses.dataclass
 class Run:
-    """One program with one fault."""
+    """One run of a program with one fault."""
 
     status: int | None  # None: it did not end in time
     output: str
@@ -61,7 +61,7 @@ def fail(text):
 
 
 def write_if_other(path, data):
-    """What is not new keeps its time, so that a build folder which is kept builds no more than it must."""
+    """Does not touch unchanged files, so that a kept build folder rebuilds only what has changed."""
     if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -144,7 +144,7 @@ class Tests:
         return time.monotonic() - begin
 
     def try_fault(self, fault):
-        """The case that is known to notice it comes first: a fault is killed sooner, and no other way."""
+        """Runs the case that is known to notice the fault first: it is killed sooner, by the same tests."""
         begin = time.monotonic()
         for command, case in attempts_of(fault):
             run = self.run(command, fault.number, case)
@@ -168,7 +168,7 @@ def targets_of(attempts):
 
 
 def killer(command, run):
-    """What to call that which has noticed a fault."""
+    """The name of the test that has noticed a fault."""
     if run.status is None:
         return "timeout"
     case = FAILED_CASE.search(run.output)
@@ -177,7 +177,7 @@ def killer(command, run):
     return " ".join(filter(None, [name, (case[1] or case[2]) if case else f"status {run.status}"]))
 
 
-def chosen_faults(table, only, isa):
+def selected_faults(table, only, isa):
     faults = [fault for fault in table.faults if fault.isa in (None, isa)]
     if only is None:
         return faults
@@ -189,7 +189,7 @@ def chosen_faults(table, only, isa):
 
 
 def try_all(tests, attempts, faults, jobs):
-    """A fault has several times as long as the slowest attempt takes without one."""
+    """The time limit of a fault is several times that of the slowest attempt without one."""
     results = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         tests.limit = max(LEAST_LIMIT, 10 * max(pool.map(tests.check_unmutated, attempts)))
@@ -211,7 +211,7 @@ def report(results, begin):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, help="folder to build in and keep (default: a temporary one)")
-    parser.add_argument("--isa", default="avx2", help="level that the CPU backend is capped to, or best (default avx2)")
+    parser.add_argument("--isa", default="avx2", help="largest CPU instruction set to use, or best (default avx2)")
     parser.add_argument("--only", metavar="N,M", help="these faults only, as 13,40,H3")
     parser.add_argument("--json", metavar="FILE", help="write the results")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="faults tried at once (default: all cores)")
@@ -222,7 +222,7 @@ def main():
     problems = list(table.problems(ROOT))
     if problems:
         fail("\n".join(problems))
-    faults = chosen_faults(table, arguments.only, arguments.isa)
+    faults = selected_faults(table, arguments.only, arguments.isa)
     attempts = sorted({attempt for fault in faults for attempt in attempts_of(fault)})
     with contextlib.ExitStack() as stack:
         folder = arguments.build or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -2,7 +2,7 @@
 #ifndef MGLU_MUTATION_VECTORS_H
 #define MGLU_MUTATION_VECTORS_H
 
-/* The longer faults of the CPU kernels, over the vectors of whichever vec_<isa>.h was included before. */
+/* The longer faults of the CPU kernels, written with the vector type of the vec_<isa>.h that was included before. */
 
 #include "common/core/half.h"
 #include <mglu/types.h>
