@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plug-ins that lie: the honest example with single slots of its table replaced. FAULT is the lie that a module tells;
- * a module without one asks MGLU_TEST_FAULT, so that a test can try many. ENTRY is the name of the entry.
+ * Plug-ins that break the contract: the example with single slots of its table replaced. FAULT names the violation of a
+ * module; a module without it reads MGLU_TEST_FAULT, so that a test can try many. ENTRY is the name of the entry point.
  */
 #define mglu_backend_entry honest_entry
 #include "../../examples/backend/sample.c"
@@ -17,7 +17,7 @@
 
 MGLU_API const mglu_backend_fns *ENTRY(uint32_t host_abi);
 
-/* Lies of the table itself, and of the device list: mglu_backend_load() must refuse them. */
+/* Violations in the table itself and in the device list: mglu_backend_load() must refuse them. */
 
 static void tell_newer_abi(mglu_backend_fns *fns)
 {
@@ -172,13 +172,13 @@ static void tell_own_memory(mglu_backend_fns *fns)
     fns->device_info = info_with_own_memory;
 }
 
-/* Lies of the contract. */
+/* Violations of the contract of the calls. */
 
 static mglu_status refuse_plain(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer)
 {
     if (plan->shape->kind == MGLU_KIND_PLAIN)
-        return ((struct sample *)backend)->host->fail(MGLU_ERROR_UNSUPPORTED, "sample: plain layers after all not");
+        return ((struct sample *)backend)->host->fail(MGLU_ERROR_UNSUPPORTED, "sample: plain layers are not supported");
     return layer_create(backend, ordinal, plan, weights, layer);
 }
 
@@ -214,7 +214,7 @@ static void tell_changes_rounding(mglu_backend_fns *fns)
     fns->forward = forward_and_round_up;
 }
 
-/* Lies of the layout. */
+/* Violations of the memory layout. */
 
 static int64_t columns_of_y(const struct sample *layer)
 {
@@ -249,7 +249,7 @@ static void tell_ignores_stride(mglu_backend_fns *fns)
     fns->forward = forward_dense;
 }
 
-/* Forgets z, which lies behind x. */
+/* Omits z, which is stored after x. */
 static size_t workspace_without_z(void *backend, const void *layer)
 {
     const struct sample *self = layer;
@@ -262,7 +262,7 @@ static void tell_small_workspace(mglu_backend_fns *fns)
     fns->layer_workspace_size = workspace_without_z;
 }
 
-/* Lies of the arithmetic. */
+/* Errors of the arithmetic. */
 
 static uint32_t reversed(uint32_t word)
 {
@@ -318,7 +318,7 @@ static void tell_ignores_routing(mglu_backend_fns *fns)
     fns->forward = forward_first_masks;
 }
 
-/* A lie of threads: results wait in one static buffer until they are copied. */
+/* Not thread-safe: results are written to one static buffer and then copied. */
 
 static char shared_rows[1 << 20];
 
@@ -380,7 +380,7 @@ static const struct {
     {"static-buffer", tell_static_buffer},
 };
 
-/* NULL, which is refused too, for a fault that is not listed. */
+/* NULL, which is refused too, for a fault that is not in the list. */
 const mglu_backend_fns *ENTRY(uint32_t host_abi)
 {
     static mglu_backend_fns table;

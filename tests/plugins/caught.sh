@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# caught.sh CONFORMANCE FOLDER: the suite catches every lie of broken.c, each for what it is. Prints `caught N of 12`. Its
-# reports say what computed a case that failed, in the words of the backend.
+# caught.sh CONFORMANCE FOLDER: the suite detects every fault of broken.c, each with its own message, and reports what
+# computed a case that failed, as the backend logged it. Prints `caught N of 12`.
 set -u
 conformance=$1 folder=$2
 output=$(mktemp) reports=$(mktemp -d)
@@ -9,7 +9,7 @@ trap 'rm -rf "$output" "$reports"' EXIT
 ulimit -c 0
 caught=0 count=0
 
-# Lie, the cases to run (all when empty; the first failure ends the run), and what the report must say of it.
+# Fault, the cases to run (all when empty; the first failure ends the run), and what the report must contain.
 while IFS='|' read -r lie filter says; do
     count=$((count + 1))
     set -- --plugin "$folder/broken-$lie.so" --fail-fast
@@ -20,7 +20,7 @@ while IFS='|' read -r lie filter says; do
         caught=$((caught + 1))
         echo "$lie: $(grep -E -m 1 -e "$says" "$output" | sed -e 's/^ *//' -e "s|$folder/||g")"
     else
-        echo "$lie: NOT CAUGHT: exit status $status, nothing that says '$says':"
+        echo "$lie: NOT CAUGHT: exit status $status, expected a report with '$says', found:"
         tail -n 20 "$output"
     fi
 done <<'LIES'

@@ -7,7 +7,7 @@ build=$1 example=$2 test=$3 program=${4:-}
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
-# A step that is silent unless it fails.
+# Runs a step whose output is printed only when it fails.
 quietly() {
     if ! "$@" >"$root/log" 2>&1; then
         cat "$root/log" >&2

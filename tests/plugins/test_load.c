@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "sample.h"
 
-/* What mglu_backend_load() refuses: every lie that shows before the first layer is made. */
+/* What mglu_backend_load() refuses: every contract violation that can be detected before the first layer is made. */
 
 static const char *path_of_broken;
 
