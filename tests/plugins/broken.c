@@ -3,7 +3,7 @@
  * Plug-ins that break the contract: the example with single slots of its table replaced. FAULT names the violation of a
  * module; a module without it reads MGLU_TEST_FAULT, so that a test can try many. ENTRY is the name of the entry point.
  */
-#define mglu_backend_entry honest_entry
+#define mglu_backend_entry example_entry
 #include "../../examples/backend/sample.c"
 #undef mglu_backend_entry
 #ifndef ENTRY
@@ -19,22 +19,22 @@ MGLU_API const mglu_backend_fns *ENTRY(uint32_t host_abi);
 
 /* Violations in the table itself and in the device list: mglu_backend_load() must refuse them. */
 
-static void tell_newer_abi(mglu_backend_fns *fns)
+static void set_newer_abi(mglu_backend_fns *fns)
 {
     fns->abi = MGLU_BACKEND_ABI + 1;
 }
 
-static void tell_older_abi(mglu_backend_fns *fns)
+static void set_older_abi(mglu_backend_fns *fns)
 {
     fns->abi = MGLU_BACKEND_ABI - 1;
 }
 
-static void tell_table_size(mglu_backend_fns *fns)
+static void set_table_size(mglu_backend_fns *fns)
 {
     fns->struct_size -= sizeof(void *);
 }
 
-static void tell_missing_slot(mglu_backend_fns *fns)
+static void set_missing_slot(mglu_backend_fns *fns)
 {
     fns->queue_wait = NULL;
 }
@@ -45,37 +45,37 @@ static mglu_status write_nothing(void *backend, void *queue, void *memory, size_
     return MGLU_OK;
 }
 
-static void tell_half_memory(mglu_backend_fns *fns)
+static void set_half_memory(mglu_backend_fns *fns)
 {
     fns->memory_write = write_nothing;
 }
 
-static void tell_no_name(mglu_backend_fns *fns)
+static void set_no_name(mglu_backend_fns *fns)
 {
     fns->name = NULL;
 }
 
-static void tell_empty_name(mglu_backend_fns *fns)
+static void set_empty_name(mglu_backend_fns *fns)
 {
     fns->name = "";
 }
 
-static void tell_name_in_two_words(mglu_backend_fns *fns)
+static void set_name_in_two_words(mglu_backend_fns *fns)
 {
     fns->name = "My GPU";
 }
 
-static void tell_reserved_name(mglu_backend_fns *fns)
+static void set_reserved_name(mglu_backend_fns *fns)
 {
     fns->name = "auto";
 }
 
-static void tell_taken_name(mglu_backend_fns *fns)
+static void set_taken_name(mglu_backend_fns *fns)
 {
     fns->name = "cpu";
 }
 
-static void tell_no_reason(mglu_backend_fns *fns)
+static void set_no_reason(mglu_backend_fns *fns)
 {
     fns->unavailable = "";
 }
@@ -85,7 +85,7 @@ static mglu_status open_not(const mglu_host *host, void **backend)
     return host->fail(MGLU_ERROR_DEVICE, "the driver says 42");
 }
 
-static void tell_open_fails(mglu_backend_fns *fns)
+static void set_open_fails(mglu_backend_fns *fns)
 {
     fns->open = open_not;
 }
@@ -95,7 +95,7 @@ static int32_t count_none(void *backend)
     return 0;
 }
 
-static void tell_no_device(mglu_backend_fns *fns)
+static void set_no_device(mglu_backend_fns *fns)
 {
     fns->device_count = count_none;
 }
@@ -105,7 +105,7 @@ static int32_t count_less_than_none(void *backend)
     return -7;
 }
 
-static void tell_negative_count(mglu_backend_fns *fns)
+static void set_negative_count(mglu_backend_fns *fns)
 {
     fns->device_count = count_less_than_none;
 }
@@ -115,7 +115,7 @@ static mglu_status fail_in_silence(void *backend, int32_t ordinal, mglu_backend_
     return MGLU_ERROR_DEVICE;
 }
 
-static void tell_info_fails(mglu_backend_fns *fns)
+static void set_info_fails(mglu_backend_fns *fns)
 {
     fns->device_info = fail_in_silence;
 }
@@ -128,7 +128,7 @@ static mglu_status info_without_name(void *backend, int32_t ordinal, mglu_backen
     return status;
 }
 
-static void tell_nameless_device(mglu_backend_fns *fns)
+static void set_nameless_device(mglu_backend_fns *fns)
 {
     fns->device_info = info_without_name;
 }
@@ -141,7 +141,7 @@ static mglu_status info_with_rank(void *backend, int32_t ordinal, mglu_backend_d
     return status;
 }
 
-static void tell_rank(mglu_backend_fns *fns)
+static void set_rank(mglu_backend_fns *fns)
 {
     fns->device_info = info_with_rank;
 }
@@ -154,7 +154,7 @@ static mglu_status info_with_type(void *backend, int32_t ordinal, mglu_backend_d
     return status;
 }
 
-static void tell_type(mglu_backend_fns *fns)
+static void set_type(mglu_backend_fns *fns)
 {
     fns->device_info = info_with_type;
 }
@@ -167,7 +167,7 @@ static mglu_status info_with_own_memory(void *backend, int32_t ordinal, mglu_bac
     return status;
 }
 
-static void tell_own_memory(mglu_backend_fns *fns)
+static void set_own_memory(mglu_backend_fns *fns)
 {
     fns->device_info = info_with_own_memory;
 }
@@ -182,7 +182,7 @@ static mglu_status refuse_plain(void *backend, int32_t ordinal, const mglu_layer
     return layer_create(backend, ordinal, plan, weights, layer);
 }
 
-static void tell_refuses_plain(mglu_backend_fns *fns)
+static void set_refuses_plain(mglu_backend_fns *fns)
 {
     fns->layer_create = refuse_plain;
 }
@@ -196,7 +196,7 @@ static mglu_status take_bf16_for_f16(void *backend, int32_t ordinal, const mglu_
     return weights_create(backend, ordinal, &mistaken, weights);
 }
 
-static void tell_bf16_as_f16(mglu_backend_fns *fns)
+static void set_bf16_as_f16(mglu_backend_fns *fns)
 {
     fns->weights_create = take_bf16_for_f16;
 }
@@ -209,7 +209,7 @@ static mglu_status forward_and_round_up(void *backend, void *layer, void *queue,
     return status;
 }
 
-static void tell_changes_rounding(mglu_backend_fns *fns)
+static void set_changes_rounding(mglu_backend_fns *fns)
 {
     fns->forward = forward_and_round_up;
 }
@@ -231,7 +231,7 @@ static mglu_status write_past_y(void *backend, void *layer, void *queue, const m
     return forward(backend, layer, queue, args);
 }
 
-static void tell_writes_past_y(mglu_backend_fns *fns)
+static void set_writes_past_y(mglu_backend_fns *fns)
 {
     fns->forward = write_past_y;
 }
@@ -244,7 +244,7 @@ static mglu_status forward_dense(void *backend, void *layer, void *queue, const 
     return forward(backend, layer, queue, &dense);
 }
 
-static void tell_ignores_stride(mglu_backend_fns *fns)
+static void set_ignores_stride(mglu_backend_fns *fns)
 {
     fns->forward = forward_dense;
 }
@@ -257,7 +257,7 @@ static size_t workspace_without_z(void *backend, const void *layer)
     return (size_t)self->packed.hidden_size * sizeof(float);
 }
 
-static void tell_small_workspace(mglu_backend_fns *fns)
+static void set_small_workspace(mglu_backend_fns *fns)
 {
     fns->layer_workspace_size = workspace_without_z;
 }
@@ -297,7 +297,7 @@ static void destroy_reversed(void *backend, void *weights)
     destroy(backend, weights);
 }
 
-static void tell_reversed_masks(mglu_backend_fns *fns)
+static void set_reversed_masks(mglu_backend_fns *fns)
 {
     fns->weights_create = reverse_masks;
     fns->weights_destroy = destroy_reversed;
@@ -313,7 +313,7 @@ static mglu_status forward_first_masks(void *backend, void *layer, void *queue, 
     return forward(backend, layer, queue, &mistaken);
 }
 
-static void tell_ignores_routing(mglu_backend_fns *fns)
+static void set_ignores_routing(mglu_backend_fns *fns)
 {
     fns->forward = forward_first_masks;
 }
@@ -341,7 +341,7 @@ static mglu_status forward_through_static(void *backend, void *layer, void *queu
     return status;
 }
 
-static void tell_static_buffer(mglu_backend_fns *fns)
+static void set_static_buffer(mglu_backend_fns *fns)
 {
     fns->forward = forward_through_static;
 }
@@ -350,34 +350,34 @@ static const struct {
     const char *name;
     void (*tell)(mglu_backend_fns *fns);
 } faults[] = {
-    {"newer-abi", tell_newer_abi},
-    {"older-abi", tell_older_abi},
-    {"table-size", tell_table_size},
-    {"missing-slot", tell_missing_slot},
-    {"half-memory", tell_half_memory},
-    {"no-name", tell_no_name},
-    {"empty-name", tell_empty_name},
-    {"name-in-two-words", tell_name_in_two_words},
-    {"reserved-name", tell_reserved_name},
-    {"taken-name", tell_taken_name},
-    {"no-reason", tell_no_reason},
-    {"open-fails", tell_open_fails},
-    {"no-device", tell_no_device},
-    {"negative-count", tell_negative_count},
-    {"info-fails", tell_info_fails},
-    {"nameless-device", tell_nameless_device},
-    {"rank", tell_rank},
-    {"type", tell_type},
-    {"own-memory", tell_own_memory},
-    {"refuses-plain", tell_refuses_plain},
-    {"bf16-as-f16", tell_bf16_as_f16},
-    {"changes-rounding", tell_changes_rounding},
-    {"writes-past-y", tell_writes_past_y},
-    {"ignores-stride", tell_ignores_stride},
-    {"small-workspace", tell_small_workspace},
-    {"reversed-masks", tell_reversed_masks},
-    {"ignores-routing", tell_ignores_routing},
-    {"static-buffer", tell_static_buffer},
+    {"newer-abi", set_newer_abi},
+    {"older-abi", set_older_abi},
+    {"table-size", set_table_size},
+    {"missing-slot", set_missing_slot},
+    {"half-memory", set_half_memory},
+    {"no-name", set_no_name},
+    {"empty-name", set_empty_name},
+    {"name-in-two-words", set_name_in_two_words},
+    {"reserved-name", set_reserved_name},
+    {"taken-name", set_taken_name},
+    {"no-reason", set_no_reason},
+    {"open-fails", set_open_fails},
+    {"no-device", set_no_device},
+    {"negative-count", set_negative_count},
+    {"info-fails", set_info_fails},
+    {"nameless-device", set_nameless_device},
+    {"rank", set_rank},
+    {"type", set_type},
+    {"own-memory", set_own_memory},
+    {"refuses-plain", set_refuses_plain},
+    {"bf16-as-f16", set_bf16_as_f16},
+    {"changes-rounding", set_changes_rounding},
+    {"writes-past-y", set_writes_past_y},
+    {"ignores-stride", set_ignores_stride},
+    {"small-workspace", set_small_workspace},
+    {"reversed-masks", set_reversed_masks},
+    {"ignores-routing", set_ignores_routing},
+    {"static-buffer", set_static_buffer},
 };
 
 /* NULL, which is refused too, for a fault that is not in the list. */
@@ -393,7 +393,7 @@ const mglu_backend_fns *ENTRY(uint32_t host_abi)
     for (size_t i = 0; fault && i < sizeof faults / sizeof faults[0]; i++) {
         if (strcmp(faults[i].name, fault) != 0)
             continue;
-        table = *honest_entry(host_abi);
+        table = *example_entry(host_abi);
         faults[i].tell(&table);
         return &table;
     }

@@ -10,20 +10,20 @@ ulimit -c 0
 caught=0 count=0
 
 # Fault, the cases to run (all when empty; the first failure ends the run), and what the report must contain.
-while IFS='|' read -r lie filter says; do
+while IFS='|' read -r fault filter says; do
     count=$((count + 1))
-    set -- --plugin "$folder/broken-$lie.so" --fail-fast
+    set -- --plugin "$folder/broken-$fault.so" --fail-fast
     [ -z "$filter" ] || set -- "$@" --filter "$filter"
     timeout 120 "$conformance" "$@" >"$output" 2>&1
     status=$?
     if [ "$status" -eq 1 ] && grep -q -E -e "$says" "$output"; then
         caught=$((caught + 1))
-        echo "$lie: $(grep -E -m 1 -e "$says" "$output" | sed -e 's/^ *//' -e "s|$folder/||g")"
+        echo "$fault: $(grep -E -m 1 -e "$says" "$output" | sed -e 's/^ *//' -e "s|$folder/||g")"
     else
-        echo "$lie: NOT CAUGHT: exit status $status, expected a report with '$says', found:"
+        echo "$fault: NOT CAUGHT: exit status $status, expected a report with '$says', found:"
         tail -n 20 "$output"
     fi
-done <<'LIES'
+done <<'FAULTS'
 no-entry||is no mglu backend
 newer-abi||has ABI 2, this library has 1
 missing-slot||has no queue_wait
@@ -36,7 +36,7 @@ small-workspace||workspace|ended the program
 reversed-masks||y\[.*times the tolerance
 ignores-routing|route=|y\[.*times the tolerance
 static-buffer|concurrent|thread [0-9]* of [0-9]*
-LIES
+FAULTS
 echo "caught $caught of $count"
 
 named=0
