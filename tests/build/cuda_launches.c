@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Prints how each projection kernel is launched for one token: symbol, then of a device with so many multiprocessors.
+/*
+ * Prints how each projection kernel is launched for one token: symbol, then of a device with so many multiprocessors.
  */
 
 #include "backends/cuda/kernels/params.h"

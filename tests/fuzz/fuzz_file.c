@@ -8,7 +8,7 @@
 
 /*
  * libFuzzer's entry: the input is a file that is opened, read to its last byte, and packed. Whatever it holds, the
- * calls must come back with a status and a text, and touch nothing outside of it.
+ * calls must return a status and a text, and access nothing outside of it.
  *
  *   clang -fsanitize=fuzzer,address,undefined ... and without MGLU_FUZZ_REPLAY: a fuzzer
  *   -DMGLU_FUZZ_REPLAY: a program that runs the files named on its command line once
@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-/* What must hold does not: stop where a fuzzer and a test can see it. */
+/* A check has failed: abort, so that a fuzzer or a test detects it. */
 static void require(int holds, const char *what)
 {
     if (holds)
@@ -57,7 +57,7 @@ static void read_layers(const mglu_file *file)
     }
 }
 
-/* Packs, and what comes out must be packed again without a complaint. */
+/* Packs, and packs the result again, which must succeed. */
 static void pack(const char *path, mglu_dtype dtype)
 {
     const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = dtype};

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 /*
- * The OpenCL backend on devices that say they are GPUs with small buffers, whatever they are: the kernels that GPUs
- * get, and matrices in many parts, on any machine with an OpenCL driver.
+ * The OpenCL backend on devices that are presented as GPUs with small buffers: it tests the kernels for GPUs, and
+ * matrices in many parts, on any machine with an OpenCL driver.
  */
 
 enum { BUFFER_BYTES = 64 << 10 };

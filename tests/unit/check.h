@@ -25,7 +25,7 @@
 
 #define assert_ok(call) assert_status(call, MGLU_OK)
 
-/* Asserts that the last error's text has a word in it. */
+/* Asserts that the last error's text contains a word. */
 #define assert_error_says(word)                                                                                        \
     do {                                                                                                               \
         if (!strstr(mglu_last_error(), (word)))                                                                        \

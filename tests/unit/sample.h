@@ -10,7 +10,7 @@
 
 /* Layers with made-up numbers for the tests: everything of one shape, from one seed. */
 
-/* What a sample has beside W and the masks. */
+/* What a sample has besides W and the masks. */
 enum { WITH_BIASES = 1, WITH_ROUTER = 2, WITH_DOWN = 4, WITH_RESIDUAL = 8 };
 
 struct sample_shape {

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* Every rule of weights.h and layer.h has a row here: what breaks it is refused with a text that says what. */
+/* Every rule of weights.h and layer.h has a row here: a violation is refused with a text that names it. */
 
 static const struct sample_shape base_shape = {.kind = MGLU_KIND_MASKED,
                                                .dtype = MGLU_DTYPE_F32,

@@ -128,7 +128,7 @@ static void unknown_values_in_the_environment_are_errors_that_list_the_known_one
         clear_environment(NULL);
         setenv(cases[i].name, cases[i].value, 1);
         mglu_status status = mglu_context_create(NULL, &context);
-        if (status == MGLU_OK) /* what only a backend understands is found when it is opened */
+        if (status == MGLU_OK) /* a value that only a backend checks is refused when it is opened */
             status = mglu_device_count(context, &count);
         assert_int_equal(status, MGLU_ERROR_INVALID_ARGUMENT);
         assert_error_says(cases[i].says);
@@ -151,7 +151,7 @@ static void structs_of_another_size_are_read_by_their_struct_size(void **state)
     newer.later = 1;
     assert_status(mglu_context_create(&newer.desc, &context), MGLU_ERROR_VERSION_MISMATCH);
     assert_error_says("mglu_context_desc");
-    assert_ok(mglu_context_create(&desc, &context)); /* a short one gets defaults */
+    assert_ok(mglu_context_create(&desc, &context)); /* a member that is missing gets its default */
     mglu_context_destroy(&context);
     desc.struct_size = 0;
     assert_status(mglu_context_create(&desc, &context), MGLU_ERROR_INVALID_ARGUMENT);

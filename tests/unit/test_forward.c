@@ -6,7 +6,7 @@
 
 /*
  * Every device of this machine, and every instruction set of the CPU backend, against the reference backend: element by
- * element within the promised error, and bit by bit where bits are promised.
+ * element within the error bound, and bit by bit where reproducible bits are promised.
  */
 
 struct target {
@@ -16,7 +16,7 @@ struct target {
 static struct target targets[16];
 static size_t target_count;
 
-/* The context stays, as the names belong to its device. */
+/* The context is kept, as its device owns the names. */
 static int find_targets(void **state)
 {
     mglu_device_info info = {.struct_size = sizeof info};
@@ -53,7 +53,7 @@ static struct rig open_target(const struct target *target, const mglu_weights_de
     return rig_make(target->backend, &context, weights, layer);
 }
 
-/* A case is all that one forward depends on. */
+/* A case has all that one forward depends on. */
 struct shape_case {
     struct sample_shape shape;
     mglu_layer_desc layer;
@@ -62,7 +62,7 @@ struct shape_case {
     int residual;
 };
 
-/* The inputs of a case, and y with room around it that must not change. */
+/* The inputs of a case, and y with bytes around it that must not change. */
 struct buffers {
     void *x, *residual;
     unsigned char *y;
@@ -265,7 +265,7 @@ static void routed_layers_are_within_the_bound(void **state)
             }
 }
 
-/* x of 2 to 33 tokens in quantised layers that allow it to be rounded. */
+/* x of 2 to 33 tokens in quantised layers that allow quantised x. */
 static struct shape_case quantised_x_case(size_t i)
 {
     struct shape_case test = base_case(0);
@@ -305,7 +305,8 @@ static unsigned char *bits_of(const struct shape_case *test, const mglu_context_
     return bits;
 }
 
-/* Each kernel that rounds takes several tokens at once where it can; the last ones of a batch it can't. */
+/* Each kernel with quantised x computes several tokens in one call where possible; the last ones of a batch may be
+ * fewer. */
 static void a_quantised_token_has_the_same_bits_anywhere_in_a_batch_and_beside_any_other(void **state)
 {
     for (size_t i = 0; i < QUANTISED_X_CASES; i++)
@@ -369,7 +370,7 @@ static void a_whole_feed_forward_block_of_real_size_is_within_the_bound(void **s
     run_case(&test, 59);
 }
 
-/* Runs the tasks last to first, as a hostile pool might. */
+/* Runs the tasks from the last to the first, as a pool may. */
 static void run_backwards(void *user, int64_t count, mglu_task task, void *argument)
 {
     for (int64_t i = count; i-- > 0;)

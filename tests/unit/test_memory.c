@@ -3,7 +3,7 @@
 
 #include <stdatomic.h>
 
-/* The allocator hook: everything goes through it, comes back through it, and may fail at any call. */
+/* The allocator hook: every allocation uses it, is released through it, and may fail. */
 
 struct counting {
     atomic_long calls;

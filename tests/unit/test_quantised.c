@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "sample.h"
 
-/* Quantised weights through the whole library, on the reference backend: taken, copied, borrowed, counted. */
+/* Quantised weights through the whole library, on the reference backend: results, copies, borrowed arrays, memory. */
 
 static const mglu_dtype dtypes[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 static const mglu_kind kinds[] = {MGLU_KIND_MASKED, MGLU_KIND_PLAIN};
 
 enum { MATRICES = 3, H = 67, D = 37, OUT = 5, BATCH = 2 };
 
-/* The matrices of a layer in two other forms: quantised and packed, and the floats that those stand for. */
+/* The matrices of a layer in two other forms: quantised and packed, and the floats that those represent. */
 struct forms {
     mglu_array packed[MATRICES], floats[MATRICES];
 };

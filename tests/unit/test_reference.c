@@ -4,8 +4,8 @@
 #include <math.h>
 
 /*
- * The reference backend against numbers worked out by hand, and against the equations written out once more as plainly
- * as they stand in the paper. What is pinned here is what every other backend is then compared with.
+ * The reference backend against numbers computed by hand and against a direct transcription of the equations. Every
+ * other backend is compared with the reference.
  */
 
 static struct rig make_reference(const mglu_weights_desc *weights, mglu_layer_desc layer)
@@ -127,7 +127,7 @@ static void the_down_projection_adds_bias_and_residual(void **state)
     assert_true(y[2] == 140 + 3 + 300);
 }
 
-/* Two masks, all ones and all zeros, told apart by biases: term 0 is gate 19 value 3, term 1 is gate 2 value 19. */
+/* Two masks, all ones and all zeros, distinguished by biases: term 0 is gate 19 value 3, term 1 is gate 2 value 19. */
 static mglu_weights_desc two_masks(void)
 {
     static const float weight[] = {1, 2}, gate_bias[] = {0, 2}, value_bias[] = {3, 0};
@@ -180,7 +180,7 @@ static void the_router_selects_the_largest_logits_and_their_softmax(void **state
     layer.top_k = 2;
     run_small(&weights, layer, &(mglu_forward_args){0}, &y);
     assert_float_equal(y, p * 38 + (1 - p) * 57, 1e-4);
-    layer.top_k = 0; /* a router that is not asked */
+    layer.top_k = 0; /* a router that is not used */
     run_small(&weights, layer, &(mglu_forward_args){0}, &y);
     assert_true(y == 57 + 38);
 }
@@ -252,7 +252,7 @@ static void activations_reach_their_limits_at_infinite_gates(void **state)
         }
 }
 
-/* 1 + 2^-11 + 2^-40 lies just above the middle of two halves; by way of f32 it would be rounded twice, and down. */
+/* 1 + 2^-11 + 2^-40 is just above the middle of two halves; rounding it to f32 first would round it down. */
 static void y_is_rounded_once(void **state)
 {
     static const float weight[] = {1, 1, 0x1p-11f, 0x1p-40f}, x[] = {1, 0, 1, 1};
@@ -311,7 +311,7 @@ static void a_hidden_size_of_zero_leaves_the_biases(void **state)
     assert_true(y[0] == 10 && y[1] == -21);
 }
 
-/* The tolerance is the bound of docs/semantics.md, worked out here for a case where every part of it is known. */
+/* The tolerance is the bound of docs/semantics.md, computed here for a case where every part of it is known. */
 static void the_tolerance_of_an_identity_layer_is_the_documented_bound(void **state)
 {
     mglu_weights_desc weights = small_layer();

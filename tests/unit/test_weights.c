@@ -5,14 +5,13 @@
 
 #include <math.h>
 
-/* Weights of a size that threads share: what is made of them, and what is said of them, does not hang on the threads.
- */
+/* Weights large enough to be packed by several threads: neither the result nor the error depends on the threads. */
 
 enum { H = 1024, D = 2300, THREADS = 3 };
 
 static float gate[D][H], value[D][H], y[D], x[H];
 
-/* Row r of the value matrix: other rows near it have another number. */
+/* The number in row r of the value matrix; neighbouring rows have others. */
 static float number_of(size_t row)
 {
     return (float)(row % 211 + 1);

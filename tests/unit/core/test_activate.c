@@ -3,7 +3,7 @@
 
 #include "common/core/activate.h"
 
-/* The choice of an activation that the CPU and OpenCL backends share; what each computes is in cpu-activations. */
+/* The selection of an activation, which the CPU and OpenCL backends share; test_activations.c tests the values. */
 
 static void every_activation_is_handled(void **state)
 {

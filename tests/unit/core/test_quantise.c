@@ -73,7 +73,7 @@ static void sizes_of_scales_are_given_for_quantised_dtypes_only(void **state)
     assert_int_equal(mglu_packed_scale_offset(MGLU_DTYPE_F32, 65, 2, 63), 0);
 }
 
-/* What the bytes mean, by the words of the format and nothing else. */
+/* The value of the bytes, as defined in the format. */
 static float meaning(const struct packed *packed, mglu_dtype dtype, int64_t h, int64_t row, int64_t column)
 {
     const unsigned char *quants =
@@ -96,7 +96,7 @@ static float largest_of_group(const float *row, int64_t h, int64_t column)
     return found;
 }
 
-/* Every element is within half a step (q4_0: a whole one at the far end), and unpacking gives what the bytes mean. */
+/* Every element is within half a step (q4_0: a whole one at the far end), and unpacked to the value of the bytes. */
 static void check_round_trip(mglu_dtype dtype, int64_t h, uint32_t *seed)
 {
     float weights[2 * 130], back[2 * 130];
@@ -122,7 +122,7 @@ static void weights_are_within_a_step_after_unpacking_at_every_h(void **state)
             check_round_trip(quantised[i], h, &seed);
 }
 
-/* Sources of rows without padding, and of rows far apart, with rubbish where the padding will be. */
+/* Sources with rows without padding, and with a larger stride and arbitrary bytes in place of the padding. */
 static void quantised_sources_are_copied_and_their_padding_cleared(void **state)
 {
     uint32_t seed = 4;

@@ -41,7 +41,7 @@ static inline int run_on_isas(const struct CMUnitTest *tests, size_t count)
     return _cmocka_run_group_tests("cpu", runs, total, NULL, NULL);
 }
 
-/* A small generator, so that a case gives the same data everywhere. */
+/* A small random number generator, so that a case has the same data on every machine. */
 static inline uint32_t next_random(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;

@@ -141,7 +141,7 @@ static void activations_have_the_same_bits_as_baseline(void **state)
         float *got = activated(isa, &activations[a]);
         for (int32_t i = 0; i < count; i++)
             assert_true(same_bits(got[i], want[i]));
-        for (int32_t length = 1; length < 40; length++) { /* the bits of an element don't depend on where it stands */
+        for (int32_t length = 1; length < 40; length++) { /* the bits of an element don't depend on its index */
             float some[40];
             memcpy(some, values + 12345, sizeof some);
             activate(isa, &activations[a], some, length);

@@ -21,7 +21,7 @@ static void widening_is_exact_for_all_halves(void **state)
         assert_true(same_bits(wide[i], mglu_bf16_to_f32((uint16_t)i)));
 }
 
-/* From memory of just the right size and any alignment, for all lengths around a group. */
+/* From memory of exactly the right size at any alignment, for all lengths up to several groups. */
 static void widening_pads_with_zeros_and_reads_nothing_more(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);

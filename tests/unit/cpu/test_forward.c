@@ -6,7 +6,7 @@
 #include <math.h>
 #include <pthread.h>
 
-/* What the CPU backend promises beyond the results themselves, on every instruction set. */
+/* What the CPU backend guarantees besides the results, on every instruction set. */
 
 enum { CANARY = 0xa5, CANARIES = 256, BATCH = 35 };
 
@@ -65,7 +65,8 @@ static void the_callers_rounding_mode_is_neither_used_nor_changed(void **state)
 #ifdef __x86_64__
 #include <xmmintrin.h>
 
-/* One weight that is a subnormal f32; with flushing, products with it vanish. And unmasked, it would trap. */
+/* One weight that is a subnormal f32; with flush-to-zero, products with it are 0; with unmasked exceptions it would
+ * trap. */
 static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
@@ -96,7 +97,7 @@ static void the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed(voi
 }
 #endif
 
-/* A pool of the host that runs odd tasks in another thread, last to first. */
+/* A pool of the host that runs odd tasks in another thread, from the last to the first. */
 struct share {
     int64_t count;
     mglu_task task;

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-/* The sums of large batches, against sums in double. */
+/* GEMM of large batches, against sums in double. */
 
 enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64 };
 
@@ -17,7 +17,7 @@ enum fill {
     FILL_REAL,
     FILL_INTEGERS, /* whose sums are exact in any order */
     FILL_RISING,   /* of one sign, with rising magnitudes */
-    FILL_FALLING,  /* of one sign; first one large product, then many that round the same way */
+    FILL_FALLING,  /* of one sign; one large product, then many whose rounding errors have the same sign */
     FILL_COUNT
 };
 
@@ -81,7 +81,7 @@ static void fill_rows(struct problem *p, uint64_t *seed)
                                fill_weight(p, column, seed));
 }
 
-/* Quants of any bits: those of padding columns meet zeros. */
+/* Quants of any bits: x is 0 in padding columns. */
 static void fill_quantised_rows(struct problem *p, uint64_t *seed)
 {
     for (size_t i = 0; i < p->matrix.row_stride * (size_t)p->rows; i++)
@@ -90,7 +90,7 @@ static void fill_quantised_rows(struct problem *p, uint64_t *seed)
         mglu_store_element(p->scales, MGLU_DTYPE_F16, i, p->fill == FILL_INTEGERS ? 1.0f : random_real(seed));
 }
 
-/* What the sums are checked against, widened once: emulators and sanitizers take long for each element. */
+/* The weights in double, converted once: that is slow in emulators and with sanitizers. */
 static double *values_of(const struct problem *p)
 {
     double *values = make((size_t)(p->rows * p->h) * sizeof *values);
@@ -110,7 +110,7 @@ static struct problem make_problem(struct problem p, uint64_t seed)
     const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p.h);
     const size_t words = (size_t)(p.rows * groups * p.n_masks);
 
-    p.x_columns = (size_t)groups * MGLU_GROUP_COLUMNS + 32; /* tokens are as far apart as they like */
+    p.x_columns = (size_t)groups * MGLU_GROUP_COLUMNS + 32; /* the stride of tokens may be any */
     p.weights = make(stride * (size_t)p.rows);
     p.scales = make(scale_stride * (size_t)p.rows);
     p.masks = make(words * sizeof *p.masks);
@@ -150,7 +150,7 @@ static void free_problem(struct problem *p)
     free(p->x_bf16);
 }
 
-/* A tile kernel, and the x that it takes. */
+/* A GEMM kernel and the dtype of its x. */
 struct kernel {
     mglu_cpu_gemm_fn *run;
     int32_t rows;
@@ -167,7 +167,8 @@ static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel 
     };
 }
 
-/* Twice the tokens in the order 1, 0, 3, 2, ...: an odd last one stays, and some come up again. */
+/* Twice the tokens in the order 1, 0, 3, 2, ...: a last one without a partner stays in place, and some are listed
+ * twice. */
 static int32_t list_tokens(const struct problem *p, int32_t *tokens)
 {
     int32_t count = p->tokens + p->tokens / 3;
@@ -226,7 +227,7 @@ static void check_kernel(struct problem p, const struct kernel *kernel, uint64_t
     free_problem(&p);
 }
 
-/* The case for each type of weights, and once more for x in bf16 where that is another kernel. */
+/* The case for each dtype of weights, and for x in bf16 where there is a kernel for it. */
 static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
 {
     const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1};
@@ -261,7 +262,7 @@ static void gemm_is_within_the_bound_for_every_number_of_rows_and_masks(void **s
                       (uint64_t)rows);
 }
 
-/* Every h up to 200, and those about the ends of panels and where chains change. */
+/* Every h up to 200, and those around the ends of panels and around the changes of the number of chains. */
 static int64_t next_h(int64_t h)
 {
     static const int64_t larger[] = {223, 225,  255,  256,  257,  511,  512,  513,   991,
@@ -291,7 +292,7 @@ static void rows_without_columns_sum_to_zero(void **state)
     check_all(isa, (struct problem){.h = 0, .rows = 3, .n_masks = 2, .tokens = 9}, 1);
 }
 
-/* A token's bits in batches of all sizes, at all places. */
+/* A token's bits in batches of every size, at every index. */
 static void a_sum_does_not_depend_on_the_other_tokens(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
@@ -322,11 +323,12 @@ static void a_sum_does_not_depend_on_the_other_tokens(void **state)
     free_problem(&p);
 }
 
-/* The roundings that a product can suffer, against c of docs/semantics.md, class A. */
+/* The number of times that a product is rounded, against c of docs/semantics.md, class A. */
 static void no_product_is_rounded_more_often_than_c(void **state)
 {
     for (int64_t h = 1; h <= MGLU_CPU_GEMM_COLUMNS; h++)
-        for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS; panel *= 2) { /* pairs of columns in a word too */
+        for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS;
+             panel *= 2) { /* also for words that hold a pair of columns */
             int64_t chain = chain_columns((int64_t)mglu_format_groups((mglu_index)h));
             int64_t in_panel = h < panel ? h : panel, panels = (h + panel - 1) / panel;
             int64_t roundings = (chain < h ? chain : h) + panels - 1;

@@ -46,7 +46,7 @@ static float fill_value(enum fill fill, uint64_t *seed)
     }
 }
 
-/* Memory of just this size, so that a sanitizer sees every step beyond it. */
+/* Memory of exactly this size, so that a sanitizer detects every access beyond it. */
 static void *make(size_t bytes, size_t alignment)
 {
     void *memory = NULL;
@@ -56,7 +56,7 @@ static void *make(size_t bytes, size_t alignment)
     return memory;
 }
 
-/* Quants of any bits, those of padding columns too, which x makes nothing of. */
+/* Quants of any bits, in padding columns too, where x is 0. */
 static void fill_quants(struct problem *p, enum fill fill, uint64_t *seed)
 {
     for (size_t i = 0; i < p->matrix.row_stride * ROWS; i++)
@@ -123,7 +123,7 @@ static float selected_product(const struct problem *p, int64_t row, int32_t mask
     return mglu_load_weight(weights, scales, p->dtype, (size_t)column) * p->x[column];
 }
 
-/* Halves what is left, lane j and lane j + width, until one is. */
+/* Adds lane j and lane j + width and halves the width, until one lane is left. */
 static float fold(float *lanes, int width)
 {
     for (; width >= 1; width /= 2)
@@ -132,7 +132,7 @@ static float fold(float *lanes, int width)
     return lanes[0];
 }
 
-/* Lanes over groups, then the tree. */
+/* Sums each lane over the groups, then folds the lanes. */
 static float model_lanes(const struct problem *p, int64_t row, int32_t mask)
 {
     float lanes[MGLU_GROUP_COLUMNS] = {0};
@@ -142,7 +142,7 @@ static float model_lanes(const struct problem *p, int64_t row, int32_t mask)
     return fold(lanes, 16);
 }
 
-/* Every group a tree of parts of 8 columns, which are added lane by lane. */
+/* Adds the four parts of 8 columns of a group in pairs, lane by lane. */
 static float model_pairs(const struct problem *p, int64_t row, int32_t mask)
 {
     float lanes[8] = {0};
@@ -157,7 +157,8 @@ static float model_pairs(const struct problem *p, int64_t row, int32_t mask)
     return fold(lanes, 4);
 }
 
-/* The same, but what is added lane by lane are sums of four columns, pairs before; the total has no pairs. */
+/* The same, except that each part is first reduced to sums of four neighbouring columns, added in pairs; the total is
+ * summed as in model_pairs(). */
 static float model_pairs_of_columns(const struct problem *p, int64_t row, int32_t mask)
 {
     float halves[2] = {0};
@@ -215,7 +216,7 @@ static void select_all_masks(struct problem *p)
         p->ids[i] = i;
 }
 
-/* As many as there are masks, any of them, some twice. */
+/* As many ids as there are masks, in any order, some twice. */
 static void select_some_masks(struct problem *p, uint64_t seed)
 {
     p->n = p->n_masks;

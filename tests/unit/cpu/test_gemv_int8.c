@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-/* Sums of integers, for layers whose x may be rounded: all are exact here, so there is one right result. */
+/* GEMV with quantised x: all sums of integers are exact here, so there is one right result. */
 
 enum { ROWS = 6, MOST_GROUPS = 140 };
 
@@ -35,7 +35,7 @@ struct problem {
     void *quantised[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
-/* Memory of just this size, so that a sanitizer sees every step beyond it. */
+/* Memory of exactly this size, so that a sanitizer detects every access beyond it. */
 static void *make(size_t bytes)
 {
     void *memory = NULL;
@@ -62,7 +62,7 @@ static void make_x(struct problem *p, const struct mglu_cpu_int8 *int8, int toke
     free(x);
 }
 
-/* `byte` fills all weights, NULL: any bits. Padding has any bits too; the scales are 1, 2, 3 and 4. */
+/* `byte` fills all weights, NULL: any bits. Padding has random bits too; the scales are 1, 2, 3 and 4. */
 static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, const char *byte, uint64_t seed)
 {
     const size_t stride = mglu_packed_weight_row_stride(p->dtype, p->h);
@@ -100,7 +100,7 @@ static void free_problem(struct problem *p)
     free(p->masks);
 }
 
-/* The sum of a row where the mask has a 1; everywhere with a mask below 0. */
+/* The sum of a row over the columns where the mask has a 1; over all columns for a mask below 0. */
 static double sum_of(const struct problem *p, int64_t row, int32_t mask, int token)
 {
     const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
@@ -182,7 +182,7 @@ static void mask_ids_may_come_in_any_order_and_twice(void **state)
         }
 }
 
-/* Pairs of products come nearest to the end of 16 bits with them; a q4_0 has -8 and 7 at most. */
+/* The bytes whose pairs of products come closest to overflowing 16 bits; the quants of q4_0 are between -8 and 7. */
 static void the_largest_products_are_exact(void **state)
 {
     static const char bytes[] = {-128, 127, -127, 0, -1, 0x0f, -16};

@@ -8,11 +8,11 @@
 
 /* Files are built here byte by byte, without the library's own writer. */
 
-/* cmocka fixtures: an empty folder for each test, which goes with all that is in it. */
+/* cmocka fixtures: an empty folder for each test, which is removed with its content. */
 int make_scratch(void **state);
 int remove_scratch(void **state);
 
-/* Path of a file in the folder; good until the folder goes. */
+/* Path of a file in the folder; valid until the folder is removed. */
 const char *scratch(const char *name);
 
 /* Number of files in the folder. */

@@ -10,21 +10,21 @@
 #include <unistd.h>
 
 /*
- * The operating system fails: this program's own system calls stand in front of the C library's, and one of them does
- * what it is told to.
+ * The operating system fails: this program's own system calls replace the C library's, and one of them fails as a test
+ * requests.
  */
 
 enum call { NONE, OPEN, READ, WRITE, FSYNC, CLOSE, RENAME };
 
 static struct {
     enum call call;
-    size_t number; /* which of its calls is hit: 1, 2 ... */
-    int error;     /* errno; 0: the call moves one byte, or none with `none` */
+    size_t number; /* which of its calls fails: 1, 2 ... */
+    int error;     /* errno; 0: the call transfers one byte, or none with `none` */
     int none;
     size_t seen;
 } fault;
 
-/* Whether this call is the one; errno is then set. */
+/* Whether this call fails; errno is then set. */
 static int hit(enum call call)
 {
     if (fault.call != call || ++fault.seen != fault.number)
@@ -79,7 +79,7 @@ static const struct {
     const char *name;
     enum call call;
     int error, none;
-    mglu_status status; /* of packing; of the calls that matter, at least one is hit with it */
+    mglu_status status; /* of packing; at least one of the calls fails with it */
     const char *says;
 } cases[] = {
     {"open interrupted", OPEN, EINTR, 0, MGLU_OK, ""},
@@ -124,7 +124,7 @@ static int pack_with_fault(size_t i, size_t number, size_t *failures)
     status = mglu_file_pack(scratch("in"), scratch("out"), NULL);
     fault.call = NONE;
     bytes = read_bytes(scratch("out"), &size);
-    /* closing the input and syncing the folder may fail unseen: the output is complete all the same */
+    /* closing the input and syncing the folder may fail without an error: the output is complete */
     if (status != MGLU_OK) {
         *failures += 1;
         if (status != cases[i].status || !strstr(mglu_last_error(), cases[i].says))

@@ -152,7 +152,7 @@ static void wrong_arguments_are_refused(void **state)
     assert_null(mglu_file_layer_at(NULL, 0));
 }
 
-/* So that tensors which are aligned within the file are so in memory, and large files can lie in huge pages. */
+/* So that tensors which are aligned within the file are aligned in memory, and large files can use huge pages. */
 static void files_are_aligned_in_memory(void **state)
 {
     enum { HUGE_PAGE = 2 << 20 };

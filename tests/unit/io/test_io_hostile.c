@@ -9,7 +9,7 @@
 #define ENTRY(dtype, shape, begin, end)                                                                                \
     "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
 
-/* One rule of the loader each: the header that breaks it, and what the error says besides the file's name. */
+/* One rule of the loader each: a header that breaks it, and what the error contains besides the file's name. */
 static const struct {
     const char *rule;
     const char *header;
@@ -216,7 +216,7 @@ static void a_flipped_bit_in_the_header_is_refused_or_harmless(void **state)
     free(bytes);
 }
 
-/* The reason is not lost behind a long name, and a name cannot break the line. */
+/* A long name does not cut off the reason, and a name cannot add a line. */
 static void hostile_names_do_not_spoil_the_error(void **state)
 {
     char header[2000], name[1000];
@@ -254,7 +254,7 @@ static size_t peak_memory(void)
     return (size_t)usage.ru_maxrss * 1024;
 }
 
-/* Of this program, however busy the machine is. */
+/* CPU time of this program, which does not depend on the load of the machine. */
 static double processor_seconds(void)
 {
     struct timespec time;
@@ -274,7 +274,7 @@ static double processor_seconds(void)
 #define SANITIZED 0
 #endif
 
-/* At most twice the file and 16 MB, a second for each megabyte. Sanitizers have their own idea of memory. */
+/* At most twice the file and 16 MB, a second for each megabyte. With sanitizers memory is not checked. */
 static void a_hostile_header_is_cheap_to_refuse(void **state)
 {
     enum { SIZE = 8 << 20 };

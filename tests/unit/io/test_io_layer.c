@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-/* Parts that most cases share: a projection P of d = 2, h = 3 with two masks, and the blocks around it. */
+/* Parts common to most cases: a projection P of d = 2, h = 3 with two masks, and the blocks around it. */
 #define WEIGHT(name)                                                                                                   \
     {                                                                                                                  \
         name, "F16", "2, 3", NULL, 12                                                                                  \
@@ -284,7 +284,7 @@ static void the_nearest_activation_wins(void **state)
     }
 }
 
-/* Layers with one thing wrong, and what is said of it. */
+/* Layers with one error each, and its message. */
 static const uint32_t padded_words[4] = {7, 7, 7, 8};
 static const struct {
     const char *prefix;

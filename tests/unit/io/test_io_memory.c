@@ -10,8 +10,8 @@
 
 /*
  * Every allocation of the library fails once. The memory functions of glibc are replaced in this program, so it is not
- * built with sanitizers. While JSON is read, jansson's own allocations succeed: it reports some failures of its own as
- * faults of the text, so that the status is not out_of_memory.
+ * built with sanitizers. While JSON is read, jansson's own allocations succeed: it reports some failed allocations as
+ * syntax errors, so that the status is not out_of_memory.
  */
 
 extern void *__libc_malloc(size_t size);
@@ -22,7 +22,7 @@ extern void __libc_free(void *memory);
 
 static size_t failing, calls; /* the call number that fails; 0: none */
 static int spare_jansson;
-static long living; /* blocks made and not freed */
+static long living; /* blocks allocated and not freed */
 
 static int is_jansson(const void *caller)
 {
@@ -149,7 +149,7 @@ static size_t fail_each_allocation(mglu_status (*script)(void))
             assert_int_equal(status, MGLU_OK);
             return reported;
         }
-        /* sorting and syncing do without the memory that they would have liked */
+        /* sorting and syncing have a way without additional memory */
         if (status != MGLU_OK) {
             reported++;
             assert_int_equal(status, MGLU_ERROR_OUT_OF_MEMORY);
@@ -164,7 +164,8 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
     static const struct {
         mglu_status (*script)(void);
         int reads_json;
-        size_t at_least; /* allocations that must be reported: fewer would mean that they are not seen any more */
+        size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
+                            works */
     } cases[] = {{open_and_describe, 1, 10}, {map, 1, 9}, {write_one, 0, 30}, {pack, 1, 20}};
 
     write_input();

@@ -32,7 +32,7 @@ static int ends_with(const char *text, const char *end)
     return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
 }
 
-/* Bit [mask][row][column] by the definition of the format, which docs/format.md has. */
+/* Bit [mask][row][column] as defined in docs/format.md. */
 static int bit_of(const mglu_file_tensor *words, int64_t mask, int64_t row, int64_t column)
 {
     int64_t index = (row * words->shape[1] + column / 32) * words->shape[2] + mask;
@@ -89,7 +89,7 @@ static void a_real_model_keeps_every_bit_and_every_other_tensor(void **state)
     mglu_file_close(&model);
 }
 
-/* Logits around zero, with both zeros, in every form that checkpoints have: 1 where the logit is > 0. */
+/* Logits around zero, with both zeros, in every form of masks in checkpoints: 1 where the logit is > 0. */
 static void masks_of_every_form_are_thresholded_at_zero(void **state)
 {
     static const float f32[6] = {1.0f, -1.0f, 0.0f, -0.0f, 1e-40f, -1e-40f};
@@ -309,7 +309,7 @@ static void what_cannot_be_quantised_is_refused_by_name(void **state)
          MGLU_DTYPE_Q4_0,
          MGLU_ERROR_INVALID_ARGUMENT,
          "in: tensor 'P.weight': is q8_0, which is not converted to q4_0"},
-        /* Of a block that is read as a projection, nothing says that these are quants. */
+        /* In a block that is read as a projection, nothing indicates that these are quants. */
         {{{"m.weight", "F32", "1, 1", NULL, 4},
           {"m.mask", "U8", "1, 1", NULL, 1},
           {"m.up_proj.weight", "F32", "1, 1", NULL, 4},
@@ -406,7 +406,7 @@ static void what_cannot_be_computed_with_is_refused_by_name(void **state)
          0,
          MGLU_ERROR_CORRUPT_FILE,
          "in: tensor 'm.down_proj.weight': dtype I64"},
-        /* Read as the projection m, the block m is never looked at: its matrices must not be trusted. */
+        /* The block m is read as the projection m, so its other matrices are not checked and must not be used. */
         {{{"m.weight", "F32", "1, 1", NULL, 4},
           {"m.mask", "U8", "1, 1", NULL, 1},
           {"m.up_proj.weight", "F32", "1, 1", NULL, 4},

@@ -219,7 +219,7 @@ static void a_path_that_cannot_be_written_is_an_io_error(void **state)
     mglu_file_writer_destroy(&writer);
 }
 
-/* A limit on file sizes stands for a full disk: both make write() fail half way. */
+/* A limit on file sizes has the effect of a full disk: both make write() fail after a part. */
 static void a_full_disk_leaves_the_older_file_and_nothing_else(void **state)
 {
     enum { LARGE = 1 << 20, LIMIT = 1 << 16 };

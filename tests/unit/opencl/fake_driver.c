@@ -8,7 +8,7 @@
 
 struct fake fake;
 
-/* Objects without content: any address that is not NULL. Devices and platforms are told apart by it. */
+/* Objects without content: any address that is not NULL. It identifies devices and platforms. */
 static char platforms[FAKE_PLATFORMS], devices[FAKE_PLATFORMS], thing;
 
 void fake_reset(void)
@@ -23,7 +23,7 @@ void fake_reset(void)
     memset(fake.binary, 0x5a, sizeof fake.binary);
 }
 
-/* Counts a call; the code that it is to return. */
+/* Counts a call and returns the code that the call must return. */
 static cl_int call(enum fake_function function)
 {
     fake.calls[function]++;
@@ -246,7 +246,7 @@ static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t s
     return call(FAKE_clSetKernelArg);
 }
 
-/* The group is to be named, and the same for every batch: a driver that chose it might compile anew for each. */
+/* The work-group size must be given and the same for every batch: a driver that chooses one may recompile for each. */
 static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kernel, cl_uint dimensions,
                                          const size_t *offset, const size_t *items, const size_t *group, cl_uint waits,
                                          const cl_event *wait_list, cl_event *event)

@@ -6,7 +6,7 @@
 
 /**
  * @file
- * An OpenCL driver that computes nothing, counts every call, and fails where it is told to. Its buffers are real.
+ * An OpenCL driver that computes nothing, counts every call, and fails on request. Its buffers are real memory.
  */
 
 /** One number for each function of the driver. */
@@ -19,7 +19,7 @@ enum fake_function {
 
 enum { FAKE_PLATFORMS = 3 };
 
-/** What the driver is like. fake_reset() makes it healthy: one platform with one GPU. */
+/** The behaviour of the driver. fake_reset() sets a working one: one platform with one GPU. */
 struct fake {
     cl_uint platforms;
     cl_uint devices[FAKE_PLATFORMS];
@@ -30,11 +30,11 @@ struct fake {
     const char *log;            /**< of a build that fails */
     enum fake_function failing; /**< FAKE_FUNCTIONS: none */
     int failing_call;           /**< 1: its first call fails, and all after it */
-    cl_int code;                /**< with this */
+    cl_int code;                /**< with this code */
     int calls[FAKE_FUNCTIONS];
     int live;         /**< objects that were made and not released */
     size_t most_made; /**< bytes of the largest buffer */
-    int raised;       /**< what a read of one int gives */
+    int raised;       /**< the result of a read of one int */
     unsigned char binary[64];
 };
 

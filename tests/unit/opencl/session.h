@@ -7,7 +7,7 @@
 #include "../sample.h"
 #include "common/dispatch/objects.h"
 
-/** A layer with every part, whose forward takes every launch that there is. */
+/** A layer with every part, whose forward launches every kernel. */
 static const struct sample_shape whole = {.kind = MGLU_KIND_MASKED,
                                           .dtype = MGLU_DTYPE_F16,
                                           .h = 40,

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Compiled programs between contexts: kept by the host or in a directory; whatever is wrong with one, it is rebuilt. */
+/* Compiled programs between contexts: kept by the host or in a directory; an invalid one is rebuilt. */
 
 enum { ENTRIES = 16 };
 
@@ -59,7 +59,7 @@ static void store_free(struct store *store)
         free(store->entries[i].data);
 }
 
-/* Makes a layer in a context of its own; how many programs were compiled from source. */
+/* Makes a layer in a context of its own; returns how many programs were compiled from source. */
 static int compile_with(const mglu_context_desc *desc)
 {
     struct sample sample = sample_make(&whole, 1);
@@ -93,7 +93,7 @@ static void test_host_keeps_programs(void **state)
     assert_int_equal(count, (int)store.count);
     assert_int_equal(compile_with(&desc), 0);
     assert_true(store.loads > 0);
-    /* What the driver does not take any more is compiled, and then kept in its place. */
+    /* An entry that the driver rejects is compiled again and replaced. */
     memset(fake.binary, 0x77, sizeof fake.binary);
     assert_int_equal(compile_with(&desc), count);
     assert_int_equal(compile_with(&desc), 0);
@@ -133,7 +133,8 @@ static void test_damaged_entries_are_rebuilt(void **state)
             damages[k](store.entries[i].data, store.entries[i].size);
         binaries = fake.calls[FAKE_clCreateProgramWithBinary];
         assert_int_equal((size_t)compile_with(&desc), store.count);
-        assert_int_equal(fake.calls[FAKE_clCreateProgramWithBinary], binaries); /* no damaged one reaches the driver */
+        assert_int_equal(fake.calls[FAKE_clCreateProgramWithBinary],
+                         binaries); /* no damaged entry is given to the driver */
         assert_int_equal(compile_with(&desc), 0);
         store_free(&store);
     }
@@ -226,7 +227,7 @@ static void test_directory(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
-/* Nothing can be written there, so nothing is kept; the layer is made all the same. */
+/* Nothing can be written there, so nothing is kept; the layer is made nevertheless. */
 static void test_directory_that_is_not_there(void **state)
 {
     mglu_context_desc desc = {.struct_size = sizeof desc, .cache_dir = "/nonexistent/mglu"};

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-/* What is listed for the drivers that a machine may have, and why what is listed can't be used. */
+/* The devices listed for various drivers, and the reasons why some are unavailable. */
 
 static const struct {
     const char *name;
@@ -22,8 +22,8 @@ static const struct {
      1,
      "CL_OUT_OF_HOST_MEMORY (-6)"},
     {"empty platforms", {.platforms = 2, .devices = {0, 0}}, 1, "2 platforms without any"},
-    {"an empty platform before a good one", {.platforms = 2, .devices = {0, 1}}, 1, NULL},
-    {"two good ones", {.platforms = 3, .devices = {1, 0, 1}}, 2, NULL},
+    {"an empty platform before a working one", {.platforms = 2, .devices = {0, 1}}, 1, NULL},
+    {"two working platforms", {.platforms = 3, .devices = {1, 0, 1}}, 2, NULL},
     {"a platform that fails",
      {.platforms = 1, .devices = {1}, .failing = FAKE_clGetDeviceIDs, .failing_call = 1, .code = CL_INVALID_PLATFORM},
      1,
@@ -31,13 +31,13 @@ static const struct {
     {"OpenCL 1.1", {.platforms = 1, .devices = {1}, .version = "OpenCL 1.1 old"}, 1, "older than OpenCL 1.2"},
     {"OpenCL 3.0", {.platforms = 1, .devices = {1}, .version = "OpenCL 3.0 new"}, 1, NULL},
     {"no compiler", {.platforms = 1, .devices = {1}, .version = "OpenCL 1.2", .has_compiler = 2}, 1, "no compiler"},
-    {"a device that tells nothing",
+    {"a device whose properties can't be read",
      {.platforms = 1, .devices = {1}, .failing = FAKE_clGetDeviceInfo, .failing_call = 1, .code = CL_INVALID_DEVICE},
      1,
      "older than OpenCL 1.2"},
 };
 
-/* Zero members of a machine are those of a healthy driver. */
+/* Members of a machine that are 0 describe a working driver. */
 static void set_up(const struct fake *machine)
 {
     fake_reset();
@@ -77,7 +77,7 @@ static void test_machines(void **state)
     }
 }
 
-/* Whatever becomes of OpenCL, the others are there. */
+/* The other backends are available whatever OpenCL returns. */
 static void test_cpu_works_without_opencl(void **state)
 {
     struct rig rig = {0};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
 
-/* A driver that fails at any call: a status with the driver's code, nothing leaked, and what is there goes on. */
+/* A driver that fails at any call: a status with the driver's code, no leak, and existing objects still work. */
 
-/* All that a host does, to the wait. Everything is released whatever happens. */
+/* All that a host does, to the wait. Everything is released in any case. */
 static mglu_status use_everything(void)
 {
     struct sample sample = sample_make(&whole, 1);
@@ -71,7 +71,7 @@ static void test_statuses_and_texts(void **state)
     }
 }
 
-/* Each call of each function in turn. Releases are left out: nobody can do anything about one that fails. */
+/* Each call of each function in turn. Releases are left out: a failed one can't be handled. */
 static void test_every_call_can_fail(void **state)
 {
     int healthy[FAKE_FUNCTIONS];
@@ -122,7 +122,7 @@ static void test_lost_device_stays_lost(void **state)
     assert_int_equal(fake.live, 0);
 }
 
-/* What a forward may call: it sets arguments, enqueues and flushes, and nothing else. */
+/* What a forward may call: it sets arguments, enqueues and flushes. */
 static void test_forward_only_enqueues(void **state)
 {
     static const enum fake_function allowed[] = {FAKE_clSetKernelArg, FAKE_clEnqueueNDRangeKernel, FAKE_clFlush};
@@ -137,7 +137,7 @@ static void test_forward_only_enqueues(void **state)
     assert_ok(mglu_memory_create(rig.device, 7 * sizeof(float), &y));
     memcpy(before, fake.calls, sizeof before);
     assert_ok(run_fake(&rig, x, y));
-    /* The router, the choice, the projection, the down-projection. */
+    /* The router, the selection, the projection, the down-projection. */
     assert_int_equal(fake.calls[FAKE_clEnqueueNDRangeKernel] - before[FAKE_clEnqueueNDRangeKernel], 4);
     for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
         before[allowed[i]] = fake.calls[allowed[i]];

@@ -9,7 +9,7 @@ enum { H = 40, D = 300, BATCH = 3, GAP = 5 };
 
 static const mglu_layer_desc layer_desc = {.struct_size = sizeof layer_desc, .max_batch = BATCH};
 
-/* The program's own part. */
+/* The program's own objects. */
 struct host {
     struct mglu_opencl_driver cl;
     cl_device_id device;
@@ -98,7 +98,7 @@ static void compute_on_cpu(const struct sample *sample, const float *x, float *y
     rig_free(&rig);
 }
 
-/* x at an offset and with gaps, y without; the event is the work's end. */
+/* x at an offset and with gaps, y without; the event marks the end of the work. */
 static void test_callers_queue_buffers_and_event(void **state)
 {
     float x[BATCH * H], spread[1 + BATCH * (H + GAP)] = {0}, want[BATCH * D], got[BATCH * D];
