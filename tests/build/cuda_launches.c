@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/*
- * Prints how each projection kernel is launched for one token: symbol, then of a device with so many multiprocessors.
- */
+/* Prints the launch of each projection kernel for one token on a device with this number of multiprocessors. */
 
 #include "backends/cuda/kernels/params.h"
 

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Memory of exactly this size, so that the address sanitizer sees what lies beyond. */
+/* Memory of exactly this size, so that the address sanitizer detects accesses beyond it. */
 static void *exact_memory(size_t bytes)
 {
     void *memory = NULL;
@@ -22,7 +22,7 @@ static uint64_t address_of(const void *memory)
     return (uint64_t)(uintptr_t)memory;
 }
 
-/* An input or output with its offset, as [batch][columns] of made-up numbers. */
+/* An input or output with its offset, as [batch][columns] of random numbers. */
 static mglu_input make_rows(struct kernel_run *run, mglu_dtype dtype, int64_t columns, size_t *bytes)
 {
     const struct kernel_case *test = &run->test;
@@ -54,13 +54,13 @@ static void make_routing(struct kernel_run *run)
     }
 }
 
-/* Quantised matrices have scales that need no search: powers of two, by row and group. */
+/* Quantised matrices have simple scales: powers of two, by row and group. */
 static float scale_of(mglu_dtype dtype, int64_t row, int64_t group)
 {
     return ldexpf(1, (dtype == MGLU_DTYPE_Q8_0 ? -8 : -4) + (int)((row + group) % 3));
 }
 
-/* Rounds a matrix in f32 to what the quantised one has. */
+/* Rounds a matrix in f32 to the values of the quantised one. */
 static void round_to_quants(const mglu_array *array, mglu_dtype dtype, int64_t rows, int64_t columns)
 {
     const float most = dtype == MGLU_DTYPE_Q8_0 ? 127 : 7;
@@ -238,7 +238,7 @@ static void set_planes(const struct kernel_run *run, const mglu_array *first, co
     }
 }
 
-/* The matrix as the device has it. Its packed form is freed. */
+/* The matrix in the layout of the device. Its packed form is freed. */
 static void *arrange(struct mglu_cuda_matrix *matrix)
 {
     void *tiles = exact_memory((size_t)mglu_cuda_matrix_bytes(matrix));
@@ -326,7 +326,7 @@ static void route(struct kernel_run *run, const float *router, int32_t *ids, flo
     launch(MGLU_CUDA_ROUTE_SYMBOL, mglu_cuda_route_launch(run->test.batch), &routing);
 }
 
-/* The up-projection's arguments, but for routing, biases and y. */
+/* The up-projection's arguments except routing, biases and y. */
 static struct mglu_cuda_projection projection_of(const struct kernel_run *run, const void *tiles, uint32_t block_bytes)
 {
     const mglu_input *x = &run->args.x;
@@ -463,7 +463,7 @@ static void judge_values(const struct kernel_run *run, const double *want, const
     }
 }
 
-/* Bytes before the first row and between rows are ones still. */
+/* Checks that bytes before the first row and between rows are still 0xff. */
 static void judge_gaps(const struct kernel_run *run)
 {
     const size_t size = mglu_dtype_size(run->test.y), row = (size_t)run->args.y.row_stride * size;

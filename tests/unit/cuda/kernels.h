@@ -7,8 +7,8 @@
 #include "backends/cuda/kernels/params.h"
 
 /*
- * One forward on the kernels alone, run by the shim: what the host side of the backend does, in as few lines as can be.
- * The reference backend is the judge.
+ * One forward on the kernels alone, run by the shim: a minimal version of the host side of the backend. The results are
+ * compared with the reference backend.
  */
 
 /* A forward to test. Zeros are a masked layer in f32, one token, no parts, on the SIMT kernels. */
@@ -22,13 +22,13 @@ struct kernel_case {
     int64_t batch;
     int64_t gap;            /* elements between rows of x, y, residual and routing */
     int64_t offset;         /* elements before each of them */
-    uint32_t grid_y, warps; /* 0: as params.h has it */
+    uint32_t grid_y, warps; /* 0: as in params.h */
     int is_positive;        /* all of W and x */
     uint32_t ring_shared;   /* bytes of shared memory of a multiprocessor; 0: as much as that of sm_120 */
-    mglu_dtype quantised;   /* 0, or what the kernels have matrices as that are f32 for the reference: q8_0 or q4_0 */
+    mglu_dtype quantised;   /* 0, or q8_0 or q4_0: the kernels' dtype of matrices that are f32 for the reference */
 };
 
-/* A forward's arrays. y is all ones in bits before. */
+/* A forward's arrays. All bits of y are 1 before. */
 struct kernel_run {
     struct kernel_case test;
     struct sample sample;
@@ -36,7 +36,7 @@ struct kernel_run {
     mglu_forward_args args;
     int64_t columns; /* of y */
     size_t y_bytes;
-    int32_t *ids; /* what the caller gives and the kernels take */
+    int32_t *ids; /* given by the caller and read by the kernels */
     float *p;
     uint32_t bad_routing;
     uint32_t seed;
@@ -44,7 +44,7 @@ struct kernel_run {
 
 struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed);
 void kernel_forward(struct kernel_run *run);
-/* Compares y with the reference, and what lies between its rows with what was there. */
+/* Compares y with the reference, and checks that the bytes between its rows are unchanged. */
 void kernel_judge(const struct kernel_run *run);
 void kernel_free(struct kernel_run *run);
 

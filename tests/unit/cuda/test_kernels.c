@@ -7,7 +7,7 @@
 
 /* Every kernel of the CUDA backend on the host, against the reference. */
 
-/* Shapes that fill blocks, strips and warps in all ways, in turn. */
+/* Shapes that fill blocks, strips and warps completely and partly. */
 static const struct {
     int64_t h, d;
 } shapes[] = {{1, 1}, {64, 16}, {70, 21}, {333, 33}, {31, 5}, {256, 48}, {129, 17}};
@@ -56,7 +56,7 @@ static void test_quantised_kernels_of_every_mask_count(void **state)
     }
 }
 
-/* Every kernel of an engine, on each model of how tensor cores add. */
+/* Every kernel of an engine, with each model of how tensor cores add. */
 static void check_tensor_cores(enum mglu_cuda_engine engine, int32_t most_masks)
 {
     uint32_t seed = 100;
@@ -84,7 +84,7 @@ static void test_tensor_core_kernels_of_16_tokens(void **state)
     check_tensor_cores(MGLU_CUDA_MMA16, 8);
 }
 
-/* What is lost to truncation then adds up over all of the row. */
+/* Truncation errors then add up over the whole row. */
 static void test_long_rows_of_one_sign_on_every_model_of_tensor_cores(void **state)
 {
     for (int model = 0; model < MGLU_SHIM_TENSOR_CORES; model++) {
@@ -128,7 +128,7 @@ static void test_more_strips_than_the_grid_has(void **state)
             7);
 }
 
-/* As many as are resident at once, where there are few strips or many columns. */
+/* As many warps as are resident at once, where there are few strips or many columns. */
 static void test_warps_by_strips_of_a_multiprocessor_and_by_columns(void **state)
 {
     static const struct {
@@ -250,7 +250,7 @@ static void test_ids_out_of_range_make_their_token_nan(void **state)
     }
 }
 
-/* Finite in all other tokens, and in its own NaN or what the reference has, never another finite number. */
+/* All other tokens are finite; the token itself has NaN or the reference's result, never another finite number. */
 static void check_special_x(enum mglu_cuda_engine engine, float special, mglu_activation activation)
 {
     const struct kernel_case test = {.shape = shape_of(MGLU_DTYPE_F16, 3, 2),
@@ -289,7 +289,7 @@ static void test_special_values_of_x_stay_in_their_token(void **state)
                 check_special_x((enum mglu_cuda_engine)engine, special[i], (mglu_activation)a);
 }
 
-/* A maximum, for one, would lose it; in x it would come by way of the value too. */
+/* A maximum, for example, would lose it; a NaN in x would reach y through the value too. */
 static void test_nan_in_a_gate_alone_reaches_y(void **state)
 {
     for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++) {
@@ -326,7 +326,7 @@ static void test_no_intermediate_size_leaves_the_bias_of_the_down_projection(voi
     kernel_check(&(struct kernel_case){.shape = shape, .batch = 2}, 1);
 }
 
-/* The same bits for any order of threads, place in the batch, stride and alignment. */
+/* The same bits for any order of threads, index in the batch, stride and alignment. */
 static void test_bits_do_not_depend_on_order_or_place(void **state)
 {
     for (int engine = 0; engine < MGLU_CUDA_ENGINES; engine++) {
@@ -353,7 +353,7 @@ static void test_bits_do_not_depend_on_order_or_place(void **state)
     }
 }
 
-/* The only argument, if there is one: the name of the test that is wanted, or a pattern. */
+/* An optional argument: the name of the test to run, or a pattern. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {

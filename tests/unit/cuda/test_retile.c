@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-/* Every weight, scale and mask bit lies where tile_layout.h says, and nothing else is set. */
+/* Every weight, scale and mask bit is at the offset defined in tile_layout.h, and no other bit is set. */
 
 static uint32_t next(uint32_t *seed)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The shim itself: what is wrong in a kernel must not pass. */
+/* The shim itself: it must detect errors of a kernel. */
 
 extern "C" {
 #include "tests/unit/check.h"
@@ -20,7 +20,7 @@ namespace
 
 constexpr uint32_t THREADS = 128;
 
-/* What the kernels below write. */
+/* The output of the kernels below. */
 float results[THREADS];
 
 void begin()
@@ -28,7 +28,7 @@ void begin()
     wait_for_previous_launch();
 }
 
-/* A value for each thread, read by another one after a barrier, or without one. */
+/* A value for each thread, read by another thread, after a barrier or without one. */
 void exchange(bool with_barrier)
 {
     begin();
@@ -167,7 +167,7 @@ double next_positive(uint32_t &state)
     return static_cast<double>(mglu_f16_to_f32(mglu_f32_to_f16(static_cast<float>(state >> 8) * 0x1p-24f)));
 }
 
-/* The error of a sum over a long row of positive products, as a fraction of what class B allows. */
+/* The error of a sum over a long row of positive products, as a fraction of the bound of class B. */
 double long_row_error(mglu_shim_tensor_core model, int steps_per_chain)
 {
     constexpr int COLUMNS = 14336, STEPS = COLUMNS / shim::MMA_DEPTH;

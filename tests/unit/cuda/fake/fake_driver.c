@@ -17,7 +17,7 @@
 
 enum { MEMORY_ALIGNMENT = 256, SHARED_BYTES = 48 << 10, MOST_GRID_Y = 65535, POISON = 0xff };
 
-/* Anything that is handed out and must come back. */
+/* Any object that is given out and must be released. */
 struct thing {
     struct thing *next;
     char *data;
@@ -43,7 +43,7 @@ struct CUgraph_st {
     int count;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all that follows but the stacks */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all that follows except the stacks */
 static struct fake_settings settings;
 static int contexts_retained[FAKE_MOST_DEVICES];
 static struct thing *allocations, *host_allocations, *streams, *events, *modules, *functions;
@@ -88,8 +88,8 @@ EXPORT void fake_reset(void)
 }
 
 /*
- * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS make
- * it another one, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, makes its tensor cores others.
+ * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS change
+ * it, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, how its tensor cores round.
  */
 __attribute__((constructor)) static void begin(void)
 {
@@ -187,8 +187,8 @@ static int needs_context(const char *call)
 }
 
 /*
- * Whether this call is the one that fails, or comes after a failure that stays. The stack of contexts works on even
- * then; it fails only when it is named.
+ * Whether this call fails, or follows a permanent failure. The stack of contexts still works then; it fails only when
+ * it is named.
  */
 static int fails_now(const char *call)
 {
@@ -206,7 +206,8 @@ static int fails_now(const char *call)
     return 1;
 }
 
-/* As on a device while some stream is captured: whatever waits, allocates, frees or loads is an error, and ends it. */
+/* As on a device while a stream is captured: a call that waits, allocates, frees or loads is an error and ends the
+ * capture. */
 static int spoils_capture(const char *call)
 {
     int spoils = captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
@@ -215,7 +216,7 @@ static int spoils_capture(const char *call)
     return spoils;
 }
 
-/* Logs a call and tells how it ends before it does anything. */
+/* Logs a call and returns its result before it has any effect. */
 static CUresult enter(const char *call)
 {
     CUresult result = CUDA_SUCCESS;
@@ -235,7 +236,7 @@ static CUresult enter(const char *call)
     return result;
 }
 
-/* Takes `size` bytes of memory on a list, poisoned. */
+/* Allocates `size` bytes on a list, filled with a pattern. */
 static void *take(struct thing **list, size_t size)
 {
     struct thing *thing = malloc(sizeof *thing);
@@ -251,7 +252,7 @@ static void *take(struct thing **list, size_t size)
     return thing->data;
 }
 
-/* Takes a thing back, whatever `result` tells of the call: it may tell of an earlier fault. */
+/* Releases an object whatever `result` is: it may report an earlier error. */
 static CUresult give(struct thing **list, const void *data, CUresult result)
 {
     CUresult found = CUDA_ERROR_INVALID_VALUE;
@@ -504,7 +505,7 @@ static struct fake_launch describe(const CUlaunchConfig *config, CUfunction func
     return launch;
 }
 
-/* A device may run a kernel at once too. */
+/* A device may run a kernel immediately too. */
 static void run(const struct fake_launch *launch, const void *argument)
 {
     if (launch_count < FAKE_LOG_CALLS)
@@ -747,7 +748,7 @@ EXPORT CUresult cuEventSynchronize(CUevent event)
     return enter("cuEventSynchronize");
 }
 
-/* Newer headers name a newer version of it, which does the same for events that were recorded. */
+/* Newer headers use a newer version of it, which does the same for events that were recorded. */
 #undef cuEventElapsedTime
 CUresult cuEventElapsedTime(float *milliseconds, CUevent begin, CUevent end);
 

@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the device list says of drivers that do not do, and that the CPU goes on working beside them. */
+/* What the device list reports for unusable drivers, and that the CPU backend still works then. */
 
 static mglu_device_info first_cuda_device(mglu_context *context)
 {
@@ -105,7 +105,7 @@ static int is_available(int architecture)
     return available;
 }
 
-/* Whatever the build is for: code of sm_86 runs on sm_89, and so on, and none runs on what came before PTX's sm_80. */
+/* For every build: code of sm_86 runs on sm_89, and so on, and none runs on devices before sm_80, the PTX's target. */
 static void code_runs_on_later_minor_versions(void **state)
 {
     static const int pairs[][2] = {{86, 89}, {90, 99}, {100, 103}, {120, 121}};
@@ -134,7 +134,7 @@ static void every_device_is_listed_and_the_first_is_selected(void **state)
     mglu_context_destroy(&context);
 }
 
-/* Looking at the list costs no context on the device. */
+/* Reading the list creates no context on the device. */
 static void listing_devices_makes_no_context(void **state)
 {
     size_t count;
@@ -157,7 +157,7 @@ static int use_in_child(struct use *use)
     fake_log_clear();
     if (use_forward(use, &first) != MGLU_ERROR_AFTER_FORK)
         return 1;
-    use_free(use); /* gives nothing back to the driver, and does not hang */
+    use_free(use); /* does not call the driver, and does not hang */
     calls = fake_log_count();
     if (calls != 0)
         return 2;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "use.h"
 
-/* Every call of the driver fails once, with each kind of failure: a status with the driver's words, and no leak. */
+/* Every call of the driver fails once, with each kind of failure: a status with the driver's text, and no leak. */
 
 static void fail_after(const char *call, int calls, CUresult failure, int stays)
 {
@@ -25,7 +25,7 @@ static const struct {
     {CUDA_ERROR_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT (702)", 1, MGLU_ERROR_TIMEOUT},
 };
 
-/* Whether failing of call `index` of the log changes nothing: it gives something back, or there is another way. */
+/* Whether a failure of call `index` of the log has no effect: it releases something, or there is a fallback. */
 static int may_pass(int index)
 {
     const char *call = fake_log_call(index);
@@ -35,11 +35,11 @@ static int may_pass(int index)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (!strcmp(call, names[i]))
             return 1;
-    /* Destroying a queue waits first; its errors are lost with it. */
+    /* Destroying a queue waits first; errors of that wait can't be reported. */
     return !strcmp(call, "cuStreamSynchronize") && !strcmp(fake_log_call(index + 1), "cuStreamDestroy");
 }
 
-/* Where the log has the call that failed, number `k` of those that can; negative: there is none. */
+/* The index in the log of the `k`-th call that can fail; negative: there is none. */
 static int call_that_failed(int k)
 {
     for (int i = 0; i < fake_log_count(); i++)
@@ -61,7 +61,7 @@ static int fail_at(int k, size_t kind)
     if (index < 0)
         return 0;
     if (status == MGLU_OK && !may_pass(index))
-        fail_msg("call %d, %s, fails with %s, and nobody says so", k, fake_log_call(index), failures[kind].name);
+        fail_msg("call %d, %s, fails with %s, but no error is reported", k, fake_log_call(index), failures[kind].name);
     if (status != MGLU_OK) {
         if (status != failures[kind].status && status != MGLU_ERROR_NO_DEVICE)
             fail_msg("call %d, %s, fails with %s: %s (%s)", k, fake_log_call(index), failures[kind].name,
@@ -85,7 +85,7 @@ static void any_failing_call_is_a_status_and_leaks_nothing(void **state)
     assert_ok(use_everything());
 }
 
-/* Where memory runs out, by the call, and how many of its calls go well before. */
+/* The call for which memory runs out, and how many of its calls succeed before. */
 static void memory_that_runs_out_is_out_of_memory_and_a_retry_works(void **state)
 {
     /* weights, workspace, x, y */
@@ -96,9 +96,10 @@ static void memory_that_runs_out_is_out_of_memory_and_a_retry_works(void **state
         assert_nothing_held();
         assert_ok(use_everything());
     }
-    fail_after("cuMemHostAlloc", 0, CUDA_ERROR_OUT_OF_MEMORY, 0); /* the queue's word */
+    fail_after("cuMemHostAlloc", 0, CUDA_ERROR_OUT_OF_MEMORY, 0); /* the queue's error word */
     assert_status(use_everything(), MGLU_ERROR_OUT_OF_MEMORY);
-    fail_after("cuMemHostAlloc", 1, CUDA_ERROR_OUT_OF_MEMORY, 0); /* pinned memory to upload from: other memory does */
+    fail_after("cuMemHostAlloc", 1, CUDA_ERROR_OUT_OF_MEMORY,
+               0); /* pinned memory to upload from: other memory is used instead */
     assert_ok(use_everything());
     fail_after("cuModuleLoadData", 0, CUDA_ERROR_OUT_OF_MEMORY, 0);
     assert_status(use_everything(), MGLU_ERROR_OUT_OF_MEMORY);
@@ -139,7 +140,7 @@ static void a_failed_launch_leaves_the_queue_usable(void **state)
     use_free(&use);
 }
 
-/* What a lost device answers from then on: at once, and without another call of the driver. */
+/* A lost device returns its error immediately and without another call of the driver. */
 static void a_device_lost_at_wait_stays_lost_and_the_cpu_works(void **state)
 {
     struct use use;

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-/* What a forward asks of the driver: launches on the queue's stream, and nothing else. */
+/* The driver calls of a forward: launches on the queue's stream, and nothing else. */
 
 static void expect_calls(const char *const *calls)
 {
@@ -26,7 +26,7 @@ static void forward_launches_and_does_nothing_else(void **state)
     struct use use;
 
     assert_ok(use_make(&use, NULL, NULL));
-    for (int i = 0; i < 2; i++) { /* the first forward is as the others */
+    for (int i = 0; i < 2; i++) { /* the first forward is like the others */
         fake_log_clear();
         assert_ok(rig_forward(&use.rig, use.args));
         expect_calls(calls);
@@ -37,7 +37,7 @@ static void forward_launches_and_does_nothing_else(void **state)
     use_free(&use);
 }
 
-/* The layer and batch, and the one kernel that they get on sm_90. */
+/* A layer and a batch, and the kernel that is selected for them on sm_90. */
 static void the_kernel_is_that_of_the_selection_table(void **state)
 {
     static const struct {
@@ -168,7 +168,8 @@ static void the_ring_is_launched_once_for_what_is_resident(void **state)
     sample_free(&sample);
 }
 
-/* Turned signs would make NaN of an infinite weight where the contract has a select. */
+/* The tensor-core kernels flip signs, which would turn an infinite weight into NaN where the contract requires a
+ * select. */
 static void infinite_weights_do_not_run_on_tensor_cores(void **state)
 {
     const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 16, 0, 4, 0};
@@ -311,7 +312,7 @@ static void the_log_names_the_kernels_of_a_layer(void **state)
     use_free(&use);
 }
 
-/* On a device that is new to the build the code comes from older PTX, which does not wait for the launch ahead. */
+/* On a device newer than the build the code comes from older PTX, which does not wait for the launch before it. */
 static void launches_overlap_where_the_code_waits(void **state)
 {
     static const int written_for[] = {80, 89, 90, 120};
@@ -329,7 +330,7 @@ static void launches_overlap_where_the_code_waits(void **state)
     }
 }
 
-/* More tokens than the workspace is for: in rounds, each token with the bits that it has alone. */
+/* More tokens than the workspace has room for: in chunks, each token with the bits that it has alone. */
 static void a_large_batch_is_run_in_chunks(void **state)
 {
     enum { TOKENS = 300, H = 8, D = 3, OUT = 2 };

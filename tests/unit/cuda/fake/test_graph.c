@@ -10,8 +10,8 @@
 #include <stdio.h>
 
 /*
- * A forward captured in a CUDA graph gives, whenever it is replayed, the bits of a forward that is not: on the device
- * at hand, or on the driver of this folder.
+ * Every replay of a forward captured in a CUDA graph has the bits of a plain forward: on a real device, or on the
+ * driver of this folder.
  */
 
 enum { H = 512, D = 200, OUT = 72, MASKS = 4, TOP_K = 2, BATCH = 3, SKIPPED = 77 };
@@ -58,7 +58,7 @@ static void open_driver(void)
     find(library, "cuGraphDestroy", &driver.destroy);
 }
 
-/* Whether there is a device at all. */
+/* Whether there is any device. */
 static int has_device(void)
 {
     mglu_context *context;

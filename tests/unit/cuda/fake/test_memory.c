@@ -3,14 +3,16 @@
 
 #include "backends/cuda/kernels/retile.h"
 
-/* What lies in device memory: the weights as kernels/tile_layout.h says, little more than their bits, the host's way.
+/*
+ * What is in device memory: the weights in the layout of kernels/tile_layout.h, little more than their bits, from the
+ * host's allocator.
  */
 
 /* A device allocator of the host's, over the driver's own. */
 struct pool {
     int allocations, releases;
     int fails;
-    size_t offset; /* that spoils the alignment */
+    size_t offset; /* that breaks the alignment */
     void *last;
 };
 
@@ -36,7 +38,7 @@ static void pool_release(void *user, const char *backend, int32_t ordinal, void 
     assert_int_equal(cuMemFree((CUdeviceptr)((uintptr_t)memory - pool->offset)), CUDA_SUCCESS);
 }
 
-/* Expects that a matrix lies at `device` as the layout says. */
+/* Expects a matrix at `device` in the documented layout. */
 static void expect_tiles(const struct mglu_cuda_matrix *matrix, const unsigned char *device)
 {
     size_t size = (size_t)mglu_cuda_matrix_bytes(matrix);
@@ -132,7 +134,7 @@ static void all_device_memory_comes_from_the_hosts_allocator(void **state)
     assert_int_equal(pool.allocations, pool.releases);
 }
 
-/* The upload buffer is all of the host's memory that creating weights takes besides the packed arrays. */
+/* The upload buffer is the only host memory that creating weights needs besides the packed arrays. */
 static void uploading_allocates_one_small_buffer(void **state)
 {
     const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 1024, 4096, 0, 1, 0};

@@ -17,7 +17,7 @@ struct use {
     mglu_forward_args args;
 };
 
-/* Makes everything, as far as it goes. Returns the first status that is not MGLU_OK. */
+/* Makes everything, up to the first failure. Returns the first status that is not MGLU_OK. */
 mglu_status use_make(struct use *use, const mglu_context_desc *desc, void *native_stream);
 
 /* A forward, a wait, and the first number of y. */
@@ -28,10 +28,10 @@ void use_free(struct use *use);
 /* use_make, use_forward, use_free. */
 mglu_status use_everything(void);
 
-/* Asserts that the driver has everything back. */
+/* Asserts that everything of the driver has been released. */
 void assert_nothing_held(void);
 
-/* Fixtures of a test: before it a driver as new, after it assert_nothing_held(). */
+/* Fixtures of a test: a reset of the driver before it, assert_nothing_held() after it. */
 int reset(void **state);
 int no_leak(void **state);
 

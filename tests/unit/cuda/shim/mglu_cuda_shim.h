@@ -2,7 +2,8 @@
 #ifndef MGLU_CUDA_SHIM_H
 #define MGLU_CUDA_SHIM_H
 
-/* CUDA's words and the twins of kernels/device.cuh, for kernels that are compiled as C++ of the host. */
+/* CUDA's keywords and host versions of the functions of kernels/device.cuh, for kernels that are compiled as C++ for
+ * the host. */
 
 #include "copies.hpp"
 #include "tensor_core.hpp"
@@ -91,7 +92,7 @@ MGLU_DEVICE float *shared_floats()
     return shim::shared;
 }
 
-/* All but weights may be written by the launch before. */
+/* The launch before may write everything except weights. */
 template <class T> MGLU_DEVICE T *global(uint64_t address)
 {
     shim::check_previous_launch_has_ended();
@@ -117,7 +118,7 @@ MGLU_DEVICE uint32_t load_stream4_if(bool wanted, const void *address)
     return wanted ? load_stream4(address) : 0;
 }
 
-/* Reads a byte, so that one beyond the weights is seen. */
+/* Reads a byte, so that an address beyond the weights is detected. */
 MGLU_DEVICE void prefetch(const void *address)
 {
     (void)*static_cast<const volatile char *>(address);
@@ -153,7 +154,7 @@ MGLU_DEVICE float fma_bf16(uint16_t a, uint16_t b, float sum)
     return std::fma(bf16_to_f32(a), bf16_to_f32(b), sum);
 }
 
-/* The fragments of mma.m16n8k16, as the PTX manual spreads them over the lanes. */
+/* The fragments of mma.m16n8k16, distributed over the lanes as in the PTX manual. */
 struct mma_operand {
     uint32_t a[4], b[2];
     float *sums;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The kernels of the CUDA backend on the host, by their names. Device addresses are addresses of the process. */
+/* The kernels of the CUDA backend on the host, selected by name. Device addresses are addresses of the process. */
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,8 +15,8 @@ extern "C" {
 int mglu_shim_has(const char *symbol);
 
 /*
- * Runs a kernel with its one argument, a struct of kernels/params.h. What would go wrong on a device ends the program
- * with a message. Not for use from several threads.
+ * Runs a kernel with its one argument, a struct of kernels/params.h. An error of a kernel ends the program with a
+ * message. Not for use from several threads.
  */
 void mglu_shim_launch(const char *symbol, uint32_t grid_x, uint32_t grid_y, uint32_t block_x, uint32_t shared_bytes,
                       const void *argument);

@@ -12,7 +12,7 @@ namespace
 
 constexpr int F32_FRACTION_BITS = 23;
 
-/* What is added at once, and the bits below those of the largest term that terms keep; below 0: all. */
+/* Products added at once, and the bits that terms keep below the last bit of the largest one; negative: all. */
 struct model {
     int depth, extra_bits;
 };
@@ -36,7 +36,7 @@ double plain_sum(const double *terms, int count)
     return total;
 }
 
-/* Terms are aligned with the largest one and lose what lies below its last bit and the extra ones. */
+/* Terms are aligned with the largest one and truncated below its last bit and the extra bits. */
 double aligned_sum(const double *terms, int count)
 {
     double largest = 0, unit, total = 0;

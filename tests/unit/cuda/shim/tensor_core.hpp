@@ -11,7 +11,7 @@ namespace shim
 
 enum { MMA_DEPTH = 16 };
 
-/* The model that multiplications follow from now on. */
+/* Sets the model of later multiplications. */
 void choose_tensor_core(mglu_shim_tensor_core chosen);
 
 /* sum + the products of a row of A and a column of B. */

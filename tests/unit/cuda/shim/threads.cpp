@@ -51,12 +51,12 @@ struct warp {
 
 fiber fibers[MAX_THREADS], host;
 warp warps[MAX_THREADS / WARP];
-uint32_t order[MAX_THREADS]; /* in which threads get their turn */
+uint32_t order[MAX_THREADS]; /* the order in which threads run */
 uint32_t threads, running, at_barrier, turn;
 void (*kernel)(const void *);
 const void *kernel_argument;
 
-/* Tells the sanitizer of a change of stacks, around it. */
+/* Informs the sanitizer of a change of stacks, before and after it. */
 void leave_stack(fiber *from, const fiber &to)
 {
 #if defined(SHIM_ADDRESS_SANITIZER)

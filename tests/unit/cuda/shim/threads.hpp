@@ -3,9 +3,9 @@
 #define MGLU_TEST_CUDA_THREADS_HPP
 
 /*
- * The threads of a block, one after the other on one thread of the host: each is a fiber that runs until it meets a
- * barrier or a warp's collective. Which one goes on next is shuffled, so that a barrier which is missing shows. What
- * a GPU would leave undefined ends the program with a message.
+ * The threads of a block, one after the other on one thread of the host: each is a fiber that runs until it reaches a
+ * barrier or a warp's collective. The order in which they continue is shuffled, so that a missing barrier is detected.
+ * Behaviour that is undefined on a GPU ends the program with a message.
  */
 
 #include <cstddef>
@@ -46,7 +46,7 @@ void give_way();
 void previous_launch_has_ended();
 void check_previous_launch_has_ended();
 
-/* Ends the program: the kernel did what a GPU would not survive. */
+/* Ends the program: the kernel did something that is invalid on a GPU. */
 [[noreturn]] void fault(const char *what);
 
 } // namespace shim
