@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Holds what ptxas said of the CUDA kernels against the checked-in table: no spills, no more registers.
+"""Compares ptxas's output for the CUDA kernels with the checked-in table: no spills, no more registers.
 
 cuda_registers.py NVCC TABLE LOG...            compares; exits 1 on a spill, a missing kernel or more registers
 cuda_registers.py --write NVCC TABLE LOG...    writes the table from the logs

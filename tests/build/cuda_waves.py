@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Holds the waves that the CUDA kernels take on known devices against the checked-in table: no more than there.
+"""Compares the waves of the CUDA kernels on known devices with the checked-in table: no more than there.
 
 cuda_waves.py LAUNCHES NVCC TABLE LOG...            compares; exits 1 where a kernel takes more waves or is missing
 cuda_waves.py --write LAUNCHES NVCC TABLE LOG...    writes the table from the logs
 
-LAUNCHES is the program cuda-launches, which knows threads and shared memory; the logs are what ptxas said of registers.
-A wave is all blocks of threads that a device holds at once; what is left over after a whole one runs nearly alone.
+LAUNCHES is the program cuda-launches, which prints threads and shared memory; the logs of ptxas have the registers.
+A wave is all blocks of threads that a device holds at once; in the last, partial one most of the device is idle.
 NVCC is the compiler's version, and is compared as in cuda_registers.py.
 """
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# flags.sh COMPILE_COMMANDS: no file is compiled with a flag that changes what floating point means, except the loops of
+# flags.sh COMPILE_COMMANDS: no file is compiled with a flag that changes floating-point semantics, except the loops of
 # mglu-bench that measure what a machine can do at most.
 set -eu
 grep -q '"command"' "$1"

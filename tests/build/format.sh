@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# format.sh SOURCE: every C file and header that git tracks is as clang-format 14 writes it with .clang-format. Another
-# version differs in details: the test is then skipped.
+# format.sh SOURCE: clang-format 14 with .clang-format changes no C file or header that git tracks. Other versions
+# differ in details: the test is skipped where only they are installed.
 set -eu
 cd "$1"
 skip() {
@@ -21,6 +21,6 @@ files=$(git ls-files '*.c' '*.h' 2>/dev/null) || skip 'not a git checkout'
 [ "$(echo "$files" | wc -l)" -gt 100 ] || { echo 'git lists suspiciously few files' >&2; exit 1; }
 
 if ! echo "$files" | xargs "$format" --dry-run -Werror --ferror-limit=1; then
-    echo "to mend them: git ls-files '*.c' '*.h' | xargs $format -i" >&2
+    echo "to format them: git ls-files '*.c' '*.h' | xargs $format -i" >&2
     exit 1
 fi

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """links.py SOURCE: every relative link in the documents leads to a file, and to a heading where it names one.
 
-File names in backticks that begin with a folder of the tree are links, too: the guides are lists of them.
+File names in backticks that begin with a folder of the sources are checked like links: the guides have many.
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# symbols.sh SHARED STATIC HEADER...: what a linker sees of a library. - stands for a form that was not built.
+# symbols.sh SHARED STATIC HEADER...: the symbols of a library. - stands for a form that was not built.
 #  - every global symbol of its objects (the static library) begins with mglu_;
 #  - the shared library exports exactly what the headers mark with MGLU_API;
 #  - it calls nothing that prints, aborts or exits.

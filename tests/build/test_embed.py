@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What OpenCL kernels know of the library's enums. Needs MGLU_SOURCE, the root of the sources."""
+"""The library's enums in the OpenCL kernels. Needs MGLU_SOURCE, the root of the sources."""
 
 import os
 import pathlib

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# installed.sh BUILD SOURCE COMPILER...: the installed files are enough to build against, by pkg-config.
+# installed.sh BUILD SOURCE COMPILER...: a program can be built with the installed files and pkg-config alone.
 set -eu
 build=$1 source=$2
 shift 2

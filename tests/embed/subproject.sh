@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # subproject.sh SOURCE_TREE EXAMPLE: a Meson project that has mglu among its subprojects finds it by its name, builds
-# against it without an option that it needs, and runs. It has Meson's default flags, which are for debugging; mglu gives
-# no warning with those either. Parts that take long to build are left out.
+# without setting any option, and runs. It has Meson's default flags, which are for debugging; mglu has no warning with
+# those either. Parts that take long to build are left out.
 set -eu
 tree=$1 example=$2
 root=$(mktemp -d)

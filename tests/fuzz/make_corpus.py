@@ -15,13 +15,13 @@ def tensor(name, dtype, shape, begin, end):
 
 
 def file(members, data=b"", length=None):
-    """A file with these members in its header; `length` lies about the header's size."""
+    """A file with these members in its header; `length` is a wrong size of the header."""
     header = ("{" + ",".join(members) + "}").encode() if isinstance(members, list) else members.encode()
     return struct.pack("<Q", len(header) if length is None else length) + header + data
 
 
 SEEDS = {
-    # What must be read.
+    # Files that must be read.
     "nothing": file("{}"),
     "plain": file([tensor("m.gate_proj.weight", "BF16", [1, 2], 0, 4), tensor("m.up_proj.weight", "BF16", [1, 2], 4, 8),
                    tensor("x.weight", "F32", [1, 1], 8, 12), tensor("x.mask", "BOOL", [1, 1], 12, 13)],
@@ -54,7 +54,7 @@ SEEDS = {
                   tensor("m.down_proj.weight", "U8", [1, 16], 704, 720),
                   tensor("m.down_proj.weight_scale", "F16", [1, 1], 720, 722)],
                  512 * b"\x87" + 32 * ONE_F16 + bytes(128) + 16 * b"\x78" + ONE_F16),
-    # What must be refused.
+    # Files that must be refused.
     "bad-no-scale": file([tensor("a.weight", "I8", [1, 3], 0, 3), tensor("a.mask", "U8", [1, 3], 3, 6)], bytes(6)),
     "bad-scale": file([tensor("a.weight", "I8", [1, 3], 0, 3), tensor("a.mask", "U8", [1, 3], 3, 6),
                        tensor("a.weight_scale", "F16", [1, 1], 6, 8)], bytes(6) + b"\0\x7e"),

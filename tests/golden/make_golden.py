@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Golden vectors: layers with their inputs, the right outputs and the tolerance of each, as safetensors files.
+"""Golden vectors: layers with their inputs, the expected outputs and the tolerance of each, as safetensors files.
 
 Computed from the equations and the bound of docs/semantics.md alone, without any code of the library. Weights, biases
-and inputs are small multiples of powers of two, which every dtype holds exactly and whose sums are exact in double; some
-weights are then quantised as docs/format.md says, and those that come of it are the layer's. Exponentials are worked out in decimals and rounded once, and so are sums. So the files have the same bytes wherever this runs.
+and inputs are small multiples of powers of two, exact in every dtype and with exact sums in double; some weights are
+then quantised as docs/format.md says, and the results are the layer's. Exponentials and sums are computed in decimal
+and rounded once. So the files have the same bytes on every machine.
 
     make_golden.py DIR           writes the files
-    make_golden.py --check DIR   exits with 1 and says which differ from what it would write
+    make_golden.py --check DIR   exits with 1 and names the files that differ from what it would write
 """
 
 import math
@@ -26,7 +27,7 @@ SMALLEST_NORMAL = 2.0**-126
 ROUNDING = {"F32": (2.0**-24, SMALLEST_NORMAL), "F16": (2.0**-11, 2.0**-24), "BF16": (2.0**-8, SMALLEST_NORMAL)}
 QUANTISED = {"Q8_0": "I8", "Q4_0": "U8"}
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
-# Where SiLU with beta 1 and both forms of GELU have their minimum.
+# The minima of SiLU with beta 1 and of both forms of GELU.
 TURNING_POINTS = {"silu": -1.2784645427610738, "gelu_erf": -0.7517915246935645, "gelu_tanh": -0.7524614220710162}
 
 
@@ -239,12 +240,12 @@ def mask_words(layer):
 
 
 def nearest(value):
-    """The f32 next to a number."""
+    """The f32 nearest to a number."""
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
 def quantise_group(dtype, numbers):
-    """The scale as it is stored and the quants of up to 32 numbers, by the words of docs/format.md."""
+    """The scale as it is stored and the quants of up to 32 numbers, as defined in docs/format.md."""
     largest = max(numbers, key=abs)
     scale = nearest(abs(largest) / 127 if dtype == "Q8_0" else largest / -8)
     reciprocal = nearest(1 / scale) if scale else 0.0
@@ -289,7 +290,7 @@ def flat(matrix):
 
 
 def encode(layer):
-    """The bytes of a layer's file. Names: docs/format.md, and golden.* for all that is no parameter."""
+    """The bytes of a layer's file. Names: docs/format.md, and golden.* for everything that is not a parameter."""
     h, d, out, n_m, batch = layer["h"], layer["d"], layer["out"], layer["n_m"], len(layer["x"])
     dtype, make, tensors = layer["dtype"], safetensors.tensor, {}
     if n_m:
@@ -363,7 +364,7 @@ def main(arguments):
         elif not path.exists() or path.read_bytes() != content:
             stale.append(path.name)
     if stale:
-        sys.exit("other than what this script makes: " + ", ".join(stale))
+        sys.exit("these differ from what this script writes: " + ", ".join(stale))
 
 
 if __name__ == "__main__":

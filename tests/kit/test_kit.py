@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The folder that bench/gpu-kit makes: what it needs, what its run finds, and how the run goes on when something fails.
+"""The folder that bench/gpu-kit makes: what it needs, what its run finds, and that the run continues after a failure.
 
 KIT_BUILD is the build that the kit is made of, KIT_DRIVER a libcuda.so.1 that runs the kernels on the host. Nothing
 here depends on how long anything takes.
@@ -25,7 +25,7 @@ LOOKED_FOR = ["sanitizer", "profile", "torch"]
 
 
 def make_kit(folder, *options):
-    """What bench/gpu-kit says; the kit of this build, for machines like this one unless told otherwise."""
+    """The result of bench/gpu-kit for this build, by default for machines like this one."""
     newest = ["--glibc", platform.libc_ver()[1]]
     return subprocess.run([ROOT / "bench" / "gpu-kit", folder, "--built", BUILD, *newest, *options],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # fmt: skip
@@ -38,7 +38,7 @@ def write_script(path, script):
 
 
 class KitTest(unittest.TestCase):
-    """A kit, and a bare machine to run it on: coreutils, and a folder with the driver."""
+    """A kit, and a minimal environment to run it in: coreutils, and a folder with the driver."""
 
     @classmethod
     def setUpClass(cls):
@@ -63,14 +63,14 @@ class KitTest(unittest.TestCase):
                               stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
 
     def steps(self, out):
-        """How each step ended, in the order in which they came."""
+        """The result of each step, in the order of the run."""
         read = [json.loads(path.read_text()) for path in sorted((out / "steps").glob("*.json"))]
         return {step["step"]: step for step in read}
 
 
 class RunTest(KitTest):
     def driver_of_opencl(self):
-        """PoCL under the name of NVIDIA's driver. It looks for its parts beside itself, and for a linker."""
+        """PoCL under the name of NVIDIA's driver. It looks for its parts in its own folder, and for a linker."""
         if not all(path.exists() for path in POCL) or not shutil.which("ld"):
             return False
         (self.drivers / "libnvidia-opencl.so.1").symlink_to(POCL[0])
@@ -80,7 +80,7 @@ class RunTest(KitTest):
         return True
 
     def test_run(self):
-        """Everything that needs no tool of others is run and right, and the report can be made of it."""
+        """Everything that needs no external tool runs and passes, and the report can be made of it."""
         opencl = ["opencl-exact", "opencl"] if self.driver_of_opencl() else []
         result = self.start("out")
         steps = self.steps(self.folder / "out")
@@ -128,13 +128,13 @@ class RunTest(KitTest):
         self.assertRegex(text, r"\| exact \| passed \|")
         self.assertRegex(text, r"\| 48x128 \| 2 \| [\d.]+ \(")
         self.assertIn("the paper's kernel", text)
-        # What is expected stands in the document as bench/figures.json has it.
+        # The document has the expected values of bench/figures.json.
         document = (ROOT / "docs" / "performance.md").read_text()
         expected = document.split("<!-- bench/report.py writes about GPUs from here -->")[1].split("\n- paper")[0]
         self.assertIn(expected, text)
 
     def test_libraries(self):
-        """Programs find all that they need but glibc in the kit, and open what they open at run time there."""
+        """Programs find all libraries except glibc in the kit, also those that they open at run time."""
         trace = {**self.environment(), "LD_TRACE_LOADED_OBJECTS": "1"}
         for program in (self.kit / "bin").iterdir():
             listed = subprocess.run([program], env=trace, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -149,7 +149,7 @@ class RunTest(KitTest):
             self.assertEqual([os.path.realpath(path) for path in loaders], [f"{self.kit.resolve()}/lib/libOpenCL.so.1"])
 
     def test_size(self):
-        """A few MB for each architecture, so that it can be handed on."""
+        """A few MB for each architecture, so that it is easy to copy."""
         size = sum(file.stat().st_size for file in self.kit.rglob("*") if file.is_file())
         self.assertLess(size, 40e6)
 
@@ -157,7 +157,7 @@ class RunTest(KitTest):
 class TroubleTest(KitTest):
     @classmethod
     def setUpClass(cls):
-        """Programs that do nothing, which is fast, but mglu itself, which asks for the device."""
+        """Programs that do nothing, which is fast, except mglu itself, which queries the device."""
         super().setUpClass()
         for name in ("mglu-bench", "mglu-conformance", "test-cuda-graph"):
             cls.replace(name, "echo done")
@@ -167,7 +167,7 @@ class TroubleTest(KitTest):
         write_script(cls.kit / "bin" / name, script)
 
     def test_what_is_found(self):
-        """Tools and cuBLAS of a toolkit that is in no path; and the shapes that are measured but in a rehearsal."""
+        """Tools and cuBLAS of a toolkit that is in no path; and the shapes that are measured without --rehearse."""
         toolkit = self.folder / "toolkit"
         (toolkit / "bin").mkdir(parents=True)
         (toolkit / "lib64").mkdir()
@@ -185,7 +185,7 @@ class TroubleTest(KitTest):
         self.assertIn(f"nvidia=LD_LIBRARY_PATH='{self.drivers}:{toolkit}/lib64' exec timeout", said["cold"])
 
     def test_step_that_hangs(self):
-        """It ends alone, even if it does not hear the signal to end; the steps after it are run."""
+        """Only this step is ended, even if it ignores the signal to end; the steps after it are run."""
         self.replace("test-cuda-graph", "trap '' TERM\necho so far\nwhile :; do sleep 1; done")
         result = self.start("--longest", "5", "hangs")
         self.replace("test-cuda-graph", "echo done")
@@ -205,7 +205,7 @@ class TroubleTest(KitTest):
         self.assertEqual(steps["ffn"]["state"], "passed")
 
     def test_time_that_is_over(self):
-        """What no longer fits is skipped, and says so; nothing was wrong."""
+        """Steps for which no time is left are skipped and report it; the run has not failed."""
         result = self.start("--minutes", "0", "late")
         steps = self.steps(self.folder / "late")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
@@ -222,7 +222,7 @@ class TroubleTest(KitTest):
         self.assertRegex(result.stderr, r"^run: no NVIDIA GPU is available here: .*libcuda.so.1: .*\n$")
 
     def test_full_disk(self):
-        """At the beginning, or later: one line, and what was found until then stays."""
+        """At the beginning, or later: one line, and the results until then are kept."""
         for file, done in (".space", []), ("steps/02-exact.json", ["device"]):
             with self.subTest(file):
                 out = self.folder / f"full {len(done)}"
@@ -239,7 +239,7 @@ class TroubleTest(KitTest):
             self.assertEqual(self.start(*arguments).returncode, 2, arguments)
 
     def test_glibc_that_is_too_new(self):
-        """A kit that would not start elsewhere is not made."""
+        """A kit that would not start on the oldest supported glibc is not made."""
         folder = self.folder / "old"
         made = make_kit(folder, "--glibc", "2.3")
         self.assertEqual(made.returncode, 1)

@@ -32,7 +32,7 @@ oclgrind)
     ;;
 esac
 export OCL_ICD_VENDORS
-# Leaks of drivers are not ours to find.
+# Leaks of drivers are ignored.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 
 "$@"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the mglu program share. Needs MGLU_PROGRAM and MGLU_TEST_DATA."""
+"""Helpers of the tests of the mglu program. Needs MGLU_PROGRAM and MGLU_TEST_DATA."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def devices(env=None):
 
 
 def instruction_sets():
-    """What MGLU_MAX_ISA can name on this machine, in ascending order."""
+    """The values of MGLU_MAX_ISA on this machine, in ascending order."""
     return next(device["instruction_sets"] for device in devices() if device["backend"] == "cpu")
 
 
@@ -46,7 +46,7 @@ def variants(backends):
     if "opencl" in backends:
         yield "opencl", "opencl", {}
     for isa in instruction_sets() if "cpu" in backends else []:
-        # One thread: on a busy machine more of them mostly wait for each other, and no result depends on it.
+        # One thread: on a busy machine several would mostly wait for each other, and no result depends on the number.
         yield "cpu " + isa, "cpu", {"MGLU_MAX_ISA": isa, "MGLU_NUM_THREADS": "1"}
 
 
@@ -67,7 +67,7 @@ class ProgramTest(unittest.TestCase):
         return result.stdout
 
     def refuse(self, status, words, *arguments, **options):
-        """The program says why in one line, with these words, and leaves no file behind."""
+        """The program prints one line with these words and leaves no file behind."""
         before = snapshot(self.folder)
         result = run(*arguments, **options)
         lines = result.stderr.decode(errors="replace").splitlines()

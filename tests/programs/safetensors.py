@@ -14,7 +14,7 @@ FORMATS = {"F16": "e", "F32": "f", "F64": "d", "I32": "i", "I8": "b", "U8": "B"}
 
 
 def tensor(dtype, shape, values):
-    """A tensor of these numbers; BF16 takes the upper halves of their f32, cut off."""
+    """A tensor of these numbers; BF16 is the upper half of their f32, truncated."""
     if dtype == "BF16":
         words = (struct.pack("<f", value)[2:] for value in values)
         return Tensor(dtype, shape, b"".join(words))
@@ -41,7 +41,7 @@ def dequantised(quants, scales):
 
 
 def raw(header, data=b""):
-    """The bytes of a file with this header, given as text, bytes or as what becomes JSON."""
+    """The bytes of a file with this header, given as text, as bytes or as an object for JSON."""
     if not isinstance(header, (str, bytes)):
         header = json.dumps(header)
     if isinstance(header, str):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever is wrong with files, arguments or settings: one clear line, the right status, nothing left behind."""
+"""For every error in files, arguments or settings: one clear line, the right status, no file left behind."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def entry(start, end, dtype="F32", shape=(1,)):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
 
 
-# name: (bytes of a file that is no safetensors file, words of the error)
+# name: (bytes of an invalid safetensors file, words of the error)
 BROKEN_FILES = {
     "empty": (b"", []),
     "cut in the length": (b"\x10\0\0", []),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The words and the JSON of mglu-bench. Nothing here depends on how long anything takes."""
+"""The messages and the JSON of mglu-bench. Nothing here depends on time."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import unittest
 
 from harness import ProgramTest, run
 
-# Little memory, few rounds: what comes out is looked at, not how fast.
+# Little memory, few rounds: the form of the output is tested, not the speed.
 TINY = ["--shapes", "33x96", "--masks", "1,3", "--repeats", "2", "--cold-bytes", "100000", "--threads", "1"]
 
 ROW_KEYS = {
@@ -21,7 +21,7 @@ REPORT_KEYS = {
     "version", "build", "command", "date", "device", "timer", "threads", "cache_bytes", "cold_bytes", "rows",
 }  # fmt: skip
 
-# A peer that says what the first argument makes it say.
+# A peer whose output is determined by its first argument.
 PEER = """
 import sys
 answers = {"good": {"open": "cases glu:f32:0 naive:f32:3", "run": "us 125.5"},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The words and the JSON that the program promises."""
+"""The output and the JSON that the program guarantees."""
 
 import json
 import os
@@ -163,7 +163,7 @@ class InspectTest(ProgramTest):
 
 
 class OutputTest(ProgramTest):
-    """Output that does not arrive is a failure."""
+    """Output that cannot be written is a failure."""
 
     CASES = [
         ["--help"],
@@ -188,7 +188,7 @@ class OutputTest(ProgramTest):
                     self.refuse(1, ["standard output"], *command, stdout=pipe)
 
     def test_terminal(self):
-        """A terminal sees progress on stderr, and a newline at the end of what is generated."""
+        """On a terminal there is progress on stderr, and a newline at the end of the generated text."""
         try:
             controller, terminal = os.openpty()
         except OSError as error:
@@ -205,7 +205,7 @@ class OutputTest(ProgramTest):
 
 
 class DecoderTest(ProgramTest):
-    """A model with what the trained one lacks."""
+    """A model with features that the trained one lacks."""
 
     def test_untied_grouped_biased_plain(self):
         model = self.folder / "model"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A trained model gives the figures that PyTorch gave in float64, packed or not, on every backend and level."""
+"""A trained model gives PyTorch's figures in float64, packed or not, on every backend and instruction set."""
 
 import json
 import unittest
@@ -47,7 +47,7 @@ class WholeText(Model):
 
 
 class StartOfText(Model):
-    """What takes seconds. Of the start of the text there is only the reference backend's perplexity."""
+    """Tests that take seconds. For the start of the text only the reference backend's perplexity is known."""
 
     def test_perplexity(self):
         self.use_start_of_text(START_BYTES)
@@ -74,7 +74,7 @@ class StartOfText(Model):
 
 
 class AutoTest(Model, ProgramTest):
-    """What depends on no backend, on the device that the program chooses."""
+    """Tests that depend on no backend, on the device that the program selects."""
 
     def test_generate(self):
         prompt = REFERENCE["prompt"]

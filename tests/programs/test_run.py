@@ -44,7 +44,7 @@ class EachVariantTest(Run):
         self.on_each_variant(body)
 
     def test_half_precision_against_ref(self):
-        """x and y in f16 and bf16: what should come out is the reference's result in f64, so f32 serves."""
+        """x and y in f16 and bf16: compared with the reference backend's results for the same x in f64."""
         source = safetensors.read(FFN_IO)[0][LAYERS[0] + ".x"]
         for dtype in ("F16", "BF16"):
             narrow = safetensors.tensor(dtype, source.shape, safetensors.values(source))

@@ -236,7 +236,7 @@ static CUresult enter(const char *call)
     return result;
 }
 
-/* Allocates `size` bytes on a list, filled with a pattern. */
+/* Allocates `size` bytes on a list, filled with POISON. */
 static void *take(struct thing **list, size_t size)
 {
     struct thing *thing = malloc(sizeof *thing);

@@ -98,8 +98,7 @@ static void memory_that_runs_out_is_out_of_memory_and_a_retry_works(void **state
     }
     fail_after("cuMemHostAlloc", 0, CUDA_ERROR_OUT_OF_MEMORY, 0); /* the queue's error word */
     assert_status(use_everything(), MGLU_ERROR_OUT_OF_MEMORY);
-    fail_after("cuMemHostAlloc", 1, CUDA_ERROR_OUT_OF_MEMORY,
-               0); /* pinned memory to upload from: other memory is used instead */
+    fail_after("cuMemHostAlloc", 1, CUDA_ERROR_OUT_OF_MEMORY, 0); /* pinned upload memory: other memory replaces it */
     assert_ok(use_everything());
     fail_after("cuModuleLoadData", 0, CUDA_ERROR_OUT_OF_MEMORY, 0);
     assert_status(use_everything(), MGLU_ERROR_OUT_OF_MEMORY);
