@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /*
- * libFuzzer's entry: the input is a file that is opened, read to its last byte, and packed. Whatever it holds, the
+ * libFuzzer's entry: the input is a file that is opened, read to its last byte, and packed. For any content, the
  * calls must return a status and a text, and access nothing outside of it.
  *
  *   clang -fsanitize=fuzzer,address,undefined ... and without MGLU_FUZZ_REPLAY: a fuzzer
@@ -17,9 +17,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* A check has failed: abort, so that a fuzzer or a test detects it. */
-static void require(int holds, const char *what)
+static void require(int is_true, const char *what)
 {
-    if (holds)
+    if (is_true)
         return;
     fprintf(stderr, "%s: %s\n", what, mglu_last_error());
     abort();

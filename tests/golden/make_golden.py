@@ -268,7 +268,7 @@ def meaning(scales, quants):
 
 
 def pairs(row):
-    """The bytes of a row of q4_0, of whole groups: column j beside column j + 16."""
+    """The bytes of a row of q4_0, of whole groups: columns j and j + 16 in one byte."""
     return [row[i + j] + 8 + 16 * (row[i + j + 16] + 8) for i in range(0, len(row), 32) for j in range(16)]
 
 

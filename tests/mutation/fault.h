@@ -2,7 +2,7 @@
 #ifndef MGLU_MUTATION_FAULT_H
 #define MGLU_MUTATION_FAULT_H
 
-/* The number of the fault that the environment variable MGLU_MUTANT chooses; 0: none. In every file with a fault. */
+/* The number of the fault that the environment variable MGLU_MUTANT selects; 0: none. In every file with a fault. */
 
 #include <stdlib.h>
 

@@ -26,10 +26,10 @@ PEER = """
 import sys
 answers = {"good": {"open": "cases glu:f32:0 naive:f32:3", "run": "us 125.5"},
            "refuses": {"open": "error too large for me"},
-           "stumbles": {"open": "cases glu:f32:0", "run": "error out of breath"},
-           "lies": {"open": "cases glu:f32:0", "run": "us -1"},
-           "babbles": {"open": "cases one:two"},
-           "dies": {"open": "cases glu:f32:0"}}[sys.argv[1]]
+           "run-fails": {"open": "cases glu:f32:0", "run": "error out of memory"},
+           "negative": {"open": "cases glu:f32:0", "run": "us -1"},
+           "unknown-case": {"open": "cases one:two"},
+           "exits": {"open": "cases glu:f32:0"}}[sys.argv[1]]
 print("ready a peer for tests", flush=True)
 for line in sys.stdin:
     word = line.split()[0]
@@ -161,10 +161,10 @@ class PeerTest(BenchTest):
     def test_a_peer_that_fails_is_a_row_with_the_reason(self):
         for behaviour, reason in (
             ("refuses", "too large for me"),
-            ("stumbles", "out of breath"),
-            ("lies", "an invalid time"),
-            ("babbles", "an invalid case"),
-            ("dies", "has ended"),
+            ("run-fails", "out of memory"),
+            ("negative", "an invalid time"),
+            ("unknown-case", "an invalid case"),
+            ("exits", "has ended"),
         ):
             with self.subTest(behaviour):
                 (row,) = self.peer_rows(behaviour)

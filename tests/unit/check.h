@@ -2,7 +2,7 @@
 #ifndef MGLU_TEST_CHECK_H
 #define MGLU_TEST_CHECK_H
 
-/* cmocka wants these four before its own header. */
+/* cmocka requires these four before its own header. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -212,7 +212,7 @@ static void borrowed_arrays_are_checked(void **state)
     sample_free(&sample);
 }
 
-/* The promise of docs/format.md, from the smallest sizes for which it holds. */
+/* The bound of docs/format.md, from the smallest sizes for which it is valid. */
 static void weights_hold_little_more_than_their_bits(void **state)
 {
     static const struct {

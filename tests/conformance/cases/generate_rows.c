@@ -103,7 +103,7 @@ static int gain(const signed char row[AXES], int axis)
     return count;
 }
 
-/* The value that covers most; false when none is allowed beside the others. */
+/* The value that covers most; false when none is allowed with the others. */
 static bool choose_value(signed char row[AXES], int axis)
 {
     int best = -1, best_gain = -1, first = random_below(sizes[axis]);

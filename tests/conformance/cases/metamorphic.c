@@ -120,7 +120,7 @@ static void scale_by_powers_of_two(const struct trial *trial)
             arrays[i / 2][k] *= factor;
         for (int64_t k = 0; k < TOKENS * D; k++)
             scaled[k] = y_at(&problem, y, k / D, k % D) * factor * factor;
-        expect_bits(trial, &problem, (unsigned char *)scaled, "scaled from the run with x and W as they were");
+        expect_bits(trial, &problem, (unsigned char *)scaled, "scaled from the run with the original x and W");
         for (size_t k = 0; k < counts[i / 2]; k++)
             arrays[i / 2][k] /= factor;
         free(scaled);

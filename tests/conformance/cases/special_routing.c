@@ -126,7 +126,7 @@ static void nan_logit(const struct trial *trial)
         }
 }
 
-/* Logits, how many masks to choose, and which those are, lowest first; -1 ends the list. */
+/* Logits, how many masks to select, and their ids in ascending order; -1 ends the list. */
 static const struct {
     float logits[4];
     int32_t top_k, chosen[4];

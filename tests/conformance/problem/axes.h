@@ -35,7 +35,7 @@ enum routing {
     ROUTING_ALL,        /**< K = n_m, rotated from token to token */
     ROUTING_DUPLICATES, /**< K = 2, the same mask twice */
     ROUTING_ZERO,       /**< K = 2, one of the two weights is 0 */
-    ROUTING_ROUTER_ONE, /**< the layer's router chooses 1 */
+    ROUTING_ROUTER_ONE, /**< the layer's router selects 1 */
     ROUTING_ROUTER_TWO,
     ROUTING_ROUTER_ALL,
     ROUTINGS

@@ -18,7 +18,7 @@ struct layout {
 extern const struct layout tight;
 
 /**
- * One forward. What y's memory holds outside y must stay as it was.
+ * One forward. The bytes of y's memory outside y must not change.
  *
  * @return y [tokens][columns] in its dtype without gaps, to be freed; NULL with the outcome set when a call failed.
  */

@@ -19,7 +19,7 @@ struct dtypes {
     uint32_t flags;
 };
 
-/** What a problem has beside W and the masks. */
+/** What a problem has besides W and the masks. */
 enum { PART_BIASES = 1, PART_ROUTER = 2, PART_RESIDUAL = 4 };
 
 struct shape {

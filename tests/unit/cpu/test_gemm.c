@@ -327,8 +327,7 @@ static void a_sum_does_not_depend_on_the_other_tokens(void **state)
 static void no_product_is_rounded_more_often_than_c(void **state)
 {
     for (int64_t h = 1; h <= MGLU_CPU_GEMM_COLUMNS; h++)
-        for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS;
-             panel *= 2) { /* also for words that hold a pair of columns */
+        for (int64_t panel = PANEL_WORDS; panel <= 2 * PANEL_WORDS; panel *= 2) { /* a word may be two columns */
             int64_t chain = chain_columns((int64_t)mglu_format_groups((mglu_index)h));
             int64_t in_panel = h < panel ? h : panel, panels = (h + panel - 1) / panel;
             int64_t roundings = (chain < h ? chain : h) + panels - 1;

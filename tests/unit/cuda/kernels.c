@@ -223,7 +223,7 @@ static float *as_floats(const mglu_array *array, size_t count)
     return floats;
 }
 
-/* Puts up to two matrices of the sample into `matrix`, as the test wants them. */
+/* Puts up to two matrices of the sample into `matrix`, in the dtypes of the test. */
 static void set_planes(const struct kernel_run *run, const mglu_array *first, const mglu_array *second,
                        struct mglu_cuda_matrix *matrix)
 {

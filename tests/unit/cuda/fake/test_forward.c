@@ -259,7 +259,7 @@ static void destroy_memory(struct use *use)
     mglu_memory_destroy(&use->x);
 }
 
-/* include/mglu/cuda.h says so. */
+/* as documented in include/mglu/cuda.h */
 static void a_capture_allows_forwards_and_destroying_layers_only(void **state)
 {
     static const struct {
