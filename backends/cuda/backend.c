@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/builtin.h"
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 const mglu_backend_fns mglu_fns_cuda = {
     .abi = MGLU_BACKEND_ABI,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 #include <unistd.h>
 

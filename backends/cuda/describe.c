@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/describe.h"
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 #include <stdio.h>
 
@@ -57,9 +57,9 @@ static int64_t last_batch_of(const struct mglu_cuda_layer *layer, int engine)
     int64_t last = layer->desc.max_batch;
 
     for (int later = engine + 1; later < MGLU_CUDA_ENGINES; later++)
-        if (layer->choice.from_batch[later] <= last)
-            last = layer->choice.from_batch[later] - 1;
-    return last < layer->choice.from_batch[engine] ? 0 : last;
+        if (layer->selection.from_batch[later] <= last)
+            last = layer->selection.from_batch[later] - 1;
+    return last < layer->selection.from_batch[engine] ? 0 : last;
 }
 
 mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer)
@@ -72,7 +72,7 @@ mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer)
 
         if (last > 0)
             status = describe_kernel(layer, &layer->project[engine], layer->weights->projection.rows, last,
-                                     layer->choice.reason);
+                                     layer->selection.reason);
     }
     if (status == MGLU_OK && shape->output_size > 0)
         status = describe_kernel(layer, &layer->down, layer->weights->down.rows, layer->desc.max_batch,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* What the tuner sets; see dispatch.h. */
+/* What the tuner sets; see select.h. */
 #define FORCED_VARIABLE "MGLU_CUDA_VARIANT"
 
 static size_t backend_size(int32_t count)

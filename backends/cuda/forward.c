@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 /*
  * A forward is up to three launches: routing, projection, down-projection. It does nothing else of the driver's, so
@@ -136,7 +136,7 @@ static mglu_status project(const struct chunk *chunk)
     if (weights->shape.output_size == 0)
         give_output(chunk, &projection);
     /* By the whole batch, not by the chunk: the same call must not mix the orders of sums of two engines. */
-    return launch_projection(chunk, &layer->project[mglu_cuda_engine_for(&layer->choice, chunk->args->batch)],
+    return launch_projection(chunk, &layer->project[mglu_cuda_engine_for(&layer->selection, chunk->args->batch)],
                              &projection, "launch of the projection");
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 /* What a layer is: its kernels, ready to be launched, and what lies where in its workspace. */
 
@@ -82,11 +82,11 @@ static mglu_status find_kernel(struct mglu_cuda_device *device, struct mglu_cuda
     return status;
 }
 
-static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer, enum mglu_cuda_form form)
+static struct mglu_cuda_request request_of(const struct mglu_cuda_layer *layer, enum mglu_cuda_form form)
 {
     const struct mglu_cuda_weights *weights = layer->weights;
 
-    return (struct mglu_cuda_question){
+    return (struct mglu_cuda_request){
         .architecture = layer->device->architecture,
         .weights = weights->shape.dtype,
         .x = layer->desc.x_dtype,
@@ -100,10 +100,10 @@ static struct mglu_cuda_question question_of(const struct mglu_cuda_layer *layer
     };
 }
 
-static void explain_forced(const struct mglu_cuda_layer *layer, const struct mglu_cuda_question *question)
+static void explain_forced(const struct mglu_cuda_layer *layer, const struct mglu_cuda_request *request)
 {
     const struct mglu_cuda_backend *backend = layer->device->backend;
-    const char *refusal = mglu_cuda_refusal(question, backend->forced.engine);
+    const char *refusal = mglu_cuda_refusal(request, backend->forced.engine);
 
     if (backend->forced.is_forced && refusal)
         backend->host->log(backend->host, MGLU_LOG_WARN, "cuda: %s is not used as asked for: %s",
@@ -115,17 +115,17 @@ static mglu_status find_projection(struct mglu_cuda_layer *layer)
 {
     const mglu_packed_weights *shape = &layer->weights->shape;
     enum mglu_cuda_form form = shape->kind == MGLU_KIND_PLAIN ? MGLU_CUDA_GLU : mglu_cuda_form_of_terms(layer->terms);
-    const struct mglu_cuda_question question = question_of(layer, form);
+    const struct mglu_cuda_request request = request_of(layer, form);
     mglu_status status = MGLU_OK;
 
-    explain_forced(layer, &question);
-    layer->choice = mglu_cuda_choose(&question, &layer->device->backend->forced);
+    explain_forced(layer, &request);
+    layer->selection = mglu_cuda_select(&request, &layer->device->backend->forced);
     for (int i = 0; i < MGLU_CUDA_ENGINES && status == MGLU_OK; i++) {
         const struct mglu_cuda_variant variant = {(enum mglu_cuda_engine)i, shape->dtype,
                                                   mglu_cuda_x_of(shape->dtype, layer->desc.x_dtype), form};
 
-        if (layer->choice.from_batch[i] <= layer->desc.max_batch)
-            status = find_kernel(layer->device, variant, &layer->weights->projection, layer->choice.simt_warps,
+        if (layer->selection.from_batch[i] <= layer->desc.max_batch)
+            status = find_kernel(layer->device, variant, &layer->weights->projection, layer->selection.simt_warps,
                                  &layer->project[i]);
     }
     return status;
@@ -133,13 +133,13 @@ static mglu_status find_projection(struct mglu_cuda_layer *layer)
 
 static mglu_status find_down(struct mglu_cuda_layer *layer)
 {
-    const struct mglu_cuda_question question = question_of(layer, MGLU_CUDA_SUM);
+    const struct mglu_cuda_request request = request_of(layer, MGLU_CUDA_SUM);
     const struct mglu_cuda_forced nothing_forced = {0};
-    const struct mglu_cuda_choice choice = mglu_cuda_choose(&question, &nothing_forced);
+    const struct mglu_cuda_selection selection = mglu_cuda_select(&request, &nothing_forced);
     const struct mglu_cuda_variant variant = {MGLU_CUDA_SIMT, layer->weights->shape.dtype, MGLU_CUDA_X_F32,
                                               MGLU_CUDA_SUM};
 
-    return find_kernel(layer->device, variant, &layer->weights->down, choice.simt_warps, &layer->down);
+    return find_kernel(layer->device, variant, &layer->weights->down, selection.simt_warps, &layer->down);
 }
 
 /* Between enter and leave. */

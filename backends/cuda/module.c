@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/built.h"
-#include "backends/cuda/host.h"
+#include "backends/cuda/cuda_backend.h"
 
 /* The compiled kernels, one fatbin per .cu file, and their functions. */
 

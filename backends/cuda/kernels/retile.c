@@ -69,7 +69,7 @@ static void place_group(const struct mglu_cuda_matrix *matrix, uint32_t index, i
 }
 
 /* The bits of 16 columns, in the order of the columns, as a lane has them for its row g. Row g + 8 is a bit lower. */
-static uint32_t spread_bits(uint32_t bits)
+static uint32_t to_lane_order(uint32_t bits)
 {
     uint32_t word = 0;
 
@@ -94,8 +94,8 @@ static void place_masks(const struct mglu_cuda_matrix *matrix, int64_t row, int6
         unsigned char *at = planes + i * MGLU_TILE_MASK_BYTES + lane * sizeof pair[0];
 
         memcpy(pair, at, sizeof pair);
-        pair[0] |= spread_bits(words[i] & 0xffff) >> below;
-        pair[1] |= spread_bits(words[i] >> 16) >> below;
+        pair[0] |= to_lane_order(words[i] & 0xffff) >> below;
+        pair[1] |= to_lane_order(words[i] >> 16) >> below;
         memcpy(at, pair, sizeof pair);
     }
 }

@@ -13,13 +13,13 @@ MGLU_DEVICE float not_a_number()
 }
 
 /* Where a token's results go. */
-struct choice {
+struct token_routing {
     int32_t *ids;
     float *weights;
 };
 
 /* Ids out of range are replaced, so that no kernel after this one has to look, and the token becomes NaN. */
-MGLU_DEVICE void take_given(const mglu_cuda_routing &p, int64_t token, choice out)
+MGLU_DEVICE void route_given(const mglu_cuda_routing &p, int64_t token, token_routing out)
 {
     const int32_t *ids = global<const int32_t>(p.given_ids) + token * p.ids_stride;
     const float *weights = global<const float>(p.given_weights) + token * p.weights_stride;
@@ -61,7 +61,7 @@ MGLU_DEVICE int largest(const float *logits, uint32_t used, int count)
 }
 
 /* The top_k largest logits and their softmax. A NaN among all logits makes every weight NaN. */
-MGLU_DEVICE void take_largest(const mglu_cuda_routing &p, const float *logits, choice out)
+MGLU_DEVICE void select_largest(const mglu_cuda_routing &p, const float *logits, token_routing out)
 {
     uint32_t used = 0;
     float sum = 0;
@@ -78,7 +78,7 @@ MGLU_DEVICE void take_largest(const mglu_cuda_routing &p, const float *logits, c
         out.weights[i] = has_nan ? not_a_number() : expf(logits[out.ids[i]] - logits[out.ids[0]]) / sum;
 }
 
-MGLU_DEVICE void ask_router(const mglu_cuda_routing &p, int64_t token, choice out)
+MGLU_DEVICE void route_by_router(const mglu_cuda_routing &p, int64_t token, token_routing out)
 {
     float *parts = shared_floats(); /* [mask][warp] */
 
@@ -94,7 +94,7 @@ MGLU_DEVICE void ask_router(const mglu_cuda_routing &p, int64_t token, choice ou
         const float *of_mask = parts + mask * WARPS;
         parts[mask] = of_mask[0] + of_mask[1] + of_mask[2] + of_mask[3];
     }
-    take_largest(p, parts, out);
+    select_largest(p, parts, out);
 }
 
 /* One token a block of threads. */
@@ -104,9 +104,10 @@ MGLU_KERNEL void __launch_bounds__(MGLU_CUDA_ROUTE_THREADS) mglu_route(MGLU_PARA
 
     let_next_launch_begin();
     wait_for_previous_launch();
-    const choice out = {global<int32_t>(p.mask_ids) + token * p.top_k, global<float>(p.mask_weights) + token * p.top_k};
+    const token_routing out = {global<int32_t>(p.mask_ids) + token * p.top_k,
+                               global<float>(p.mask_weights) + token * p.top_k};
     if (!p.given_ids)
-        ask_router(p, token, out);
+        route_by_router(p, token, out);
     else if (threadIdx.x == 0)
-        take_given(p, token, out);
+        route_given(p, token, out);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CUDA_HOST_H
-#define MGLU_CUDA_HOST_H
+#ifndef MGLU_CUDA_BACKEND_H
+#define MGLU_CUDA_BACKEND_H
 
 /* The CUDA backend: host code over the driver API. The kernels are in kernels/, compiled ahead of time. */
 
-#include "backends/cuda/dispatch.h"
 #include "backends/cuda/driver.h"
 #include "backends/cuda/kernels/params.h"
 #include "backends/cuda/kernels/ring_plan.h"
+#include "backends/cuda/select.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -90,7 +90,7 @@ struct mglu_cuda_layer {
     int32_t terms;        /* that are summed for a token: n_m, or top_k, or 1 when plain */
     int64_t chunk_tokens; /* of one round of launches: so the workspace is bounded */
     int64_t z_stride;     /* elements */
-    struct mglu_cuda_choice choice;
+    struct mglu_cuda_selection selection;
     struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* no function: not used by this layer */
     struct mglu_cuda_kernel down;
     struct mglu_cuda_function route;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MGLU_CUDA_DISPATCH_H
-#define MGLU_CUDA_DISPATCH_H
+#ifndef MGLU_CUDA_SELECT_H
+#define MGLU_CUDA_SELECT_H
 
 /* Which kernel computes which batch of a layer: dispatch_table.h where it has a row for the device, else its default.
  */
@@ -18,7 +18,7 @@ struct mglu_cuda_forced {
 };
 
 /* The smallest batch that an engine gets; the engines for larger batches come later. INT64_MAX: none. */
-struct mglu_cuda_choice {
+struct mglu_cuda_selection {
     int64_t from_batch[MGLU_CUDA_ENGINES];
     uint32_t simt_warps; /* at least so many warps share a strip */
     const char *reason;  /* why these, for the log */
@@ -27,8 +27,8 @@ struct mglu_cuda_choice {
 /* Reads a text as above; 0 when it is none. */
 int mglu_cuda_read_forced(const char *text, struct mglu_cuda_forced *forced);
 
-/* What the choice is made from. */
-struct mglu_cuda_question {
+/* What the selection is made from. */
+struct mglu_cuda_request {
     int32_t architecture;
     mglu_dtype weights, x;
     enum mglu_cuda_form form;
@@ -40,12 +40,12 @@ struct mglu_cuda_question {
 };
 
 /* Why the engine cannot compute this layer; NULL when it can. */
-const char *mglu_cuda_refusal(const struct mglu_cuda_question *question, enum mglu_cuda_engine engine);
+const char *mglu_cuda_refusal(const struct mglu_cuda_request *request, enum mglu_cuda_engine engine);
 
 /* Without force, never the ring: it has not been timed on any device. */
-struct mglu_cuda_choice mglu_cuda_choose(const struct mglu_cuda_question *question,
+struct mglu_cuda_selection mglu_cuda_select(const struct mglu_cuda_request *request,
                                          const struct mglu_cuda_forced *forced);
 
-enum mglu_cuda_engine mglu_cuda_engine_for(const struct mglu_cuda_choice *choice, int64_t batch);
+enum mglu_cuda_engine mglu_cuda_engine_for(const struct mglu_cuda_selection *selection, int64_t batch);
 
 #endif
