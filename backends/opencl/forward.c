@@ -100,10 +100,10 @@ static cl_int launch_step(struct run *run, const struct mglu_opencl_step *step, 
 
 /* ---- Operands ------------------------------------------------------------------------------------------------- */
 
-/* A caller's buffer; `nothing` where an array without elements has none. */
-static cl_mem buffer_or_nothing(const struct run *run, const void *data)
+/* A caller's buffer; `empty_buffer` where an array without elements has none. */
+static cl_mem buffer_or_empty(const struct run *run, const void *data)
 {
-    return data ? (cl_mem)(uintptr_t)data : run->layer->device->nothing;
+    return data ? (cl_mem)(uintptr_t)data : run->layer->device->empty_buffer;
 }
 
 /* In elements, from the start of the buffer to the first token of the chunk. */
@@ -114,12 +114,12 @@ static mglu_index element_offset(const struct run *run, size_t byte_offset, int6
 
 static struct operands empty_operands(const struct run *run)
 {
-    const cl_mem nothing = run->layer->device->nothing;
+    const cl_mem empty_buffer = run->layer->device->empty_buffer;
 
-    return (struct operands){.residual = nothing,
-                             .gate_bias = nothing,
-                             .value_bias = nothing,
-                             .workspace = buffer_or_nothing(run, run->args->workspace)};
+    return (struct operands){.residual = empty_buffer,
+                             .gate_bias = empty_buffer,
+                             .value_bias = empty_buffer,
+                             .workspace = buffer_or_empty(run, run->args->workspace)};
 }
 
 static void read_x(const struct run *run, struct operands *o)
@@ -127,7 +127,7 @@ static void read_x(const struct run *run, struct operands *o)
     const mglu_dtype dtype = run->layer->desc.x_dtype;
     const mglu_input *x = &run->args->x;
 
-    o->x = buffer_or_nothing(run, x->data);
+    o->x = buffer_or_empty(run, x->data);
     o->job.x_dtype = dtype;
     o->job.x_offset = element_offset(run, x->byte_offset, x->row_stride, mglu_dtype_size(dtype));
     o->job.x_stride = (mglu_index)x->row_stride;
@@ -140,13 +140,13 @@ static void write_y(const struct run *run, struct operands *o)
     const mglu_input *residual = &run->args->residual;
     const size_t size = mglu_dtype_size(dtype);
 
-    o->y = buffer_or_nothing(run, y->data);
+    o->y = buffer_or_empty(run, y->data);
     o->job.y_dtype = dtype;
     o->job.y_offset = element_offset(run, y->byte_offset, y->row_stride, size);
     o->job.y_stride = (mglu_index)y->row_stride;
     if (!residual->data)
         return;
-    o->residual = buffer_or_nothing(run, residual->data);
+    o->residual = buffer_or_empty(run, residual->data);
     o->job.residual_offset = element_offset(run, residual->byte_offset, residual->row_stride, size);
     o->job.residual_stride = (mglu_index)residual->row_stride;
     o->job.parts |= MGLU_HAS_RESIDUAL;
@@ -177,8 +177,8 @@ static cl_int run_route(struct run *run)
 {
     const struct mglu_opencl_layer *layer = run->layer;
     const mglu_input *ids = &run->args->routing_ids, *p = &run->args->routing_weights;
-    const cl_mem given_ids = buffer_or_nothing(run, ids->data), given_p = buffer_or_nothing(run, p->data);
-    const cl_mem workspace = buffer_or_nothing(run, run->args->workspace);
+    const cl_mem given_ids = buffer_or_empty(run, ids->data), given_p = buffer_or_empty(run, p->data);
+    const cl_mem workspace = buffer_or_empty(run, run->args->workspace);
     const struct mglu_opencl_variant *variant = &layer->projection.variants[layer->projection.last];
     const size_t group = (size_t)(variant->slices * variant->lines);
     const struct mglu_route_job job = {

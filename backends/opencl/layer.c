@@ -100,7 +100,7 @@ static mglu_status make_step(struct mglu_opencl_layer *layer, const struct mglu_
         variant->weight = matrix->dtype;
         variant->matrices = matrix->matrices;
         variant->tokens = i == 0 ? 1 : 0;
-        step->reason = mglu_opencl_choose(layer->device, matrix, variant);
+        step->reason = mglu_opencl_select(layer->device, matrix, variant);
         status = mglu_opencl_program_get(layer->device, variant, &program);
         if (status == MGLU_OK)
             status = make_kernels(layer->device, program, "mglu_rows", &step->kernels[0][i], 2);

@@ -18,7 +18,7 @@
 
 struct mglu_opencl_backend;
 struct mglu_opencl_program;
-struct mglu_opencl_choice;
+struct mglu_opencl_selection;
 
 struct mglu_opencl_device {
     struct mglu_opencl_backend *backend;
@@ -35,9 +35,9 @@ struct mglu_opencl_device {
     pthread_mutex_t lock;   /* guards what follows; forward never takes it */
     cl_context context;     /* NULL until something is made on the device */
     cl_command_queue queue; /* for tuning */
-    cl_mem nothing;         /* stands for arrays that a layer does not have */
+    cl_mem empty_buffer;    /* stands for arrays that a layer does not have */
     struct mglu_opencl_program *programs;
-    struct mglu_opencl_choice *choices;
+    struct mglu_opencl_selection *selections;
 };
 
 struct mglu_opencl_backend {
@@ -61,7 +61,7 @@ struct mglu_opencl_queue {
 /* Some rows of a matrix. A device may be unable to hold all in one buffer. */
 struct mglu_opencl_part {
     int64_t first_row, rows;
-    cl_mem weight, scales, value, value_scales, masks; /* the device's `nothing` when absent */
+    cl_mem weight, scales, value, value_scales, masks; /* the device's `empty_buffer` when absent */
 };
 
 struct mglu_opencl_matrix {
@@ -77,7 +77,7 @@ struct mglu_opencl_weights {
     struct mglu_opencl_device *device;
     mglu_packed_weights shape; /* pointers tell presence only */
     struct mglu_opencl_matrix projection, router, down;
-    cl_mem gate_bias, value_bias, down_bias; /* the device's `nothing` when absent */
+    cl_mem gate_bias, value_bias, down_bias; /* the device's `empty_buffer` when absent */
     uint64_t bytes;
 };
 
@@ -189,9 +189,9 @@ void mglu_opencl_programs_free(struct mglu_opencl_device *device);
  * Completes the variant for a matrix: what is fixed by the device, and the fastest of what is not. Its `tokens` is 1,
  * or 0 for as many as suit. Returns why it is this one.
  */
-const char *mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+const char *mglu_opencl_select(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
                                struct mglu_opencl_variant *variant);
-void mglu_opencl_choices_free(struct mglu_opencl_device *device);
+void mglu_opencl_selections_free(struct mglu_opencl_device *device);
 
 /* describe.c */
 /* The layer's line in the log. */

@@ -22,19 +22,19 @@ static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wa
         device->queue = NULL;
         return mglu_opencl_fail(device, code, "making a queue");
     }
-    return mglu_opencl_buffer(device, sizeof zeros, zeros, &device->nothing);
+    return mglu_opencl_buffer(device, sizeof zeros, zeros, &device->empty_buffer);
 }
 
 static void drop_objects(struct mglu_opencl_device *device)
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
 
-    mglu_opencl_buffer_release(device, device->nothing);
+    mglu_opencl_buffer_release(device, device->empty_buffer);
     if (device->queue)
         cl->clReleaseCommandQueue(device->queue);
     if (device->context)
         cl->clReleaseContext(device->context);
-    device->nothing = NULL;
+    device->empty_buffer = NULL;
     device->queue = NULL;
     device->context = NULL;
 }
@@ -62,7 +62,7 @@ mglu_status mglu_opencl_device_start(struct mglu_opencl_device *device, cl_conte
 
 void mglu_opencl_device_stop(struct mglu_opencl_device *device)
 {
-    mglu_opencl_choices_free(device);
+    mglu_opencl_selections_free(device);
     mglu_opencl_programs_free(device);
     drop_objects(device);
 }

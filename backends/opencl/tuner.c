@@ -19,8 +19,8 @@
 enum { TRIAL_RUNS = 5, MOST_VALUES = 4 };
 
 /* What was found for matrices of one kind and size. */
-struct mglu_opencl_choice {
-    struct mglu_opencl_choice *next;
+struct mglu_opencl_selection {
+    struct mglu_opencl_selection *next;
     char key[MGLU_OPENCL_KEY_SIZE];
     struct mglu_opencl_variant variant;
 };
@@ -71,10 +71,9 @@ static double seconds(void)
 static cl_int set_arguments(const struct trial *trial, cl_kernel kernel)
 {
     const struct mglu_opencl_part *part = &trial->matrix->parts[0];
-    const cl_mem nothing = trial->device->nothing;
-    const cl_mem buffers[] = {part->weight, part->scales, part->value, part->value_scales,
-                              part->masks,  trial->x,     trial->y,    nothing,
-                              nothing,      nothing,      nothing};
+    const cl_mem empty_buffer = trial->device->empty_buffer;
+    const cl_mem buffers[] = {part->weight, part->scales, part->value,  part->value_scales, part->masks, trial->x,
+                              trial->y,     empty_buffer, empty_buffer, empty_buffer,       empty_buffer};
     const cl_uint count = sizeof buffers / sizeof buffers[0];
     cl_int code = CL_SUCCESS;
 
@@ -202,45 +201,46 @@ static void write_key(const struct mglu_opencl_device *device, const struct mglu
     mglu_opencl_cache_key((const char *const[]){text, device->name, device->driver, NULL}, key);
 }
 
-static int find_choice(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
+static int find_selection(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
 {
-    const struct mglu_opencl_choice *choice;
+    const struct mglu_opencl_selection *selection;
 
     pthread_mutex_lock(&device->lock);
-    choice = device->choices;
-    while (choice && strcmp(choice->key, key) != 0)
-        choice = choice->next;
-    if (choice)
-        *variant = choice->variant;
+    selection = device->selections;
+    while (selection && strcmp(selection->key, key) != 0)
+        selection = selection->next;
+    if (selection)
+        *variant = selection->variant;
     pthread_mutex_unlock(&device->lock);
-    return choice != NULL;
+    return selection != NULL;
 }
 
-static void keep_choice(struct mglu_opencl_device *device, const char *key, const struct mglu_opencl_variant *variant)
+static void store_selection(struct mglu_opencl_device *device, const char *key,
+                            const struct mglu_opencl_variant *variant)
 {
-    struct mglu_opencl_choice *made = mglu_opencl_allocate(device->backend->host, sizeof *made);
+    struct mglu_opencl_selection *made = mglu_opencl_allocate(device->backend->host, sizeof *made);
 
     if (!made)
         return; /* it will be found again */
-    *made = (struct mglu_opencl_choice){.variant = *variant};
+    *made = (struct mglu_opencl_selection){.variant = *variant};
     memcpy(made->key, key, sizeof made->key);
     pthread_mutex_lock(&device->lock);
-    made->next = device->choices;
-    device->choices = made;
+    made->next = device->selections;
+    device->selections = made;
     pthread_mutex_unlock(&device->lock);
 }
 
-void mglu_opencl_choices_free(struct mglu_opencl_device *device)
+void mglu_opencl_selections_free(struct mglu_opencl_device *device)
 {
-    while (device->choices) {
-        struct mglu_opencl_choice *first = device->choices;
-        device->choices = first->next;
+    while (device->selections) {
+        struct mglu_opencl_selection *first = device->selections;
+        device->selections = first->next;
         mglu_opencl_release(device->backend->host, first, sizeof *first);
     }
 }
 
 /* From another process; what does not look like a variant of ours is not taken. */
-static int load_choice(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
+static int load_selection(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
 {
     size_t size = 0;
     struct mglu_opencl_variant *stored = mglu_opencl_cache_load(device->backend->host, key, &size);
@@ -261,7 +261,7 @@ static void apply(const struct mglu_opencl_variant *best, struct mglu_opencl_var
     variant->lines = best->lines;
 }
 
-const char *mglu_opencl_choose(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
+const char *mglu_opencl_select(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
                                struct mglu_opencl_variant *variant)
 {
     const mglu_host *host = device->backend->host;
@@ -277,12 +277,12 @@ const char *mglu_opencl_choose(struct mglu_opencl_device *device, const struct m
     best.tokens = 1;
     set_defaults(device, &best);
     write_key(device, matrix, &best, key);
-    if (!find_choice(device, key, &best)) {
-        if (!load_choice(device, key, &best)) {
+    if (!find_selection(device, key, &best)) {
+        if (!load_selection(device, key, &best)) {
             tune(device, matrix, &best);
             mglu_opencl_cache_store(host, key, &best, sizeof best);
         }
-        keep_choice(device, key, &best);
+        store_selection(device, key, &best);
         host->log(host, MGLU_LOG_INFO, "opencl: %s: %d masks: mask form %d, half form %d, %d lines", device->name,
                   best.masks, best.mask_form, best.half_form, best.lines);
     }

@@ -37,12 +37,12 @@ static struct source source_of(const mglu_packed_matrix *weight, const mglu_pack
     };
 }
 
-/* A buffer with `size` bytes from `array` + `offset`, counted; `nothing` where there are none. */
+/* A buffer with `size` bytes from `array` + `offset`, counted; `empty_buffer` where there are none. */
 static mglu_status upload(struct mglu_opencl_weights *weights, const void *array, size_t offset, size_t size,
                           cl_mem *buffer)
 {
     if (!array || size == 0) {
-        *buffer = weights->device->nothing;
+        *buffer = weights->device->empty_buffer;
         return MGLU_OK;
     }
     weights->bytes += size;
@@ -156,7 +156,7 @@ static mglu_status upload_all(struct mglu_opencl_weights *weights, const mglu_pa
 /* Releases what is the weights' own. */
 static void release(struct mglu_opencl_weights *weights, cl_mem buffer)
 {
-    if (buffer != weights->device->nothing)
+    if (buffer != weights->device->empty_buffer)
         mglu_opencl_buffer_release(weights->device, buffer);
 }
 

@@ -5,7 +5,7 @@
 #define MAX_MASKS 16
 
 /* Ids from the caller. One that is out of range makes the token NaN and raises the flag; 0 is read in its place. */
-MGLU_INLINE void route_as_told(__global const int *given_ids, __global const float *given_p, __global int *ids,
+MGLU_INLINE void route_given(__global const int *given_ids, __global const float *given_p, __global int *ids,
                                __global float *p, __global int *bad_routing, const struct mglu_route_job *job)
 {
     bool in_range = true;
@@ -21,7 +21,7 @@ MGLU_INLINE void route_as_told(__global const int *given_ids, __global const flo
 }
 
 /* The ids of the `terms` largest logits, in descending order; the lower id wins a tie. */
-MGLU_INLINE void choose_largest(const float *logits, uint n_masks, int *ids, uint terms)
+MGLU_INLINE void select_largest(const float *logits, uint n_masks, int *ids, uint terms)
 {
     for (uint i = 0; i < n_masks; i++) {
         uint place = i < terms ? i : terms;
@@ -39,19 +39,19 @@ MGLU_INLINE void route_by_router(__global const float *from, __global int *ids, 
                                  const struct mglu_route_job *job)
 {
     float logits[MAX_MASKS], sum = 0.0f;
-    int chosen[MAX_MASKS];
+    int selected[MAX_MASKS];
     bool is_nan = false;
 
     for (uint i = 0; i < job->n_masks; i++) {
         logits[i] = from[i];
         is_nan = is_nan || isnan(logits[i]);
     }
-    choose_largest(logits, job->n_masks, chosen, job->terms);
+    select_largest(logits, job->n_masks, selected, job->terms);
     for (uint i = 0; i < job->terms; i++)
-        sum += mglu_exp_nonpositive(logits[chosen[i]] - logits[chosen[0]], 0.0f);
+        sum += mglu_exp_nonpositive(logits[selected[i]] - logits[selected[0]], 0.0f);
     for (uint i = 0; i < job->terms; i++) {
-        ids[i] = chosen[i];
-        p[i] = is_nan ? NAN : mglu_exp_nonpositive(logits[chosen[i]] - logits[chosen[0]], 0.0f) / sum;
+        ids[i] = selected[i];
+        p[i] = is_nan ? NAN : mglu_exp_nonpositive(logits[selected[i]] - logits[selected[0]], 0.0f) / sum;
     }
 }
 
@@ -64,7 +64,7 @@ __kernel void mglu_route(__global const int *given_ids, __global const float *gi
     __global int *ids = workspace + job.ids_offset + token * job.terms;
     __global float *p = (__global float *)workspace + job.p_offset + token * job.terms;
     if (job.is_given)
-        route_as_told(given_ids + job.given_ids_offset + token * job.given_ids_stride,
+        route_given(given_ids + job.given_ids_offset + token * job.given_ids_stride,
                       given_p + job.given_p_offset + token * job.given_p_stride, ids, p, bad_routing, &job);
     else
         route_by_router((__global const float *)workspace + job.logits_offset + token * job.n_masks, ids, p, &job);
