@@ -195,7 +195,7 @@ static const void *input_row(const mglu_input *input, int64_t token, size_t size
 }
 
 /* An id out of range is never used as an index; its weight makes the token NaN. */
-static void route_as_told(struct job *job, int64_t token)
+static void route_given(struct job *job, int64_t token)
 {
     const int32_t *ids = input_row(&job->args->routing_ids, token, sizeof *ids);
     const float *p = input_row(&job->args->routing_weights, token, sizeof *p);
@@ -269,7 +269,7 @@ static mglu_status run_token(struct job *job, int64_t token)
     mglu_status status = mglu_convert(x, job->desc->x_dtype, job->x, MGLU_DTYPE_F32, (size_t)w->hidden_size);
 
     if (job->args->routing_ids.data)
-        route_as_told(job, token);
+        route_given(job, token);
     else if (job->desc->top_k)
         route_by_router(job);
     for (int64_t r = 0; r < w->intermediate_size; r++)

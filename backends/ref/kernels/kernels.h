@@ -31,7 +31,7 @@ struct mglu_ref_sums {
     double total;                 /* sum of w x */
     double magnitude;             /* T: sum of |w x| */
     double flushed;               /* what is lost where subnormal w, x and w x count as 0 */
-    double rounded;               /* what is lost where x is rounded to 8 bits; 0 for rows that are not quantised */
+    double quantisation;          /* what is lost where x is rounded to 8 bits; 0 for rows that are not quantised */
     double gate[MGLU_MAX_MASKS];  /* sums over the elements of each listed mask */
     double value[MGLU_MAX_MASKS]; /* and over the others */
 };
@@ -47,7 +47,7 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
  * What is lost of a sum over a group where its x are rounded to 8 bits: `largest` |x| there, `weights` the sum of |w|.
  * docs/semantics.md, "Error".
  */
-double mglu_ref_rounding(double largest, double weights);
+double mglu_ref_quantisation_error(double largest, double weights);
 
 /* How far an f32 backend of this class may be off in a sum of n terms: docs/semantics.md, "Error". */
 double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums);

@@ -24,8 +24,8 @@ static void read_row(const mglu_input *input, int64_t token, size_t element, int
     memcpy(target, (const unsigned char *)input->data + input->byte_offset + at, element);
 }
 
-static int route_as_told(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
-                         struct mglu_ref_routing *routing)
+static int route_given(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,
+                       struct mglu_ref_routing *routing)
 {
     int in_range = 1;
 
@@ -107,7 +107,7 @@ int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *
     if (layer->desc.top_k == 0)
         route_to_all(layer, routing);
     else if (args->routing_ids.data)
-        return route_as_told(layer, args, token, routing);
+        return route_given(layer, args, token, routing);
     else
         route_by_router(layer, x, accuracy, routing);
     return 1;

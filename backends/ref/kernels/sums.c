@@ -37,7 +37,7 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
             weights += fabs(w);
         }
         if (row.scales)
-            sums->rounded += mglu_ref_rounding(largest, weights);
+            sums->quantisation += mglu_ref_quantisation_error(largest, weights);
         for (int32_t i = 0; i < n_ids; i++)
             add_selected(products, count,
                          words[mglu_format_mask_word_in_row((mglu_index)(first / MGLU_GROUP_COLUMNS), (mglu_u32)ids[i],
@@ -46,7 +46,7 @@ void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x
     }
 }
 
-double mglu_ref_rounding(double largest, double weights)
+double mglu_ref_quantisation_error(double largest, double weights)
 {
     return largest / 254 * (1 + 0x1p-14) * weights;
 }
@@ -54,8 +54,8 @@ double mglu_ref_rounding(double largest, double weights)
 double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums)
 {
     double limit = accuracy == MGLU_ACCURACY_B ? 16 + (double)n / 64 : 8 + sqrt((double)n);
-    double rounded = accuracy == MGLU_ACCURACY_C ? sums->rounded : 0;
+    double quantisation = accuracy == MGLU_ACCURACY_C ? sums->quantisation : 0;
 
-    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * (sums->magnitude + rounded) + sums->flushed +
-           rounded;
+    return (2 * fmin((double)n, limit) + 2) * (FLT_EPSILON / 2.0) * (sums->magnitude + quantisation) + sums->flushed +
+           quantisation;
 }

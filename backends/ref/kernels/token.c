@@ -98,7 +98,7 @@ static double add_group(struct mglu_ref_row row, int64_t first, int64_t end, con
         weights += fabs(w);
     }
     if (row.scales)
-        sums->rounded += mglu_ref_rounding(largest, weights);
+        sums->quantisation += mglu_ref_quantisation_error(largest, weights);
     return carried;
 }
 
