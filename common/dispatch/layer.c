@@ -110,9 +110,9 @@ mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer)
     return fns_of(layer)->layer_accuracy(state_of(layer), layer->state);
 }
 
-/* Reads the args of a forward; *nothing tells that there is nothing to do. */
+/* Reads the args of a forward; *is_noop: there is no output to compute. */
 static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *args, mglu_forward_args *known,
-                             int *nothing)
+                             int *is_noop)
 {
     const mglu_packed_weights *shape = layer->plan.shape;
     mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known, args);
@@ -122,7 +122,7 @@ static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *a
     if (known->batch < 0 || known->batch > layer->plan.desc.max_batch || known->reserved != 0)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: batch is %lld, must be 0..%lld; reserved must be 0",
                          (long long)known->batch, (long long)layer->plan.desc.max_batch);
-    *nothing = known->batch == 0 || (shape->intermediate_size == 0 && shape->output_size == 0);
+    *is_noop = known->batch == 0 || (shape->intermediate_size == 0 && shape->output_size == 0);
     return MGLU_OK;
 }
 
@@ -130,7 +130,7 @@ mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forwar
 {
     mglu_forward_args known;
     mglu_status status;
-    int nothing;
+    int is_noop;
 
     if (!layer || !queue)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer or queue is NULL");
@@ -138,8 +138,8 @@ mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forwar
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: the queue is on another device than the layer");
     status = mglu_context_check(queue->device->context);
     if (status == MGLU_OK)
-        status = read_args(layer, args, &known, &nothing);
-    if (status != MGLU_OK || nothing)
+        status = read_args(layer, args, &known, &is_noop);
+    if (status != MGLU_OK || is_noop)
         return status;
     status = mglu_validate_forward(layer, &known, 1);
     return status == MGLU_OK ? fns_of(layer)->forward(state_of(layer), layer->state, queue->state, &known) : status;
@@ -150,7 +150,7 @@ mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *a
 {
     mglu_forward_args known;
     mglu_status status;
-    int nothing;
+    int is_noop;
 
     if (!layer)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer is NULL");
@@ -160,8 +160,8 @@ mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *a
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown accuracy class %d", (int)accuracy);
     status = mglu_context_check(layer->weights->device->context);
     if (status == MGLU_OK)
-        status = read_args(layer, args, &known, &nothing);
-    if (status != MGLU_OK || nothing)
+        status = read_args(layer, args, &known, &is_noop);
+    if (status != MGLU_OK || is_noop)
         return status;
     status = mglu_validate_forward(layer, &known, 0);
     if (status != MGLU_OK)

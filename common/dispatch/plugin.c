@@ -5,12 +5,12 @@
 #include <string.h>
 
 /* Name of the first required slot that a table leaves empty, or NULL. */
-static const char *missing_slot(const mglu_backend_fns *fns)
+static const char *missing_function(const mglu_backend_fns *fns)
 {
     const struct {
         const char *name;
         int is_set;
-    } slots[] = {
+    } functions[] = {
         {"open", !!fns->open},
         {"close", !!fns->close},
         {"device_count", !!fns->device_count},
@@ -33,9 +33,9 @@ static const char *missing_slot(const mglu_backend_fns *fns)
         {"memory_read", !fns->memory_allocate || fns->memory_read},
     };
 
-    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)
-        if (!slots[i].is_set)
-            return slots[i].name;
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+        if (!functions[i].is_set)
+            return functions[i].name;
     return NULL;
 }
 
@@ -65,7 +65,7 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
     if (fns->unavailable && !fns->unavailable[0])
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' is unavailable without a reason", path,
                          fns->name);
-    missing = fns->unavailable ? NULL : missing_slot(fns);
+    missing = fns->unavailable ? NULL : missing_function(fns);
     if (missing)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' has no %s", path, fns->name, missing);
     for (size_t i = 0; i < context->backends.count; i++)
