@@ -15,10 +15,10 @@ static int compare_items(const void *a, const void *b)
 }
 
 /* Like strcmp(), without putting the parts together. */
-static int compare_name(const void *key, const void *slot)
+static int compare_name(const void *key, const void *item)
 {
     const struct mglu_io_name *wanted = key;
-    const char *name = name_of(*(const void *const *)slot);
+    const char *name = name_of(*(const void *const *)item);
     int joined = 0;
 
     for (size_t i = 0; i < sizeof wanted->parts / sizeof wanted->parts[0]; i++) {
@@ -69,7 +69,7 @@ const char *mglu_io_index_duplicate(const struct mglu_io_index *index)
 
 const void *mglu_io_index_find(const struct mglu_io_index *index, const struct mglu_io_name *name)
 {
-    const void **slot = bsearch(name, index->items, index->count, sizeof *index->items, compare_name);
+    const void **item = bsearch(name, index->items, index->count, sizeof *index->items, compare_name);
 
-    return slot ? *slot : NULL;
+    return item ? *item : NULL;
 }
