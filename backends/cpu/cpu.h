@@ -77,7 +77,7 @@ struct mglu_cpu_plan {
 
 /* Offsets in bytes of what one token has in the workspace. */
 struct mglu_cpu_workspace_layout {
-    size_t x, x_bf16, x_quantised, mask_ids, p, z, z_quantised;
+    size_t x, x_bf16, quantised_x, mask_ids, p, z, quantised_z;
     size_t size;
 };
 
@@ -93,11 +93,11 @@ struct mglu_cpu_layer {
 struct mglu_cpu_token_workspace {
     float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 except by the router */
     uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
-    void *x_quantised; /* as int8 kernels take it, with use_int8 */
+    void *quantised_x; /* as int8 kernels take it, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */
     float *p;          /* [terms] */
     float *z;          /* [d_pad], with a down-projection */
-    void *z_quantised; /* with both */
+    void *quantised_z; /* with both */
 };
 
 /* Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB, beside a panel of 32 KiB on the stack. */

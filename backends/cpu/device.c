@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The best level of this machine up to max_isa (NULL: no cap); NULL when max_isa is unknown. */
-static const struct mglu_cpu_isa *best_level(const char *max_isa)
+/* The most capable instruction set of this machine up to max_isa (NULL: no cap); NULL when max_isa is unknown. */
+static const struct mglu_cpu_isa *best_isa(const char *max_isa)
 {
     const struct mglu_cpu_isa *best = NULL;
 
@@ -72,7 +72,7 @@ static uint64_t memory_bytes(void)
 
 mglu_status mglu_cpu_open(const mglu_host *host, void **backend)
 {
-    const struct mglu_cpu_isa *isa = best_level(host->max_isa);
+    const struct mglu_cpu_isa *isa = best_isa(host->max_isa);
     struct mglu_cpu_backend *made;
 
     if (!isa)

@@ -18,14 +18,14 @@ void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
-    quantise_columns(chunk->layer, own.x, chunk->layer->weights->packed.hidden_size, own.x_quantised);
+    quantise_columns(chunk->layer, own.x, chunk->layer->weights->packed.hidden_size, own.quantised_x);
 }
 
 void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
-    quantise_columns(chunk->layer, own.z, chunk->layer->weights->packed.intermediate_size, own.z_quantised);
+    quantise_columns(chunk->layer, own.z, chunk->layer->weights->packed.intermediate_size, own.quantised_z);
 }
 
 /* How many tokens from this one on can be summed at once, up to `most`: 0 when it is not quantised; else most, or 1. */
@@ -88,7 +88,7 @@ int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token,
     const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
     const int is_plain = layer->weights->packed.kind == MGLU_KIND_PLAIN;
-    const int32_t tokens = count_tokens(chunk, own.x_quantised, token, layer->plan.int8_tokens);
+    const int32_t tokens = count_tokens(chunk, own.quantised_x, token, layer->plan.int8_tokens);
     struct mglu_cpu_block blocks[MOST_TOKENS];
 
     if (tokens == 0)
@@ -96,9 +96,9 @@ int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token,
     for (int32_t t = 0; t < tokens; t++)
         mglu_cpu_begin_block(layer, row, rows, &blocks[t]);
     if (is_plain)
-        sum_plain(layer, own.x_quantised, blocks, tokens);
+        sum_plain(layer, own.quantised_x, blocks, tokens);
     else
-        sum_masked(layer, own.x_quantised, own.mask_ids, blocks, tokens);
+        sum_masked(layer, own.quantised_x, own.mask_ids, blocks, tokens);
     for (int32_t t = 0; t < tokens; t++)
         mglu_cpu_finish_block(chunk, token + t, &blocks[t]);
     return tokens;
@@ -107,7 +107,7 @@ int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token,
 int32_t mglu_cpu_down_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
-    const void *quantised = mglu_cpu_token_workspace(chunk, token).z_quantised;
+    const void *quantised = mglu_cpu_token_workspace(chunk, token).quantised_z;
     const int32_t tokens = count_tokens(chunk, quantised, token, mglu_cpu_int8_tokens_per_call(0));
     float values[MOST_TOKENS][MGLU_CPU_BLOCK_ROWS];
     struct mglu_cpu_gemv jobs[MOST_TOKENS] = {0};

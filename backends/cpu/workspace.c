@@ -33,11 +33,11 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
 
     layout.x = reserve(&layout, !plan->use_bf16 || packed->router.data ? columns * sizeof(float) : 0);
     layout.x_bf16 = reserve(&layout, plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
-    layout.x_quantised = reserve(&layout, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
+    layout.quantised_x = reserve(&layout, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
     layout.mask_ids = reserve(&layout, (size_t)plan->terms * sizeof(int32_t));
     layout.p = reserve(&layout, (size_t)plan->terms * sizeof(float));
     layout.z = reserve(&layout, packed->output_size > 0 ? padded(packed->intermediate_size) * sizeof(float) : 0);
-    layout.z_quantised =
+    layout.quantised_z =
         reserve(&layout, plan->use_int8 && packed->output_size > 0 ? quantised_bytes(packed->intermediate_size) : 0);
     return layout;
 }
@@ -57,10 +57,10 @@ struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_c
     return (struct mglu_cpu_token_workspace){
         .x = (float *)(void *)(start + layout->x),
         .x_bf16 = (uint16_t *)(void *)(start + layout->x_bf16),
-        .x_quantised = start + layout->x_quantised,
+        .quantised_x = start + layout->quantised_x,
         .mask_ids = (int32_t *)(void *)(start + layout->mask_ids),
         .p = (float *)(void *)(start + layout->p),
         .z = (float *)(void *)(start + layout->z),
-        .z_quantised = start + layout->z_quantised,
+        .quantised_z = start + layout->quantised_z,
     };
 }

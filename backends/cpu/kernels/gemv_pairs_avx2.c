@@ -73,7 +73,7 @@ MGLU_INLINE vec select_four(const struct pairs *pairs, const uint32_t *words)
     return add_parts(parts);
 }
 
-/* The first of four masks. The last four overlap the ones before, so that only the group's words are read. */
+/* The first of four masks. The last four overlap the previous four, so that only the group's words are read. */
 MGLU_INLINE int32_t first_of_four(int32_t n, int time)
 {
     const int32_t first = time * AT_A_TIME;
@@ -90,15 +90,16 @@ MGLU_INLINE void store_four(vec sum, float (*gates)[MGLU_CPU_BLOCK_ROWS], int32_
         gates[i][r] = four[i];
 }
 
-/* Row r's total and gate sums: of `ones` masks, or `times` four masks. Both are constants where this is used. */
-MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mglu_dtype dtype, int ones, int times)
+/* Row r's total and gate sums: `singles` masks one at a time, or `quads` groups of four. Both are constants where this
+ * is used. */
+MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mglu_dtype dtype, int singles, int quads)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const struct weight_row row = row_from(matrix, job->first_row + r, 0, dtype);
     const uint32_t *words = mask_words(matrix, job->first_row + r, 0);
     vec total = vec_zero(), gates[MOST_TIMES];
 
-    for (int i = 0; i < ones + times; i++)
+    for (int i = 0; i < singles + quads; i++)
         gates[i] = vec_zero();
     for (int64_t group = 0; group < matrix->groups; group++, words += mask_pitch(matrix)) {
         const struct weight_group weights = group_of(row, group, dtype);
@@ -111,34 +112,34 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
             pairs[part] = make_pairs(products[part]);
         }
         total = vec_add(total, add_parts(products));
-        for (int i = 0; i < ones; i++)
+        for (int i = 0; i < singles; i++)
             gates[i] = vec_add(gates[i], select_one(products, words[job->mask_ids[i]]));
-        for (int i = 0; i < times; i++)
+        for (int i = 0; i < quads; i++)
             gates[i] = vec_add(gates[i], select_four(pairs, words + first_of_four(job->n, i)));
     }
     job->totals[r] = vec_reduce(total);
-    for (int i = 0; i < ones; i++)
+    for (int i = 0; i < singles; i++)
         job->gates[i][r] = vec_reduce(gates[i]);
-    for (int i = 0; i < times; i++)
+    for (int i = 0; i < quads; i++)
         store_four(gates[i], job->gates + first_of_four(job->n, i), r);
 }
 
 /* From four masks on for all of a matrix: mask_ids are then taken to be 0 to n - 1. */
 MGLU_INLINE void sum_by_pairs(const struct mglu_cpu_gemv *job, mglu_dtype dtype)
 {
-    const int ones = job->n < AT_A_TIME ? job->n : 0, times = ones ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;
+    const int singles = job->n < AT_A_TIME ? job->n : 0, quads = singles ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;
 
     for (int32_t r = 0; r < job->rows; r++)
-        if (ones == 2)
+        if (singles == 2)
             sum_row_by_pairs(job, r, dtype, 2, 0);
-        else if (ones == 3)
+        else if (singles == 3)
             sum_row_by_pairs(job, r, dtype, 3, 0);
-        else if (times == 1)
+        else if (quads == 1)
             sum_row_by_pairs(job, r, dtype, 0, 1);
-        else if (times == 2)
+        else if (quads == 2)
             sum_row_by_pairs(job, r, dtype, 0, 2);
         else
-            sum_row_by_pairs(job, r, dtype, ones, times);
+            sum_row_by_pairs(job, r, dtype, singles, quads);
 }
 
 static void pairs_f32(const struct mglu_cpu_gemv *job)

@@ -32,7 +32,7 @@ struct problem {
     char *weights, *scales;
     uint32_t *masks;
     int8_t *x[MGLU_CPU_INT8_MOST_TOKENS];
-    void *quantised[MGLU_CPU_INT8_MOST_TOKENS];
+    void *quantised_x[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
 /* Memory of exactly this size, so that a sanitizer detects every access beyond it. */
@@ -56,9 +56,9 @@ static void make_x(struct problem *p, const struct mglu_cpu_int8 *int8, int toke
         p->x[token][column] = (int8_t)(column % MGLU_GROUP_COLUMNS ? number : number < 0 ? -127 : 127);
         x[column] = (float)p->x[token][column];
     }
-    p->quantised[token] = make(mglu_cpu_quantised_bytes(p->groups));
-    int8->quantise_x(x, p->groups, p->quantised[token]);
-    assert_true(mglu_cpu_is_quantised(p->quantised[token]));
+    p->quantised_x[token] = make(mglu_cpu_quantised_bytes(p->groups));
+    int8->quantise_x(x, p->groups, p->quantised_x[token]);
+    assert_true(mglu_cpu_is_quantised(p->quantised_x[token]));
     free(x);
 }
 
@@ -93,7 +93,7 @@ static void free_problem(struct problem *p)
 {
     for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++) {
         free(p->x[token]);
-        free(p->quantised[token]);
+        free(p->quantised_x[token]);
     }
     free(p->weights);
     free(p->scales);
@@ -137,7 +137,7 @@ static void check_problem(const struct mglu_cpu_int8 *int8, const struct problem
                                          .rows = ROWS - 1,
                                          .n = p->n_masks,
                                          .mask_ids = ids,
-                                         .x = p->quantised[t],
+                                         .x = p->quantised_x[t],
                                          .totals = totals[t],
                                          .gates = gates[t],
                                          .tokens = tokens};
@@ -198,7 +198,7 @@ static void the_largest_products_are_exact(void **state)
                     p.x[token][column] = token % 2 ? -127 : 127;
                     x[column] = p.x[token][column];
                 }
-                int8->quantise_x(x, p.groups, p.quantised[token]);
+                int8->quantise_x(x, p.groups, p.quantised_x[token]);
             }
             check_problem(int8, &p, NULL, 2);
             free_problem(&p);
@@ -221,18 +221,18 @@ static void x_is_quantised_to_the_nearest_of_255_steps(void **state)
 
     for (int64_t groups = 0; groups <= MOST_GROUPS; groups += groups < 40 ? 1 : 25) {
         float *x = make((size_t)groups * MGLU_GROUP_COLUMNS * sizeof *x);
-        void *quantised = make(mglu_cpu_quantised_bytes(groups));
+        void *quantised_x = make(mglu_cpu_quantised_bytes(groups));
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++)
             x[column] = ldexpf(random_real(&seed), (int)(column / MGLU_GROUP_COLUMNS * 7 % 150) - 70);
-        int8->quantise_x(x, groups, quantised);
+        int8->quantise_x(x, groups, quantised_x);
         for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++) {
             const int64_t first = column / MGLU_GROUP_COLUMNS * MGLU_GROUP_COLUMNS;
-            const double scale = (double)((const float *)quantised)[column / MGLU_GROUP_COLUMNS];
-            const int quant = (int8_t)mglu_cpu_quants(quantised, groups)[column];
+            const double scale = (double)((const float *)quantised_x)[column / MGLU_GROUP_COLUMNS];
+            const int quant = (int8_t)mglu_cpu_quants(quantised_x, groups)[column];
             assert_true(fabs(scale * quant - (double)x[column]) <= largest_of(x + first) / 254 * (1 + 0x1p-14));
         }
         free(x);
-        free(quantised);
+        free(quantised_x);
     }
 }
 
@@ -241,14 +241,14 @@ static void zeros_stay_zeros_and_ties_go_to_the_even_step(void **state)
     const struct mglu_cpu_int8 *int8 = int8_of(state);
     float x[2 * MGLU_GROUP_COLUMNS] = {127, 0.5f, 1.5f, -0.5f, -1.5f, 2.5f, -0.0f};
     static const int8_t want[] = {127, 0, 2, 0, -2, 2, 0};
-    void *quantised = make(mglu_cpu_quantised_bytes(2));
+    void *quantised_x = make(mglu_cpu_quantised_bytes(2));
 
-    int8->quantise_x(x, 2, quantised);
-    assert_true(((const float *)quantised)[0] == 1.0f && ((const float *)quantised)[1] == 0.0f);
-    assert_memory_equal(mglu_cpu_quants(quantised, 2), want, sizeof want);
+    int8->quantise_x(x, 2, quantised_x);
+    assert_true(((const float *)quantised_x)[0] == 1.0f && ((const float *)quantised_x)[1] == 0.0f);
+    assert_memory_equal(mglu_cpu_quants(quantised_x, 2), want, sizeof want);
     for (size_t i = sizeof want; i < sizeof x / sizeof x[0]; i++)
-        assert_int_equal(mglu_cpu_quants(quantised, 2)[i], 0);
-    free(quantised);
+        assert_int_equal(mglu_cpu_quants(quantised_x, 2)[i], 0);
+    free(quantised_x);
 }
 
 static void x_that_is_not_finite_or_out_of_range_is_not_quantised(void **state)
@@ -259,16 +259,16 @@ static void x_that_is_not_finite_or_out_of_range_is_not_quantised(void **state)
     } cases[] = {{NAN, 0},    {-NAN, 0},    {INFINITY, 0}, {-INFINITY, 0}, {0x1p97f, 0},  {-0x1p127f, 0}, {0x1p-81f, 0},
                  {1e-44f, 0}, {0x1p96f, 1}, {0x1p-80f, 1}, {-0x1p-80f, 1}, {-0x1p96f, 1}, {0.0f, 1},      {-0.0f, 1}};
     const struct mglu_cpu_int8 *int8 = int8_of(state);
-    void *quantised = make(mglu_cpu_quantised_bytes(3));
+    void *quantised_x = make(mglu_cpu_quantised_bytes(3));
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int group = 0; group < 3; group++) {
             float x[3 * MGLU_GROUP_COLUMNS] = {0};
             x[group * MGLU_GROUP_COLUMNS + 17] = cases[i].value;
-            int8->quantise_x(x, 3, quantised);
-            assert_int_equal(mglu_cpu_is_quantised(quantised), cases[i].is_quantised);
+            int8->quantise_x(x, 3, quantised_x);
+            assert_int_equal(mglu_cpu_is_quantised(quantised_x), cases[i].is_quantised);
         }
-    free(quantised);
+    free(quantised_x);
 }
 
 int main(void)
