@@ -9,16 +9,17 @@ MGLU_BEGIN_DECLS
 
 /**
  * @file
- * What a backend gives to the dispatch layer, whether it is built in or comes in a shared object. See docs/backends.md.
+ * The interface between a backend and the dispatch layer, for built-in backends and for those loaded from a shared
+ * object. See docs/backends.md.
  *
- * The dispatch layer checks all arguments before it calls a slot; backends trust them. Every slot may be called from
- * any thread. A slot that fails calls host->fail() and returns what that returns.
+ * The dispatch layer checks all arguments before it calls a backend function, so backends need not. Every function may
+ * be called from any thread. A function that fails calls host->fail() and returns its result.
  */
 
-/** Raised whenever a struct of this file changes in a way that an older plug-in would not survive. */
+/** Increased whenever a struct of this file changes in a way that is incompatible with older plug-ins. */
 #define MGLU_BACKEND_ABI 1
 
-/** Order in which "auto" prefers devices: the highest wins, 0 is never picked. */
+/** Order in which "auto" prefers devices: the highest is selected, 0 never. */
 enum {
     MGLU_RANK_NEVER = 0,
     MGLU_RANK_FOREIGN_CPU = 100, /**< a CPU behind a GPU interface */
@@ -27,7 +28,7 @@ enum {
     MGLU_RANK_NATIVE_GPU = 400
 };
 
-/** What the library offers to a backend; lives as long as the backend is open. */
+/** What the library provides to a backend; valid as long as the backend is open. */
 typedef struct mglu_host {
     uint32_t struct_size;
     int32_t num_threads; /**< at least 1 */
@@ -35,7 +36,7 @@ typedef struct mglu_host {
     mglu_allocator allocator;
     mglu_device_allocator device_allocator; /**< members NULL: the backend's own */
     /**
-     * Runs a loop as mglu_parallel does, on the host's pool, OpenMP, or serially.
+     * Runs a loop as mglu_parallel does: on the host's thread pool, with OpenMP, or serially.
      */
     void (*parallel_for)(const struct mglu_host *host, int64_t count, mglu_task task, void *argument);
     /** Sets the text of mglu_last_error() for this thread and returns `status`. */
@@ -64,7 +65,7 @@ typedef struct mglu_packed_matrix {
 
 /**
  * A layer's parameters in the packed format, in host memory. Backends with host memory may use the arrays in place:
- * they live as long as the weights. Others upload them in weights_create and must not keep the pointers.
+ * they are valid as long as the weights. Others upload them in weights_create and must not store the pointers.
  */
 typedef struct mglu_packed_weights {
     uint32_t struct_size;
@@ -84,7 +85,7 @@ typedef struct mglu_packed_weights {
     const float *down_bias;          /**< [output_size] or NULL */
 } mglu_packed_weights;
 
-/** What a backend says of one of its devices. Texts live until close(). */
+/** A backend's description of one of its devices. Strings are valid until close(). */
 typedef struct mglu_backend_device {
     uint32_t struct_size;
     int32_t rank; /**< MGLU_RANK_* */
@@ -102,21 +103,21 @@ typedef struct mglu_layer_plan {
     uint32_t struct_size;
     uint32_t flags;
     mglu_layer_desc desc;
-    const mglu_packed_weights *shape; /**< sizes, dtype and which parts are present; arrays are not for reading */
+    const mglu_packed_weights *shape; /**< sizes, dtype and which parts are present; do not read the arrays */
 } mglu_layer_plan;
 
 /**
- * The table of a backend. Slots are required unless they say when they may be NULL. `void *` handles are the backend's
- * own: backend (from open), weights, queue, layer.
+ * The function table of a backend. Functions are required unless their comment says when they may be NULL. `void *`
+ * handles are the backend's own: backend (from open), weights, queue, layer.
  */
 typedef struct mglu_backend_fns {
     uint32_t abi;         /**< MGLU_BACKEND_ABI */
     uint32_t struct_size; /**< sizeof(mglu_backend_fns) */
     const char *name;     /**< lower case, unique in a context */
-    /** Why this build has no such backend. Set: one unavailable device is listed and no slot is ever called. */
+    /** Why this build has no such backend. If set, one unavailable device is listed and no function is ever called. */
     const char *unavailable;
 
-    /** Opens the backend for one context: finds its devices. Fails only for bad configuration or out of memory. */
+    /** Opens the backend for one context: finds its devices. Fails only for invalid configuration or lack of memory. */
     mglu_status (*open)(const mglu_host *host, void **backend);
     void (*close)(void *backend);
 
@@ -124,12 +125,12 @@ typedef struct mglu_backend_fns {
     int32_t (*device_count)(void *backend);
     mglu_status (*device_info)(void *backend, int32_t ordinal, mglu_backend_device *info);
 
-    /** MGLU_OK, or MGLU_ERROR_UNSUPPORTED with the reason as text. Told the truth at every shape. */
+    /** MGLU_OK, or MGLU_ERROR_UNSUPPORTED with the reason as text. Must be correct for every shape. */
     mglu_status (*supports)(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
 
     mglu_status (*weights_create)(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
     void (*weights_destroy)(void *backend, void *weights);
-    /** Bytes that the backend holds for these weights besides host arrays used in place. */
+    /** Bytes that the backend has allocated for these weights; host arrays used in place do not count. */
     uint64_t (*weights_bytes)(void *backend, const void *weights);
 
     mglu_status (*queue_create)(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
@@ -146,21 +147,22 @@ typedef struct mglu_backend_fns {
      * in. */
     mglu_status (*forward)(void *backend, void *layer, void *queue, const mglu_forward_args *args);
 
-    /** May be NULL: only a reference has it. See mglu_forward_reference(). */
+    /** May be NULL: only reference backends have it. See mglu_forward_reference(). */
     mglu_status (*forward_reference)(void *backend, void *layer, const mglu_forward_args *args, mglu_accuracy accuracy,
                                      double *want, double *tolerance);
 
-    /** All four may be NULL when every device has host memory: the host's allocator and memcpy then serve. */
+    /** All four may be NULL when every device has host memory: the host's allocator and memcpy are then used. */
     mglu_status (*memory_allocate)(void *backend, int32_t ordinal, size_t size, void **memory);
     void (*memory_release)(void *backend, int32_t ordinal, void *memory, size_t size);
-    /** Blocking, in the order of the queue. */
+    /** Blocking; runs after all earlier work on the queue. */
     mglu_status (*memory_write)(void *backend, void *queue, void *memory, size_t offset, const void *source,
                                 size_t size);
     mglu_status (*memory_read)(void *backend, void *queue, const void *memory, size_t offset, void *target,
                                size_t size);
 } mglu_backend_fns;
 
-/** The one symbol that a plug-in exports: its table, static storage. `host_abi` is the library's MGLU_BACKEND_ABI. */
+/** The one symbol that a plug-in exports; it returns the function table, in static storage. `host_abi` is the library's
+ * MGLU_BACKEND_ABI. */
 typedef const mglu_backend_fns *(*mglu_backend_entry_fn)(uint32_t host_abi);
 #define MGLU_BACKEND_ENTRY "mglu_backend_entry"
 

@@ -7,9 +7,9 @@
 MGLU_BEGIN_DECLS
 
 /**
- * A context is the library's whole state in one host: its hooks, its backends and their devices. Several may live
- * side by side; there is no global state. All calls on one context and on what was made from it may come from any
- * thread, except that an object must not be destroyed while another call uses it.
+ * A context holds all state of the library: hooks, backends and their devices. Several contexts may exist at the same
+ * time; there is no global state. All calls on a context and on objects made from it may come from any thread, except
+ * that an object must not be destroyed while another call uses it.
  *
  * A context that was made before fork() does not work in the child: calls on it give MGLU_ERROR_AFTER_FORK.
  */
@@ -20,13 +20,13 @@ typedef struct mglu_allocator {
     void *user;
     /** `size` bytes (never 0) aligned to `alignment` (a power of two), or NULL. Called from any thread. */
     void *(*allocate)(void *user, size_t size, size_t alignment);
-    /** Gets what allocate() returned, with the same size and alignment. */
+    /** Frees what allocate() returned; called with the same size and alignment. */
     void (*release)(void *user, void *memory, size_t size, size_t alignment);
 } mglu_allocator;
 
 /**
- * Device memory, for backends whose devices have their own, aligned to at least 64 bytes. `stream` is the native stream
- * that the memory is for, or NULL. The CPU backends never call it.
+ * Device memory, aligned to at least 64 bytes, for backends whose devices have memory of their own. `stream` is the
+ * native stream that will use the memory, or NULL. The CPU backends never call it.
  */
 typedef struct mglu_device_allocator {
     void *user;
@@ -40,7 +40,7 @@ typedef void (*mglu_task)(void *argument, int64_t index);
 /**
  * The host's thread pool. parallel_for() calls task(argument, i) once for every i in 0..count-1, in any order, on any
  * threads, and returns when all are done. With this hook the library starts no thread and does not enter OpenMP.
- * Results do not depend on how the tasks are spread.
+ * Results do not depend on which thread runs which task.
  */
 typedef struct mglu_parallel {
     void *user;
@@ -48,8 +48,9 @@ typedef struct mglu_parallel {
 } mglu_parallel;
 
 /**
- * Compiled programs that the host keeps between processes, for backends that compile on the device. Both members are
- * called from any thread. What load() gives back is checked: damaged or foreign bytes are compiled anew, silently.
+ * Compiled programs that the host stores between processes, for backends that compile on the device. Both members are
+ * called from any thread. What load() returns is checked: where it is damaged or not the library's own, the program is
+ * compiled again without an error.
  */
 typedef struct mglu_program_cache {
     void *user;
@@ -72,33 +73,33 @@ typedef struct mglu_logger {
     mglu_log_level level; /**< the most detailed level wanted; 0 means MGLU_LOG_WARN */
 } mglu_logger;
 
-/** How a context is made. {.struct_size = sizeof(mglu_context_desc)} and zeros is the default. */
+/** Options of a new context. {.struct_size = sizeof(mglu_context_desc)} with all else zero gives the defaults. */
 typedef struct mglu_context_desc {
     uint32_t struct_size;
     /**
-     * CPU threads for the library's own OpenMP loops; 0 asks MGLU_NUM_THREADS, else 1. Ignored with `parallel`.
+     * CPU threads for the library's own OpenMP loops; 0: MGLU_NUM_THREADS if set, else 1. Ignored with `parallel`.
      */
     int32_t num_threads;
-    /** The most capable CPU instruction set to use, as "avx2"; NULL asks MGLU_MAX_ISA, else no cap. */
+    /** The most capable CPU instruction set to use, as "avx2"; NULL: MGLU_MAX_ISA if set, else no cap. */
     const char *max_isa;
     const mglu_allocator *allocator;               /**< NULL: aligned malloc; copied */
-    const mglu_device_allocator *device_allocator; /**< NULL: the driver's; copied */
+    const mglu_device_allocator *device_allocator; /**< NULL: the driver's allocator; copied */
     const mglu_parallel *parallel;                 /**< NULL: OpenMP, or serial where built without; copied */
-    const mglu_logger *logger;                     /**< NULL: silent, unless MGLU_LOG names a level; copied */
-    const mglu_program_cache *program_cache;       /**< NULL: none, or cache_dir; copied */
+    const mglu_logger *logger;                     /**< NULL: no log, unless MGLU_LOG names a level; copied */
+    const mglu_program_cache *program_cache;       /**< NULL: cache_dir if there is one; copied */
     /**
-     * An existing directory where compiled programs are kept between processes; NULL asks MGLU_CACHE_DIR, else they
-     * are not. Ignored with `program_cache`.
+     * An existing directory that stores compiled programs between processes; NULL: MGLU_CACHE_DIR if set, else none.
+     * Ignored with `program_cache`.
      */
     const char *cache_dir;
 } mglu_context_desc;
 
 /**
- * Makes a context. Opens no driver yet: that happens at the first look at the device list.
+ * Makes a context. Opens no driver yet: the first call that needs the device list does.
  *
- * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG (error, warn,
- * info or debug, to stderr). What the desc sets wins. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with the list
- * of known ones.
+ * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG (error, warn, info
+ * or debug, to stderr). What the desc sets takes precedence. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with
+ * the list of known ones.
  *
  * @param desc NULL for all defaults.
  * @param[out] context The new context, NULL on failure. Release with mglu_context_destroy().
@@ -106,8 +107,9 @@ typedef struct mglu_context_desc {
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **context);
 
 /**
- * Gives up the caller's hold of a context and nulls the handle; NULL is accepted. What was made from it (queues,
- * weights, layers) keeps it alive until it is destroyed too. Borrowed devices are then invalid.
+ * Releases the caller's reference to a context and sets the handle to NULL; NULL is accepted. Objects made from it
+ * (queues, weights, layers) hold references of their own: the context is freed, and its devices become invalid, when
+ * the last of them is destroyed.
  */
 MGLU_API void mglu_context_destroy(mglu_context **context);
 

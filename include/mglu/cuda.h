@@ -8,27 +8,27 @@ MGLU_BEGIN_DECLS
 
 /**
  * @file
- * The CUDA backend beside the host's own CUDA code. Needs no header of CUDA's.
+ * Use of the CUDA backend together with CUDA code of the caller's. Needs no CUDA header.
  *
  * The backend works in the primary context of a device, as cudaMalloc() and PyTorch do, and leaves the calling thread's
- * current context as it was. Addresses may come from any allocator of that context; memory of mglu_memory is a plain
- * address there as well. mglu_forward() only launches kernels: it may be captured into a graph, which then holds the
- * addresses of x, y, the workspace, the weights and the queue. All of these must live, and stay where they are, as long
- * as the graph is replayed; mglu_queue_wait() on the queue tells of bad routing ids in a replay too.
+ * current context as it was. Addresses may come from any allocator of that context; the data of an mglu_memory is a
+ * device address as well. mglu_forward() only launches kernels: it may be captured into a graph, which then holds the
+ * addresses of x, y, the workspace, the weights and the queue. All of these must stay valid and at the same address as
+ * long as the graph is replayed; mglu_queue_wait() on the queue reports bad routing ids of replays too.
  *
- * While a stream is captured, only mglu_forward() and mglu_layer_destroy() may be called. All else that makes, waits
- * for or destroys an object of the device (queues, weights, layers, memory, contexts) waits, allocates, frees or loads,
- * which invalidates the capture: in the global mode from any thread, in the thread-local mode from the capturing one,
- * and in any mode where it waits for the captured stream. What is destroyed all the same may stay allocated until the
- * process ends.
+ * While a stream is captured, only mglu_forward() and mglu_layer_destroy() may be called. Every other call that makes,
+ * waits for or destroys an object of the device (queue, weights, layer, memory, context) waits, allocates, frees or
+ * loads, which invalidates the capture: in the global mode from any thread, in the thread-local mode from the capturing
+ * one, and in any mode where it waits for the captured stream. Memory of objects destroyed during a capture may stay
+ * allocated until the process ends.
  */
 
 /** CUstream and cudaStream_t are both pointers to this. */
 struct CUstream_st;
 
 /**
- * For mglu_queue_create(): a queue on a stream of the caller's, which must outlive it. NULL is the legacy default
- * stream; a queue with a stream of its own comes from a NULL desc.
+ * For mglu_queue_create(): a queue on the caller's stream, which must outlive the queue. NULL is the legacy default
+ * stream; pass a NULL desc instead for a queue with a stream of its own.
  */
 static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
 {
@@ -39,7 +39,7 @@ static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
     return desc;
 }
 
-/** A device address (CUdeviceptr, or what cudaMalloc() gave) as the data of an mglu_input, an mglu_output or a
+/** A device address (CUdeviceptr, or a pointer from cudaMalloc()) as the data of an mglu_input, an mglu_output or a
  * workspace. */
 static inline void *mglu_cuda_data(unsigned long long address)
 {

@@ -6,7 +6,8 @@
 
 MGLU_BEGIN_DECLS
 
-/** A device, or a backend's statement why it has none. Borrowed from its context; never destroyed by the caller. */
+/** A device, or an unavailable entry with the reason why a backend has none. Owned by its context: never destroyed by
+ * the caller. */
 typedef struct mglu_device mglu_device;
 
 /** A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. */
@@ -18,27 +19,27 @@ typedef enum mglu_device_type {
     MGLU_DEVICE_ACCELERATOR = 2
 } mglu_device_type;
 
-/** What is known of a device. The texts live as long as the context. */
+/** Description of a device. Strings are valid as long as the context. */
 typedef struct mglu_device_info {
     uint32_t struct_size;
     mglu_device_type type;
     const char *backend;   /**< name of the backend, as "cpu" */
-    const char *name;      /**< name of the device, as the vendor writes it */
+    const char *name;      /**< name of the device, as its driver reports it */
     const char *reason;    /**< why it is unavailable; "" when it is available */
-    const char *details;   /**< what was chosen for it, as "isa=avx2 threads=2" */
-    uint64_t memory_bytes; /**< memory that weights can use; 0 when not known */
+    const char *details;   /**< what was selected for it, as "isa=avx2 threads=2" */
+    uint64_t memory_bytes; /**< memory available to weights; 0: unknown */
     int32_t available;     /**< nonzero: queues and weights can be made on it */
     int32_t host_memory;   /**< nonzero: x, y and the workspace are plain host pointers */
     /**
-     * Names for mglu_context_desc.max_isa that this machine can run, from the least capable to the most, whatever the
-     * cap of the context is; a NULL ends them. Of devices for which a cap has no meaning there are none.
+     * Names for mglu_context_desc.max_isa that this machine can run, from the least capable to the most, regardless of
+     * the cap of the context; NULL-terminated. Empty for devices to which a cap does not apply.
      */
     const char *const *instruction_sets;
 } mglu_device_info;
 
 /**
  * Number of devices in the list, unavailable ones included. The first call opens the vendors' drivers; a driver that
- * fails becomes an unavailable device with its reason, never an error here.
+ * fails is listed as an unavailable device with the reason and is never an error here.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_count(mglu_context *context, size_t *count);
 
@@ -49,18 +50,18 @@ MGLU_API mglu_device *mglu_device_at(mglu_context *context, size_t index);
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *info);
 
 /**
- * Picks a device.
+ * Selects a device.
  *
- * @param backend A backend's name; "auto" for the best device there is: CUDA, then OpenCL GPUs, then the CPU backend,
- *        then OpenCL devices that are CPUs (never "ref"); NULL for what MGLU_BACKEND says, else "auto".
- * @return A named backend without an available device is an error that says why, never another device.
+ * @param backend A backend's name; "auto" for the best available device: CUDA, then OpenCL GPUs, then the CPU backend,
+ *        then OpenCL devices that are CPUs (never "ref"); NULL for MGLU_BACKEND if set, else "auto".
+ * @return An error with the reason when a named backend has no available device; another backend is never substituted.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_device **device);
 
-/** How a queue is made. Zeros are the default. */
+/** Options of a new queue. Zeros are the defaults. */
 typedef struct mglu_queue_desc {
     uint32_t struct_size;
-    /** The caller's stream (what it is, the backend's header says); NULL for one of the library's own. */
+    /** The caller's stream, of the type that the backend's header documents; NULL: the library makes one. */
     void *native_stream;
 } mglu_queue_desc;
 
@@ -70,11 +71,11 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_create(mglu_device *device, cons
 
 /**
  * Waits until all work on the queue is done. Returns the first error of that work since the last wait, such as
- * MGLU_ERROR_BAD_ROUTING, and clears it; a lost device stays lost.
+ * MGLU_ERROR_BAD_ROUTING, and clears it; that of a lost device is returned again by every later wait.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait(mglu_queue *queue);
 
-/** Waits, then frees the queue and nulls the handle; NULL is accepted. */
+/** Waits, then frees the queue and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_queue_destroy(mglu_queue **queue);
 
 /** Memory of a device, for workspaces and, where the host has no pointer of its own, for x and y. */
@@ -83,7 +84,7 @@ typedef struct mglu_memory mglu_memory;
 /** Allocates `size` bytes, 64-byte aligned, contents unspecified. A size of 0 is legal: the data is then NULL. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_create(mglu_device *device, size_t size, mglu_memory **memory);
 
-/** What goes into mglu_input, mglu_output and mglu_forward_args: a host pointer, CUdeviceptr or cl_mem. */
+/** The handle for mglu_input, mglu_output and mglu_forward_args: a host pointer, CUdeviceptr or cl_mem. */
 MGLU_API void *mglu_memory_data(const mglu_memory *memory);
 MGLU_API size_t mglu_memory_size(const mglu_memory *memory);
 
@@ -93,7 +94,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_write(mglu_memory *memory, mglu
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_read(const mglu_memory *memory, mglu_queue *queue, size_t offset,
                                                       void *target, size_t size);
 
-/** Frees memory that no queued work uses any more and nulls the handle; NULL is accepted. */
+/** Frees memory that no queued work uses any more and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_memory_destroy(mglu_memory **memory);
 
 MGLU_END_DECLS

@@ -4,7 +4,7 @@
 
 /**
  * @file
- * libmglu-io: layers in safetensors files. The only part of the project that knows files; libmglu does not need it.
+ * libmglu-io: layers in safetensors files. The only part of the project that accesses files; libmglu does not need it.
  * The tensor names and metadata keys are in docs/format.md. Any call may come from any thread; an open file is
  * immutable and may be shared.
  *
@@ -32,7 +32,7 @@ typedef enum mglu_file_dtype {
     MGLU_FILE_U64 = 12
 } mglu_file_dtype;
 
-/** Most dimensions of a tensor in a file. */
+/** Maximum number of dimensions of a tensor in a file. */
 #define MGLU_FILE_MAX_RANK 8
 
 /** One tensor of an open file. All pointers belong to the file. */
@@ -45,29 +45,29 @@ typedef struct mglu_file_tensor {
     size_t bytes;
 } mglu_file_tensor;
 
-/** A safetensors file, checked whole and read. */
+/** A safetensors file, completely checked and read. */
 typedef struct mglu_file mglu_file;
 
 /** Flags of mglu_file_open(). */
 enum {
     /**
-     * Maps the file instead of reading it. A mapped file that another process cuts short raises SIGBUS in this one.
+     * Maps the file instead of reading it. If another process truncates a mapped file, reading it raises SIGBUS.
      */
     MGLU_FILE_MMAP = 1u << 0
 };
 
 /**
  * Opens and checks a file: header length, JSON, names, dtypes, shapes, and that the tensors cover the data without
- * hole, overlap or tail. By default it is read, into memory aligned to 64 bytes; from 2 MiB on aligned to 2 MiB and
- * with huge pages asked for. The header is checked before any data is read.
+ * gaps, overlaps or trailing bytes. By default the file is read into memory aligned to 64 bytes; files of 2 MiB and
+ * more are aligned to 2 MiB, and huge pages are requested. The header is checked before any data is read.
  *
  * @param[out] file The open file, NULL on failure. Release with mglu_file_close().
- * @return MGLU_ERROR_IO when it cannot be read or is no regular file, MGLU_ERROR_CORRUPT_FILE when it breaks the
+ * @return MGLU_ERROR_IO when it cannot be read or is not a regular file, MGLU_ERROR_CORRUPT_FILE when it violates the
  *         format.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
 
-/** Closes a file and nulls the handle; NULL is accepted. Its tensors and texts are then invalid. */
+/** Closes a file and sets the handle to NULL; NULL is accepted. Its tensors and strings are then invalid. */
 MGLU_API void mglu_file_close(mglu_file **file);
 
 /** Path given to mglu_file_open(). */
@@ -93,7 +93,7 @@ MGLU_API size_t mglu_file_dtype_size(mglu_file_dtype dtype);
 /**
  * Prefixes of all layers in the file: every P with P.weight and P.mask_bits or P.mask, then every M with
  * M.gate_proj.weight and M.up_proj.weight and no mask; each in the order of the data. NULL out of range. Belongs to the
- * file. The prefix of a tensor that is named "weight" alone is "", and so on: no part of a name, no dot.
+ * file. A tensor named just "weight" has the prefix "" and no dot; likewise for the other names.
  */
 MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
 
@@ -103,15 +103,15 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  * `prefix` is either a projection P (P.weight, P.mask_bits or P.mask, and if present P.gate_bias, P.value_bias,
  * P.router.weight), or a whole feed-forward block M: M.up_proj as such a projection, or M.gate_proj.weight and
  * M.up_proj.weight without masks (a plain GLU, with M.gate_proj.bias and M.up_proj.bias if present), each with
- * M.down_proj.weight and M.down_proj.bias if present. Where a prefix can be read as both, it is P.
+ * M.down_proj.weight and M.down_proj.bias if present. A prefix that could be both is treated as P.
  *
  * `weights->dtype` is that of P.weight (plain: M.gate_proj.weight); the other arrays keep their own. A matrix `weight`
  * of I8 or U8 is q8_0 or q4_0, with its scales in `weight_scale`. A bias of one row may be a vector. Values are not
- * looked at, but for scales and the padding bits of P.mask_bits.
+ * checked, except scales and the padding bits of P.mask_bits.
  *
  * `layer->activation` is that of metadata `mglu.activation.P`, else `mglu.activation.M`, else `mglu.activation`;
- * `*has_activation` (may be NULL) says whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
- * dtypes and batch are the caller's. Both structs' struct_size is set by the call. On failure nothing is written.
+ * `*has_activation` (may be NULL) is set to whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
+ * dtypes and batch are the caller's. The call sets struct_size of both structs. On failure no output is written.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has.
  *         MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation.
@@ -127,33 +127,35 @@ typedef struct mglu_file_writer mglu_file_writer;
 
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_create(mglu_file_writer **writer);
 
-/** Adds or replaces a metadata text; both are copied. MGLU_ERROR_INVALID_ARGUMENT for a text that is not UTF-8. */
+/** Adds or replaces a metadata entry; key and value are copied. MGLU_ERROR_INVALID_ARGUMENT if one is not UTF-8. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_metadata(mglu_file_writer *writer, const char *key,
                                                                const char *value);
 
 /**
- * Adds a tensor. Name and shape are copied; `tensor->data` must live until the commit; `bytes` may be 0: computed.
- * MGLU_ERROR_INVALID_ARGUMENT for a name that is empty, taken or not UTF-8, and for a shape that `bytes` contradicts.
+ * Adds a tensor. Name and shape are copied; `tensor->data` must stay valid until the commit; `bytes` may be 0:
+ * computed. MGLU_ERROR_INVALID_ARGUMENT for a name that is empty, already used or not UTF-8, and for a shape that
+ * `bytes` contradicts.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_tensor(mglu_file_writer *writer, const mglu_file_tensor *tensor);
 
 /**
- * Writes the file: to a temporary file beside `path`, synced, then renamed. On failure nothing is left behind and an
- * older file at `path` is as it was. What is at `path` and no regular file is never replaced. May be called again.
+ * Writes the file: to a temporary file beside `path`, synced, then renamed. On failure the temporary file is removed
+ * and an older file at `path` is unchanged. Anything at `path` other than a regular file is never replaced. May be
+ * called again.
  *
  * Data starts at a multiple of 64 bytes, and so does every tensor whose size is one: those come first, then the others
  * by descending alignment, otherwise in the order in which they were added.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_commit(mglu_file_writer *writer, const char *path);
 
-/** Frees a writer, committed or not, and nulls the handle; NULL is accepted. */
+/** Frees a writer, committed or not, and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 
-/** What to turn a checkpoint into. Zeros keep the file's dtypes and its activation, if it names one. */
+/** Options of mglu_pack_file(). Zeros keep the file's dtypes and its activation, if it names one. */
 typedef struct mglu_file_pack_options {
     uint32_t struct_size;
     int32_t convert;        /**< nonzero: store the layers' matrices (not biases and routers) as `dtype` */
-    mglu_dtype dtype;       /**< any; see mglu_pack_weights(). Into q4_0 only rows of whole groups of 32 can go */
+    mglu_dtype dtype;       /**< any; see mglu_pack_weights(). q4_0 needs rows of whole groups of 32 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
     /**
      * Called after each tensor, before the output is written; a nonzero return stops with MGLU_ERROR_CANCELLED and no
@@ -165,15 +167,15 @@ typedef struct mglu_file_pack_options {
 
 /**
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
- * P.weight with P.mask_bits; every other tensor and the metadata pass through, names kept. Metadata `format`,
- * `mglu.version` and `mglu.producer` are set. A file that is packed already may be packed again, to convert it, but
- * what is quantised is never converted. The paths may be the same. The output is made in memory and appears whole or
- * not at all.
+ * P.weight with P.mask_bits; every other tensor and the metadata are copied under the same names. Metadata `format`,
+ * `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert it, but
+ * quantised tensors are never converted. The paths may be the same. The output is built in memory and written
+ * atomically.
  *
  * @param options NULL for all defaults.
  * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,
- *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks, for a quantised
- *         matrix that another dtype is asked for, and for q4_0 where rows are no multiple of 32; else as
+ *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks, when a
+ *         quantised matrix would have to be converted, and for q4_0 where rows are not a multiple of 32; else as
  *         mglu_file_open(), mglu_file_layer() and mglu_file_writer_commit().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack(const char *input_path, const char *output_path,

@@ -7,7 +7,7 @@
 MGLU_BEGIN_DECLS
 
 /**
- * A layer is the plan of one operation: weights, descriptor, chosen kernels. Immutable once made, so that threads may
+ * A layer is the plan of one operation: weights, descriptor, selected kernels. Immutable once made, so that threads may
  * share it, each with its own queue and workspace.
  *
  *   gate_i  = x (M_i * W)^T       + gate_bias_i          (plain: x W_g^T + gate_bias)
@@ -16,24 +16,25 @@ MGLU_BEGIN_DECLS
  *   y       = z W_o^T + down_bias + residual             with a down-projection; else y = z + residual
  *
  * Routing (appendix B.2): top_k = 0 sums over all masks. With top_k = K > 0 each token sums K terms only; ids and
- * weights come from the caller, or from the router: the K largest of x W_r^T (the lower id wins a tie) in descending
+ * weights come from the caller, or from the router: the K largest of x W_r^T (the lower id on a tie) in descending
  * order, p = softmax over those K.
  *
- * Sums accumulate in f32 and y is rounded once. The promised error and all special values are in docs/semantics.md.
+ * Sums accumulate in f32 and y is rounded once. Error bounds and all special values are in docs/semantics.md.
  */
 typedef struct mglu_layer mglu_layer;
 
 /** Flags of mglu_layer_desc. */
 enum {
     /**
-     * The same bits on every CPU instruction set and for every batch size (not only run to run). Costs time: on AVX2
-     * with two masks and more, up to twice as much with 16, and everywhere in batches of 8 tokens and more.
+     * Bitwise identical results on every CPU instruction set and for every batch size (not only from run to run).
+     * Slower: on AVX2 with two or more masks, by up to a factor of two with 16, and on every instruction set for
+     * batches of 8 tokens and more.
      */
     MGLU_LAYER_REPRODUCIBLE = 1u << 0,
     /**
-     * Where weights are quantised, x and z may be rounded to 8 bits too, in groups of 32 with one scale each, so that
-     * integers are multiplied: on CPUs up to twice as fast, at accuracy class C. A permission: devices without such
-     * kernels compute as without it, and so do layers that are to be reproducible. mglu_layer_accuracy() tells.
+     * Where weights are quantised, x and z may be quantised to 8 bits too, in groups of 32 with one scale each, so that
+     * integers are multiplied: on CPUs up to twice as fast, at accuracy class C. This is a permission: devices without
+     * such kernels, and reproducible layers, ignore it. mglu_layer_accuracy() returns which class applies.
      */
     MGLU_LAYER_ALLOW_QUANTISED_X = 1u << 1
 };
@@ -54,11 +55,11 @@ typedef struct mglu_layer_desc {
 /** A batch of rows to read. Row b starts at data + byte_offset + b * row_stride elements. */
 typedef struct mglu_input {
     const void *data;   /**< host pointer, or what the backend's header says (CUdeviceptr, cl_mem) */
-    size_t byte_offset; /**< always honoured */
-    int64_t row_stride; /**< elements; 0: rows follow each other without a gap */
+    size_t byte_offset; /**< honoured on every device */
+    int64_t row_stride; /**< elements; 0: rows are contiguous */
 } mglu_input;
 
-/** A batch of rows to write. What lies between the rows is never touched. */
+/** A batch of rows to write. Memory between the rows is never written. */
 typedef struct mglu_output {
     void *data;
     size_t byte_offset;
@@ -69,65 +70,65 @@ typedef struct mglu_output {
 typedef struct mglu_forward_args {
     uint32_t struct_size;
     uint32_t reserved; /**< 0 */
-    int64_t batch;     /**< tokens, 0..max_batch; 0 does nothing */
+    int64_t batch;     /**< tokens, 0..max_batch; 0: no operation */
     mglu_input x;      /**< [batch][h] */
     mglu_output y;     /**< [batch][d], or [batch][output_size] with a down-projection; written, never read */
     /**
-     * Optional, shape and dtype of y. May be y itself (same address and stride): then y += layer(x).
-     * y must overlap nothing else.
+     * Optional, shape and dtype of y. May be y itself (same address and stride): then y += layer(x). y must not overlap
+     * anything else.
      */
     mglu_input residual;
-    mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router chooses. Duplicates add up */
+    mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router selects. Duplicates are summed */
     mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
     void *workspace;            /**< device memory of the layer's size, 64-byte aligned; see mglu_memory */
     size_t workspace_size;
 } mglu_forward_args;
 
 /**
- * Whether a device does an operation. Array pointers in `weights` count only as present or absent.
+ * Whether a device supports an operation. Array pointers in `weights` count only as present or absent.
  *
- * @return MGLU_OK: yes, and it is right at every shape. MGLU_ERROR_UNSUPPORTED: no, and mglu_last_error() says why.
- *         MGLU_ERROR_INVALID_ARGUMENT: no device could.
+ * @return MGLU_OK: yes, for every shape. MGLU_ERROR_UNSUPPORTED: no; mglu_last_error() gives the reason.
+ *         MGLU_ERROR_INVALID_ARGUMENT: the operation is not valid on any device.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *weights,
                                                    const mglu_layer_desc *layer);
 
-/** Makes a layer: compiles, loads and chooses whatever forward will need. The layer holds its weights. */
+/** Makes a layer: selects, compiles and loads all that forward needs. The layer holds a reference to its weights. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_layer_create(mglu_weights *weights, const mglu_layer_desc *desc,
                                                        mglu_layer **layer);
 
-/** Frees a layer that no queued forward uses any more and nulls the handle; NULL is accepted. */
+/** Frees a layer that no queued forward uses any more and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_layer_destroy(mglu_layer **layer);
 
 /** Bytes of workspace that one forward at max_batch needs; may be 0. */
 MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
 
 /**
- * Enqueues y = layer(x). Returns at once on GPUs, after the work on CPUs. Allocates nothing, waits for nothing, loads
- * nothing, so that it can be captured in a CUDA graph. Concurrent forwards need separate workspaces.
+ * Enqueues y = layer(x). Returns at once on GPUs, after the work on CPUs. Does not allocate, wait or load, so that it
+ * can be captured in a CUDA graph. Concurrent forwards need separate workspaces.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT for a missing pointer, a stride shorter than a row, a batch over max_batch, a
- *         workspace too small, or an overlap that can be seen; nothing is then written. A routing id out of range makes
+ *         workspace too small, or a detectable overlap; no output is then written. A routing id out of range makes
  *         its own token NaN and is reported by mglu_queue_wait().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
 
-/** How a device sums, which decides the error it may make (docs/semantics.md, "Error"). */
+/** How a device sums, which determines its error bound (docs/semantics.md, "Error"). */
 typedef enum mglu_accuracy {
     MGLU_ACCURACY_A = 0, /**< IEEE f32, round to nearest */
     MGLU_ACCURACY_B = 1, /**< tensor cores: f32 with truncation */
-    MGLU_ACCURACY_C = 2  /**< as A, of x and z rounded to 8 bits; only with MGLU_LAYER_ALLOW_QUANTISED_X */
+    MGLU_ACCURACY_C = 2  /**< as A, with x and z quantised to 8 bits; only with MGLU_LAYER_ALLOW_QUANTISED_X */
 } mglu_accuracy;
 
-/** The accuracy class that the layer's kernels promise. */
+/** The accuracy class that the layer's kernels guarantee. */
 MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
 
 /**
- * The oracle: what y must be, in double, and how far each element of another device's y may lie from it.
+ * The oracle: the expected y in double, and how far each element of another device's y may be from it.
  *
  * Only layers of the reference backend ("ref") have it; others give MGLU_ERROR_UNSUPPORTED. Synchronous. `args` is as
  * for mglu_forward() on host memory; y and workspace are ignored. `want` and `tolerance` are [batch][d or output_size]
- * without gaps; either may be NULL. `want` is not rounded to y's dtype; `tolerance` includes that rounding.
+ * contiguous; either may be NULL. `want` is not rounded to y's dtype; `tolerance` includes that rounding.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *args,
                                                             mglu_accuracy accuracy, double *want, double *tolerance);

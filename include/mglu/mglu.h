@@ -4,12 +4,12 @@
 
 /**
  * @file
- * Gated linear units, masked (arXiv 2506.23225) and plain, on any device. This header has all of the library but files
- * (mglu/io.h), native interoperation and the interface for new backends (mglu/backend.h).
+ * Gated linear units, masked (arXiv 2506.23225) and plain, on any device. This header includes the whole library except
+ * files (mglu/io.h), interoperation with CUDA and OpenCL, and the interface for new backends (mglu/backend.h).
  *
  * In every public struct the first member is struct_size: set it to sizeof of the struct. A library newer than the
- * caller takes defaults for members the caller does not know; an older one refuses members it does not know when they
- * are not zero (MGLU_ERROR_VERSION_MISMATCH).
+ * caller uses defaults for members that the caller does not have; an older one refuses members that it does not have
+ * when they are not zero (MGLU_ERROR_VERSION_MISMATCH).
  */
 
 #include <mglu/context.h>

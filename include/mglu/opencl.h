@@ -14,21 +14,21 @@ MGLU_BEGIN_DECLS
 
 /**
  * @file
- * What the OpenCL backend ("opencl") shares with a program that uses OpenCL itself. Needs the Khronos headers, not the
- * loader: mglu opens libOpenCL.so.1 at run time.
+ * Use of the OpenCL backend ("opencl") together with OpenCL code of the caller's. Needs the Khronos headers, but not
+ * the loader: mglu opens libOpenCL.so.1 at run time.
  *
  * Memory: `data` of mglu_input and mglu_output and the `workspace` are cl_mem handles; mglu_memory_data() is one too.
  * Inputs must be readable and y and the workspace writable by kernels.
  *
- * Context: all that is made on a device lives in one cl_context. A queue of the caller's brings the caller's context
- * along, so make it first: once weights, memory or a queue were made without it, the device has a context of the
- * library's own, and a queue of another context gives MGLU_ERROR_INVALID_ARGUMENT.
+ * Context: all objects of a device belong to one cl_context, that of the first mglu_queue made on a cl_command_queue of
+ * the caller's. Make that queue first: once weights, memory or another queue were made, the library has created a
+ * context of its own, and a queue of any other context gives MGLU_ERROR_INVALID_ARGUMENT.
  */
 
 /**
- * A queue of the caller's: the `native_stream` of mglu_queue_desc points at one. mglu keeps the address until the
+ * A queue of the caller's: the `native_stream` of mglu_queue_desc points to one. mglu stores the address until the
  * mglu_queue is destroyed, and reads `wait_count`, `wait_list` and `event` at each mglu_forward(), so that they may
- * change from call to call.
+ * change between calls.
  */
 typedef struct mglu_opencl_stream {
     uint32_t struct_size;      /**< sizeof(mglu_opencl_stream) */

@@ -8,37 +8,37 @@ MGLU_BEGIN_DECLS
 
 /**
  * @file
- * The packed format, version 1, as pure functions on host memory: no allocation, no state, safe from any thread.
- * The format itself, with its figure, is in docs/format.md. Ask these getters for every size and offset.
+ * The packed format, version 1, as pure functions on host memory: no allocation, no state, safe from any thread. The
+ * format itself, with its figure, is in docs/format.md. Use these getters for every size and offset.
  *
  *   weights  [d][h_pad], h_pad = h rounded up to 32, padding zero, row stride a multiple of 64 bytes
- *   scales   quantised weights only: f16 [d][h_pad / 32], one for each group of 32 columns, without gaps
+ *   scales   quantised weights only: f16 [d][h_pad / 32], one for each group of 32 columns, contiguous
  *   masks    uint32 [d][h_pad / 32][n_m], bit j (LSB first) of word [r][g][i] = M_i[r][32 g + j], padding bits 0
  *
- * q8_0: a group is 32 int8 in the order of the columns; the weight is scale * int8. Every int8 is legal.
- * q4_0: a group is 16 bytes; byte j holds column j in its low nibble and column j + 16 in the high one; the weight is
- *       scale * (nibble - 8), so that padding, like any zero, is the nibble 8.
+ * q8_0: a group is 32 int8 in the order of the columns; the weight is scale * int8. Every int8 is valid. q4_0: a group
+ * is 16 bytes; byte j holds column j in its low nibble and column j + 16 in the high one; the weight is
+ *       scale * (nibble - 8), so that zeros, and so padding, are the nibble 8.
  *
- * Sizes are in elements unless a name says bytes. h and d lie in 0..MGLU_MAX_SIZE, n_m in 1..MGLU_MAX_MASKS;
- * getters return 0 outside these ranges.
+ * Sizes are in elements unless a name says bytes. h and d are in 0..MGLU_MAX_SIZE, n_m in 1..MGLU_MAX_MASKS; getters
+ * return 0 outside these ranges.
  */
 
-/** Number of the format that this library writes and the only one that it reads. */
+/** The format version that this library writes; it reads no other. */
 #define MGLU_FORMAT_VERSION 1
 
-/** Columns in a row once padded: h rounded up to a whole group of 32. */
+/** Columns in a padded row: h rounded up to a multiple of 32. */
 MGLU_API int64_t mglu_packed_columns(int64_t hidden_size);
 
-/** Bytes from one packed weight row to the next, scales not counted: a multiple of 64. */
+/** Row stride of packed weights in bytes, without scales: a multiple of 64. */
 MGLU_API size_t mglu_packed_weight_row_stride(mglu_dtype dtype, int64_t hidden_size);
 
-/** Bytes of all d packed weight rows, scales not counted. */
+/** Bytes of all d packed weight rows, without scales. */
 MGLU_API size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size);
 
 /** Offset in bytes of element [row][column] in the packed weights; q4_0: of the byte that has its nibble. */
 MGLU_API size_t mglu_packed_weight_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column);
 
-/** Bytes from one row of scales to the next: 2 * ceil(h / 32). 0 for a dtype that is not quantised. */
+/** Row stride of the scales in bytes: 2 * ceil(h / 32). 0 for a dtype that is not quantised. */
 MGLU_API size_t mglu_packed_scale_row_stride(mglu_dtype dtype, int64_t hidden_size);
 
 /** Bytes of the scales of all d rows. 0 for a dtype that is not quantised. */
@@ -47,7 +47,7 @@ MGLU_API size_t mglu_packed_scale_size(mglu_dtype dtype, int64_t intermediate_si
 /** Offset in bytes of the scale of element [row][column]. 0 for a dtype that is not quantised. */
 MGLU_API size_t mglu_packed_scale_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column);
 
-/** Bytes from one row of mask words to the next: 4 · n_m · ceil(h / 32). */
+/** Row stride of the mask words in bytes: 4 · n_m · ceil(h / 32). */
 MGLU_API size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size);
 
 /** Bytes of the mask words of all d rows. */
@@ -60,26 +60,26 @@ MGLU_API size_t mglu_packed_mask_offset(int32_t n_masks, int64_t hidden_size, in
 /**
  * Packs a dense [d][h] matrix, converting to `dtype` with round-to-nearest-even, and writes the zero padding.
  *
- * A quantised dtype is made of floats by the rules of GGUF, in f32, a = the group's element of the largest magnitude,
- * the first of equals, and r = 1 / scale (0 where that is not finite):
+ * Floats are quantised as in GGUF, in f32, with a = the group's element of the largest magnitude (the first of several)
+ * and r = 1 / scale (0 where that is not finite):
  *
  *   q8_0   scale = |a| / 127    quant = round(r * w), halves away from zero
  *   q4_0   scale = a / -8       nibble = min(15, floor(r * w + 8.5))
  *
- * Only then is the scale rounded to f16. A source of that same quantised dtype is copied; into any other dtype a
- * quantised source is MGLU_ERROR_INVALID_ARGUMENT.
+ * The scale is rounded to f16 after that. A source of the same quantised dtype is copied; converting a quantised source
+ * to any other dtype gives MGLU_ERROR_INVALID_ARGUMENT.
  *
  * `packed` has mglu_packed_weight_size() and `scales` mglu_packed_scale_size() bytes (NULL when there are none);
  * neither may overlap the source. A source element or scale that is not finite, or that overflows as it is stored,
  * gives MGLU_ERROR_NONFINITE naming row and column; `packed` and `scales` are then unspecified. `allow_nonfinite`
- * lets it pass, but not for a quantised dtype, which has no NaN.
+ * accepts such elements, except for a quantised dtype, which has no NaN.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_size,
                                                        int64_t hidden_size, mglu_dtype dtype, int allow_nonfinite,
                                                        void *packed, void *scales);
 
 /**
- * The reverse: writes the h columns of each row, converted to `target_dtype` (f32, f16 or bf16), without gaps: [d][h].
+ * The reverse: writes the h columns of each row, converted to `target_dtype` (f32, f16 or bf16), contiguously: [d][h].
  * `scales` is NULL unless `dtype` is quantised.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_weights(const void *packed, const void *scales, mglu_dtype dtype,
@@ -93,7 +93,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_weights(const void *packed, con
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks,
                                                      int64_t intermediate_size, int64_t hidden_size, uint32_t *packed);
 
-/** What mglu_pack_masks() would say to packed words (MGLU_MASK_WORDS, any alignment) without writing them. */
+/** Checks packed words (MGLU_MASK_WORDS, any alignment) as mglu_pack_masks() would, without writing them. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_check_mask_words(const void *words, int32_t n_masks,
                                                            int64_t intermediate_size, int64_t hidden_size);
 

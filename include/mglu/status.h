@@ -7,18 +7,18 @@
 MGLU_BEGIN_DECLS
 
 /**
- * What every call that can fail returns. The values are fixed and only ever appended to.
+ * The result of every call that can fail. Values never change; new ones are only appended.
  *
- * A call that fails leaves its arguments and every existing object as they were, unless the status says that an
- * object is dead. It sets the text that mglu_last_error() returns.
+ * A call that fails leaves its arguments and every existing object unchanged, unless the status says that an object is
+ * no longer usable. It sets the text that mglu_last_error() returns.
  */
 typedef enum mglu_status {
     MGLU_OK = 0,
-    /** An argument breaks the contract in these headers. Mend the call. */
+    /** An argument violates the contract in these headers. Correct the call. */
     MGLU_ERROR_INVALID_ARGUMENT = 1,
-    /** The call is legal, but this device or build does not do it. Pick another device. */
+    /** The call is legal, but this device or build does not support it. Use another device. */
     MGLU_ERROR_UNSUPPORTED = 2,
-    /** No such device or backend. The text lists those there are. */
+    /** No such device or backend. The text lists the existing ones. */
     MGLU_ERROR_NO_DEVICE = 3,
     /** The vendor's driver library is not installed. */
     MGLU_ERROR_DRIVER_MISSING = 4,
@@ -26,27 +26,27 @@ typedef enum mglu_status {
     MGLU_ERROR_DRIVER_TOO_OLD = 5,
     /** No kernel was built for this device. The text names the device's and the built architectures. */
     MGLU_ERROR_NO_KERNEL_FOR_DEVICE = 6,
-    /** Host or device memory ran out. Nothing was changed; a retry may succeed. */
+    /** Host or device memory ran out. No object was changed; a retry may succeed. */
     MGLU_ERROR_OUT_OF_MEMORY = 7,
     /** The driver reported a failure; the text has its code. */
     MGLU_ERROR_DEVICE = 8,
-    /** A file could not be opened, read or written; the text has the system's reason. */
+    /** A file could not be opened, read or written; the text has the system's error message. */
     MGLU_ERROR_IO = 9,
-    /** A file breaks its format. The text names the file and the tensor. */
+    /** A file violates its format. The text names the file and the tensor. */
     MGLU_ERROR_CORRUPT_FILE = 10,
     /** A struct, plug-in or file of a version that this library does not know. */
     MGLU_ERROR_VERSION_MISMATCH = 11,
-    /** The caller's own hook asked to stop. */
+    /** A callback of the caller's requested cancellation. */
     MGLU_ERROR_CANCELLED = 12,
-    /** The device is gone; its context is dead and later calls on it fail at once. */
+    /** The device was lost; its context is unusable and later calls on it fail at once. */
     MGLU_ERROR_DEVICE_LOST = 13,
-    /** The device did not finish in time; its context is dead. */
+    /** The device did not finish in time; its context is unusable. */
     MGLU_ERROR_TIMEOUT = 14,
     /** A kernel could not be compiled; the text holds the end of the build log. */
     MGLU_ERROR_BUILD_FAILED = 15,
     /** The context was made in a parent process. Make a new one in the child. */
     MGLU_ERROR_AFTER_FORK = 16,
-    /** A weight is NaN or infinite, or would become so in the stored dtype. The text names row and column. */
+    /** A weight is NaN or infinite, or overflows in the stored dtype. The text names row and column. */
     MGLU_ERROR_NONFINITE = 17,
     /** A routing id was out of range in an earlier forward on this queue; that token's output is NaN. */
     MGLU_ERROR_BAD_ROUTING = 18
@@ -56,14 +56,14 @@ typedef enum mglu_status {
 MGLU_API const char *mglu_status_string(mglu_status status);
 
 /**
- * Why the calling thread's last failed call failed: one line of text, no newline, naming file, tensor, device or
- * driver code where there is one. Empty if none has failed. Belongs to the thread; valid until its next call.
+ * The reason for the calling thread's last failure: one line of text without a newline, naming the file, tensor, device
+ * or driver code where there is one. Empty if no call has failed. Owned by the thread; valid until its next call.
  */
 MGLU_API const char *mglu_last_error(void);
 
 /**
- * Sets the text of mglu_last_error() for the calling thread, cut at 511 bytes, and returns `status`. For libraries
- * built on this one, which then report as it does.
+ * Sets the text of mglu_last_error() for the calling thread, truncated to 511 bytes, and returns `status`. For
+ * libraries built on this one, so that they report errors in the same way.
  */
 MGLU_API mglu_status mglu_fail(mglu_status status, const char *format, ...)
 #if defined(__GNUC__)

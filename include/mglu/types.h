@@ -21,8 +21,8 @@ MGLU_BEGIN_DECLS
 /**
  * Element types. x, y, biases and routers are f32, f16 or bf16; matrices of weights may be quantised as well.
  *
- * Quantised rows are cut into groups of 32 columns with one f16 scale each, of the same numeric meaning as GGUF's types
- * of these names. How they lie in memory, and how floats become them, is in mglu/pack.h.
+ * Quantised rows consist of groups of 32 columns with one f16 scale each, with the same numeric meaning as GGUF's types
+ * of these names. mglu/pack.h documents their memory layout and how floats are quantised.
  */
 typedef enum mglu_dtype {
     MGLU_DTYPE_F32 = 0,
@@ -33,8 +33,9 @@ typedef enum mglu_dtype {
 } mglu_dtype;
 
 /**
- * How many values there are, for tables and loops; no enumerator, so that compilers still name those that a switch
- * lacks. Later versions have more: what a library that is found at run time knows, mglu_dtype_name() says.
+ * Number of dtypes, for tables and loops. Not an enumerator, so that compilers still warn about values missing from a
+ * switch. Later versions have more: mglu_dtype_name() is NULL for dtypes that the library loaded at run time does not
+ * have.
  */
 #define MGLU_DTYPE_COUNT (MGLU_DTYPE_Q4_0 + 1)
 
@@ -43,7 +44,7 @@ typedef enum mglu_activation {
     MGLU_ACTIVATION_SILU = 0,      /**< g·sigmoid(beta·g): SwiGLU, SwiMGLU */
     MGLU_ACTIVATION_GELU_ERF = 1,  /**< g·Phi(g), exact form: GeGLU, GeMGLU */
     MGLU_ACTIVATION_GELU_TANH = 2, /**< the tanh approximation of GELU */
-    MGLU_ACTIVATION_RELU = 3,      /**< max(g, 0), NaN stays NaN: ReGLU, ReMGLU */
+    MGLU_ACTIVATION_RELU = 3,      /**< max(g, 0), NaN for NaN: ReGLU, ReMGLU */
     MGLU_ACTIVATION_SIGMOID = 4,   /**< the original GLU of Dauphin et al. */
     MGLU_ACTIVATION_IDENTITY = 5   /**< the bilinear layer */
 } mglu_activation;
@@ -57,7 +58,7 @@ typedef enum mglu_kind {
     MGLU_KIND_PLAIN = 1   /**< two matrices, no masks */
 } mglu_kind;
 
-/** Name as in files and on command lines ("f16", "gelu_erf"); NULL for a value not listed. Static storage. */
+/** Name used in files and on command lines ("f16", "gelu_erf"); NULL for a value not listed. Static storage. */
 MGLU_API const char *mglu_dtype_name(mglu_dtype dtype);
 MGLU_API const char *mglu_activation_name(mglu_activation activation);
 
@@ -72,8 +73,8 @@ MGLU_API size_t mglu_dtype_size(mglu_dtype dtype);
 MGLU_API int mglu_dtype_is_quantised(mglu_dtype dtype);
 
 /**
- * Converts `count` elements between f32, f16 and bf16, rounding to nearest even whatever the caller's rounding mode.
- * NaN stays NaN, subnormals are kept. Source and target do not overlap; neither needs alignment.
+ * Converts `count` elements between f32, f16 and bf16, rounding to nearest even regardless of the caller's rounding
+ * mode. NaN stays NaN, subnormals are preserved. Source and target must not overlap; neither needs alignment.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype source_dtype, void *target,
                                                   mglu_dtype target_dtype, size_t count);
@@ -82,20 +83,20 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype
 MGLU_API size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count);
 
 /**
- * A dense host array that a call reads and does not keep. Needs the alignment of nothing wider than a byte.
+ * A dense host array that is read during a call only. Needs no alignment.
  *
- * A matrix may be quantised already: `data` then has the quants, one int8 a column (q8_0) or 16 bytes a group (q4_0),
- * and `scales` an f16 for each group of 32 columns of a row.
+ * A matrix may already be quantised: `data` then has the quants, one int8 per column (q8_0) or 16 bytes per group
+ * (q4_0), and `scales` one f16 per group of 32 columns of a row.
  */
 typedef struct mglu_array {
     const void *data;        /**< NULL: absent */
-    mglu_dtype dtype;        /**< f32, f16 or bf16; q8_0 or q4_0 only where a call says that it takes them */
-    size_t row_stride;       /**< bytes from row to row; 0: rows follow each other without a gap */
+    mglu_dtype dtype;        /**< f32, f16 or bf16; q8_0 or q4_0 only where a call's documentation allows it */
+    size_t row_stride;       /**< bytes from row to row; 0: rows are contiguous */
     const void *scales;      /**< f16 [rows][ceil(columns / 32)] when quantised, else NULL */
     size_t scale_row_stride; /**< as row_stride, of the scales */
 } mglu_array;
 
-/** How the masks of an mglu_mask_array are written. 1 sends a weight to the gate, 0 to the value. */
+/** Encoding of the masks of an mglu_mask_array. 1 assigns a weight to the gate, 0 to the value. */
 typedef enum mglu_mask_form {
     MGLU_MASK_WORDS = 0,       /**< packed format v1: uint32 [d][ceil(h/32)][n_m], see mglu/pack.h */
     MGLU_MASK_BYTES = 1,       /**< uint8 [n_m][d][h], each 0 or 1 */
@@ -105,7 +106,7 @@ typedef enum mglu_mask_form {
     MGLU_MASK_BITS = 5         /**< uint8 [n_m][d][ceil(h/8)], LSB first: numpy.packbits(..., bitorder="little") */
 } mglu_mask_form;
 
-/** n_m masks in host memory, without gaps. */
+/** n_m masks in host memory, contiguous. */
 typedef struct mglu_mask_array {
     const void *data; /**< NULL: absent */
     mglu_mask_form form;

@@ -11,7 +11,7 @@ MGLU_BEGIN_DECLS
 #define MGLU_VERSION_MINOR 1
 #define MGLU_VERSION_PATCH 0
 
-/** Number of the binary interface: raised when a program built against older headers must be rebuilt. */
+/** ABI number: increased when programs built against older headers must be rebuilt. */
 #define MGLU_SOVERSION 0
 
 /** Version of the library that is running, as "major.minor.patch". Static storage. */

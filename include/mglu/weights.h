@@ -12,31 +12,31 @@ typedef struct mglu_weights mglu_weights;
 /** Flags of mglu_weights_desc. */
 enum {
     /**
-     * NaN and infinite weights are taken and follow docs/semantics.md, row 4, instead of being refused. A quantised
-     * dtype has no such values: into it they are refused all the same.
+     * NaN and infinite weights are accepted and follow docs/semantics.md, row 4, instead of being refused. They are
+     * still refused for a quantised dtype, which has no such values.
      */
     MGLU_WEIGHTS_ALLOW_NONFINITE = 1u << 0,
     /**
-     * `weight`, `value_weight`, `down` and MGLU_MASK_WORDS masks that are already in the packed layout (stored dtype,
-     * row stride of mglu_packed_weight_row_stride(), scales likewise, 64-byte aligned, zero padding) are used in place
-     * by devices with host memory: they must then outlive the weights and not change. Other arrays are copied as
-     * without the flag.
+     * `weight`, `value_weight`, `down` and MGLU_MASK_WORDS masks already in the packed layout (stored dtype, row stride
+     * of mglu_packed_weight_row_stride(), scales likewise, 64-byte aligned, zero padding) are used in place by devices
+     * with host memory: they must then outlive the weights and must not change. Other arrays are copied as without the
+     * flag.
      */
     MGLU_WEIGHTS_BORROW = 1u << 1
 };
 
 /**
- * The parameters of a layer, as dense host arrays. h = hidden_size, d = intermediate_size, n_m = n_masks.
- * Source arrays are read during the call only, unless borrowed. They are f32, f16 or bf16; `weight`, `value_weight`
- * and `down` may be quantised too, but only as `dtype` is: they are then copied. See mglu_pack_weights().
+ * The parameters of a layer, as dense host arrays. h = hidden_size, d = intermediate_size, n_m = n_masks. Source arrays
+ * are read during the call only, unless borrowed. They are f32, f16 or bf16; `weight`, `value_weight` and `down` may
+ * also be quantised, but only as `dtype`: they are then copied. See mglu_pack_weights().
  */
 typedef struct mglu_weights_desc {
     uint32_t struct_size;
     uint32_t flags;
     mglu_kind kind;
     mglu_dtype dtype;          /**< of weight, value_weight and down as stored; sources are converted to it */
-    int64_t hidden_size;       /**< h, inputs; 0 is legal: only biases speak */
-    int64_t intermediate_size; /**< d, outputs of the projection; 0 is legal: nothing is computed */
+    int64_t hidden_size;       /**< h, inputs; 0 is valid: output depends on biases only */
+    int64_t intermediate_size; /**< d, outputs of the projection; 0 is valid: the projection has no outputs */
     int64_t output_size;       /**< outputs of the down-projection; 0 with `down.data` NULL: none */
     int32_t n_masks;           /**< 1..MGLU_MAX_MASKS when masked; 0 when plain */
     int32_t reserved;          /**< 0 */
@@ -50,7 +50,7 @@ typedef struct mglu_weights_desc {
     mglu_array down_bias;      /**< optional [1][output_size], only with `down` */
 } mglu_weights_desc;
 
-/** What weights occupy. */
+/** Memory use of weights. */
 typedef struct mglu_weights_info {
     uint32_t struct_size;
     int32_t n_masks;
@@ -66,8 +66,8 @@ typedef struct mglu_weights_info {
 /**
  * Packs the parameters and puts them on the device.
  *
- * @return MGLU_ERROR_INVALID_ARGUMENT for a desc that breaks the rules above, MGLU_ERROR_UNSUPPORTED for what the
- * device does not do, MGLU_ERROR_NONFINITE for a weight, bias or router element that is not finite.
+ * @return MGLU_ERROR_INVALID_ARGUMENT for a desc that violates the rules above, MGLU_ERROR_UNSUPPORTED for what the
+ * device does not support, MGLU_ERROR_NONFINITE for a weight, bias or router element that is not finite.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *desc,
                                                          mglu_weights **weights);
@@ -75,7 +75,8 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_create(mglu_device *device, co
 /** Fills `info`, whose struct_size the caller has set. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info *info);
 
-/** Gives up the caller's hold and nulls the handle; NULL is accepted. Layers keep the weights they use alive. */
+/** Releases the caller's reference and sets the handle to NULL; NULL is accepted. Layers hold their own.
+ */
 MGLU_API void mglu_weights_destroy(mglu_weights **weights);
 
 MGLU_END_DECLS
