@@ -75,8 +75,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_create(mglu_device *device, co
 /** Fills `info`, whose struct_size the caller has set. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info *info);
 
-/** Releases the caller's reference and sets the handle to NULL; NULL is accepted. Layers hold their own.
- */
+/** Releases the caller's reference and sets the handle to NULL; NULL is accepted. Layers hold their own. */
 MGLU_API void mglu_weights_destroy(mglu_weights **weights);
 
 MGLU_END_DECLS
