@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-/* The primary context of a device, shared with whoever else uses CUDA in the process. */
+/* The primary context of a device, shared with all other CUDA code of the process. */
 
 mglu_status mglu_cuda_check(struct mglu_cuda_device *device, CUresult result, const char *call)
 {
@@ -18,7 +18,7 @@ mglu_status mglu_cuda_check(struct mglu_cuda_device *device, CUresult result, co
     return backend->host->fail(mglu_cuda_status(result), "cuda: %s: %s", call, text);
 }
 
-/* What forbids any call of the driver. */
+/* Conditions under which the driver must not be called. */
 static mglu_status check_alive(struct mglu_cuda_device *device)
 {
     const struct mglu_cuda_backend *backend = device->backend;

@@ -2,7 +2,7 @@
 #ifndef MGLU_CUDA_BACKEND_H
 #define MGLU_CUDA_BACKEND_H
 
-/* The CUDA backend: host code over the driver API. The kernels are in kernels/, compiled ahead of time. */
+/* The CUDA backend: host code on the driver API. The kernels are in kernels/, compiled ahead of time. */
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/kernels/params.h"
@@ -28,17 +28,17 @@ struct mglu_cuda_device {
     char details[96];
     atomic_int lost; /* the CUresult that ended the context, or 0 */
     pthread_mutex_t lock;
-    CUcontext context;                   /* the primary one, from the first use on; guarded by the lock */
+    CUcontext context;                   /* the primary context; NULL before the first use; guarded by the lock */
     CUmodule modules[MGLU_CUDA_MODULES]; /* guarded by the lock */
 };
 
 struct mglu_cuda_backend {
     const mglu_host *host;
     struct mglu_cuda_driver driver;
-    pid_t process; /* that opened the backend: the driver does not work in its children */
+    pid_t process; /* the process that opened the backend: the driver does not work in its children */
     struct mglu_cuda_forced forced;
     int32_t count;
-    struct mglu_cuda_device devices[]; /* at least one, which is unavailable where there are none */
+    struct mglu_cuda_device devices[]; /* at least one; an unavailable one where the machine has none */
 };
 
 struct mglu_cuda_queue {
@@ -49,17 +49,17 @@ struct mglu_cuda_queue {
     CUdeviceptr bad_routing_address;
 };
 
-/* A matrix in device memory, arranged as kernels/tile_layout.h says. */
+/* A matrix in device memory, in the layout of kernels/tile_layout.h. */
 struct mglu_cuda_tiles {
     CUdeviceptr address;
     uint32_t rows, columns;
     uint32_t block_bytes;
-    int has_infinite; /* known of masked f16 and bf16 only */
+    int has_infinite; /* determined for masked f16 and bf16 only */
 };
 
 struct mglu_cuda_weights {
     struct mglu_cuda_device *device;
-    mglu_packed_weights shape; /* sizes and presence; its arrays are gone */
+    mglu_packed_weights shape; /* sizes and presence; its array pointers are invalid */
     CUdeviceptr memory;
     size_t size;
     struct mglu_cuda_tiles projection; /* with the masks; plain: both matrices */
@@ -71,11 +71,11 @@ struct mglu_cuda_weights {
 /* A kernel on the device. */
 struct mglu_cuda_function {
     CUfunction handle; /* NULL: not found yet */
-    int registers;     /* of a thread */
-    int waits;         /* for the launch ahead of it, so that it may begin before that has ended */
+    int registers;     /* per thread */
+    int waits;         /* waits for the previous launch, so that it may begin before that has ended */
 };
 
-/* A kernel that is ready to be launched. */
+/* A kernel ready to launch. */
 struct mglu_cuda_kernel {
     struct mglu_cuda_function function;
     struct mglu_cuda_variant variant;
@@ -87,8 +87,8 @@ struct mglu_cuda_layer {
     struct mglu_cuda_device *device;
     const struct mglu_cuda_weights *weights;
     mglu_layer_desc desc;
-    int32_t terms;        /* that are summed for a token: n_m, or top_k, or 1 when plain */
-    int64_t chunk_tokens; /* of one round of launches: so the workspace is bounded */
+    int32_t terms;        /* summed per token: n_m, top_k, or 1 when plain */
+    int64_t chunk_tokens; /* per round of launches, which bounds the workspace */
     int64_t z_stride;     /* elements */
     struct mglu_cuda_selection selection;
     struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* no function: not used by this layer */
@@ -108,10 +108,10 @@ void mglu_cuda_queue_destroy(void *backend, void *queue);
 
 /* context.c */
 /*
- * Every call of the driver lies between enter and leave, which put the device's primary context on the calling
- * thread's stack and take it off again, so that the caller's own current context is as it was. `retain` makes the
- * context where there is none yet. Enter fails in a forked child and once the context is dead; without success there
- * is nothing to leave. Leave returns `status`.
+ * Every driver call is made between enter and leave, which push the device's primary context onto the calling thread's
+ * context stack and pop it, so that the caller's current context is unchanged. `retain` creates the context if there is
+ * none yet. Enter fails in a forked child and once the context is unusable; call leave only after it succeeded. Leave
+ * returns `status`.
  */
 mglu_status mglu_cuda_retain_and_enter(struct mglu_cuda_device *device);
 mglu_status mglu_cuda_enter(struct mglu_cuda_device *device);
@@ -119,9 +119,9 @@ mglu_status mglu_cuda_leave(struct mglu_cuda_device *device, mglu_status status)
 /* For destructors: 0 where the driver must not be called. */
 int mglu_cuda_enter_to_free(struct mglu_cuda_device *device);
 void mglu_cuda_leave_context(struct mglu_cuda_device *device);
-/* MGLU_OK for CUDA_SUCCESS; else the call and the driver's words as text. A lost device is remembered. */
+/* MGLU_OK for CUDA_SUCCESS; else a status whose text has the call and the driver's error. Records a lost device. */
 mglu_status mglu_cuda_check(struct mglu_cuda_device *device, CUresult result, const char *call);
-/* Gives the context back at close. */
+/* Releases the context at close. */
 void mglu_cuda_release_context(struct mglu_cuda_device *device);
 
 /* module.c */
@@ -167,9 +167,9 @@ struct mglu_cuda_launch mglu_cuda_kernel_launch(const struct mglu_cuda_device *d
                                                 const struct mglu_cuda_kernel *kernel, uint32_t rows, int64_t batch);
 
 /* describe.c */
-/* The name of a kernel: params.h has the rule. */
+/* The name of a kernel, as defined in params.h. */
 void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size);
-/* Tells the log which kernels a layer has, and why. Between enter and leave. */
+/* Logs which kernels a layer has, and why. Call between enter and leave. */
 mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer);
 
 /* forward.c */

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* What the log says of a layer: a line for each of its kernels, with what decides how well it fills the device. */
+/* The log of a layer: a line for each of its kernels, with its occupancy of the device. */
 
 void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size)
 {
@@ -12,7 +12,7 @@ void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size)
              mglu_cuda_x_name(variant), mglu_cuda_form_name(variant.form));
 }
 
-/* Blocks that a multiprocessor holds at once; 0 where the driver can't tell. */
+/* Resident blocks per multiprocessor; 0 where the driver cannot report them. */
 static mglu_status count_resident(const struct mglu_cuda_layer *layer, const struct mglu_cuda_kernel *kernel,
                                   struct mglu_cuda_launch launch, int *blocks)
 {
@@ -26,7 +26,7 @@ static mglu_status count_resident(const struct mglu_cuda_layer *layer, const str
                            "cuOccupancyMaxActiveBlocksPerMultiprocessor");
 }
 
-/* Waves are how often the device has to fill itself with blocks for one group of tokens. */
+/* Waves: blocks for one group of tokens / blocks resident on the whole device. */
 static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const struct mglu_cuda_kernel *kernel,
                                    uint32_t rows, int64_t last_batch, const char *reason)
 {
@@ -35,7 +35,7 @@ static mglu_status describe_kernel(const struct mglu_cuda_layer *layer, const st
     char symbol[64], text[MGLU_LAYER_TEXT_SIZE];
     int blocks;
     const mglu_status status = count_resident(layer, kernel, launch, &blocks);
-    /* In hundredths and whole numbers: others would raise exceptions, which the caller may have unmasked. */
+    /* In integer hundredths: floating-point arithmetic may raise exceptions, which the caller may have unmasked. */
     const uint64_t slots = (uint64_t)blocks * device->multiprocessors;
     const uint64_t waves = slots ? (100 * (uint64_t)mglu_tile_strips(rows) + slots / 2) / slots : 0;
 

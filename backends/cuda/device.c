@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the tuner sets; see select.h. */
+/* Set by the tuner; see select.h. */
 #define FORCED_VARIABLE "MGLU_CUDA_VARIANT"
 
 static size_t backend_size(int32_t count)
@@ -14,7 +14,7 @@ static size_t backend_size(int32_t count)
     return sizeof(struct mglu_cuda_backend) + (size_t)count * sizeof(struct mglu_cuda_device);
 }
 
-/* A backend with room for `count` devices, at least one. */
+/* A backend with memory for `count` devices, at least one. */
 static mglu_status make_backend(const mglu_host *host, const struct mglu_cuda_driver *driver, int32_t count,
                                 struct mglu_cuda_backend **backend)
 {
@@ -38,7 +38,7 @@ static mglu_status make_backend(const mglu_host *host, const struct mglu_cuda_dr
     return MGLU_OK;
 }
 
-/* Writes the reason of a device that can't be asked. */
+/* Writes the reason for a device that cannot be queried. */
 static void explain(struct mglu_cuda_device *device, CUresult result, const char *call)
 {
     char text[96];

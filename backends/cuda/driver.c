@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
-#define DRIVER_LIBRARY "libcuda.so.1" /* the name without .1 is the toolkit's stub, which has no driver behind it */
+#define DRIVER_LIBRARY "libcuda.so.1" /* the name without .1 is the toolkit's stub library, not a driver */
 #define FIND_ENTRY     "cuGetProcAddress_v2"
 
 /* An entry point: its name, and the version of its type. */
@@ -64,7 +64,7 @@ mglu_status mglu_cuda_driver_open(const mglu_host *host, struct mglu_cuda_driver
 
     if (!library)
         return host->fail(MGLU_ERROR_DRIVER_MISSING, "%s", dlerror());
-    /* Casts from an object to a function pointer that ISO C lacks and POSIX promises. */
+    /* Casts from object to function pointers: undefined in ISO C, guaranteed by POSIX. */
     *(void **)&find = dlsym(library, FIND_ENTRY);
     if (!find)
         return fail_too_old(host, FIND_ENTRY);
@@ -80,7 +80,7 @@ mglu_status mglu_cuda_driver_open(const mglu_host *host, struct mglu_cuda_driver
     return MGLU_OK;
 }
 
-/* Results of the driver that older toolkits' headers have no names for. */
+/* Driver results without an enumerator in older toolkits' headers. */
 #define CONTAINED          ((CUresult)226)
 #define TENSOR_MEMORY_LEAK ((CUresult)721)
 

@@ -43,15 +43,15 @@ struct mglu_cuda_driver {
 };
 
 /*
- * Opens libcuda.so.1 and finds its entry points. The library is never closed: its threads and exit handlers may
- * outlive any context. Any failure is a status with a text.
+ * Opens libcuda.so.1 and resolves its entry points. The library is never closed: its threads and exit handlers may
+ * outlive any context. A failure sets the text of mglu_last_error().
  */
 mglu_status mglu_cuda_driver_open(const mglu_host *host, struct mglu_cuda_driver *driver);
 
-/* The status that a result of the driver stands for. */
+/* The status for a driver result. */
 mglu_status mglu_cuda_status(CUresult result);
 
-/* Whether nothing that was made in the process's context works any more after this result. */
+/* Whether the process's context is unusable after this result. */
 int mglu_cuda_is_sticky(CUresult result);
 
 /* "CUDA_ERROR_LAUNCH_FAILED (719)". */

@@ -2,8 +2,8 @@
 #include "backends/cuda/cuda_backend.h"
 
 /*
- * A forward is up to three launches: routing, projection, down-projection. It does nothing else of the driver's, so
- * that it can be captured in a graph. Many tokens are worked off in chunks where they need a workspace.
+ * A forward is up to three launches: routing, projection, down-projection. It makes no other driver call, so that it
+ * can be captured in a graph. Layers that need a workspace process large batches in chunks.
  */
 
 struct chunk {
@@ -83,7 +83,7 @@ static mglu_status route(const struct chunk *chunk)
     return launch(chunk, &layer->route, mglu_cuda_route_launch(chunk->tokens), &routing, "launch of routing");
 }
 
-/* The output of the layer, for the launch that is its last. */
+/* The output of the layer, for its last launch. */
 static void give_output(const struct chunk *chunk, struct mglu_cuda_projection *projection)
 {
     const mglu_forward_args *args = chunk->args;
@@ -135,7 +135,7 @@ static mglu_status project(const struct chunk *chunk)
 
     if (weights->shape.output_size == 0)
         give_output(chunk, &projection);
-    /* By the whole batch, not by the chunk: the same call must not mix the orders of sums of two engines. */
+    /* Selected by the batch, not the chunk: a call must not mix the summation orders of two engines. */
     return launch_projection(chunk, &layer->project[mglu_cuda_engine_for(&layer->selection, chunk->args->batch)],
                              &projection, "launch of the projection");
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/cuda_backend.h"
 
-/* What a layer is: its kernels, ready to be launched, and what lies where in its workspace. */
+/* A layer: its kernels, ready to launch, and the layout of its workspace. */
 
-/* Tokens of one round of launches where they need a workspace. */
+/* Tokens per round of launches of layers that need a workspace. */
 enum { CHUNK_TOKENS = 256, WORKSPACE_ALIGNMENT = 256, VECTOR_FLOATS = 4 };
 
 mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
@@ -142,7 +142,7 @@ static mglu_status find_down(struct mglu_cuda_layer *layer)
     return find_kernel(layer->device, variant, &layer->weights->down, selection.simt_warps, &layer->down);
 }
 
-/* Between enter and leave. */
+/* Call between enter and leave. */
 static mglu_status find_kernels(struct mglu_cuda_layer *layer)
 {
     mglu_status status = find_projection(layer);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/cuda_backend.h"
 
-/* Memory of the device and of the host. */
+/* Device and host memory. */
 
 #define DEVICE_ALIGNMENT ((uintptr_t)64)
 
@@ -21,7 +21,7 @@ static mglu_status take_from_host(struct mglu_cuda_device *device, size_t size, 
     void *taken = host->device_allocator.allocate(host->device_allocator.user, "cuda", device->ordinal, size, NULL);
 
     if (!taken)
-        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "cuda: the device allocator has no %zu bytes", size);
+        return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "cuda: the device allocator cannot allocate %zu bytes", size);
     if ((uintptr_t)taken % DEVICE_ALIGNMENT) {
         host->device_allocator.release(host->device_allocator.user, "cuda", device->ordinal, taken, size, NULL);
         return host->fail(MGLU_ERROR_INVALID_ARGUMENT,
@@ -31,7 +31,7 @@ static mglu_status take_from_host(struct mglu_cuda_device *device, size_t size, 
     return MGLU_OK;
 }
 
-/* Between enter and leave. */
+/* Call between enter and leave. */
 mglu_status mglu_cuda_memory_take(struct mglu_cuda_device *device, size_t size, CUdeviceptr *memory)
 {
     if (device->backend->host->device_allocator.allocate)

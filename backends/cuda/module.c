@@ -24,7 +24,7 @@ static const unsigned char *const images[MGLU_CUDA_MODULES] = {
 #endif
 };
 
-/* How code was compiled, which decides the devices that run it. */
+/* How code was compiled, which determines the devices that can run it. */
 enum form {
     BINARY,          /* devices of the same major architecture, of this minor one or later */
     BINARY_SPECIFIC, /* as sm_90a: this architecture only */
@@ -69,7 +69,7 @@ const char *mglu_cuda_built_architectures(void)
     return MGLU_CUDA_BUILT_NAMES;
 }
 
-/* Whether the driver found no code in the module that it can run on the device. */
+/* Whether the module has no code for the device. */
 static int is_no_image(CUresult result)
 {
     return result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_PTX ||
@@ -95,7 +95,7 @@ static mglu_status load(struct mglu_cuda_device *device, enum mglu_cuda_module m
     return mglu_cuda_check(device, result, "cuModuleLoadData");
 }
 
-/* With lazy loading a function comes to the device at its first launch, which forward must not wait for. */
+/* With lazy loading a function is loaded at its first launch; forward must not wait for that. */
 static mglu_status load_function(struct mglu_cuda_device *device, CUfunction function)
 {
     const struct mglu_cuda_driver *driver = &device->backend->driver;
@@ -103,7 +103,7 @@ static mglu_status load_function(struct mglu_cuda_device *device, CUfunction fun
     return driver->func_load ? mglu_cuda_check(device, driver->func_load(function), "cuFuncLoad") : MGLU_OK;
 }
 
-/* Kernels wait for the launch ahead of them where the architecture that they were written in knows how to. */
+/* Kernels wait for the previous launch where the architecture that they were compiled for supports it. */
 enum { WAITING_ARCHITECTURE = 90 };
 
 static mglu_status ask_function(struct mglu_cuda_device *device, const char *symbol, uint32_t threads,
@@ -119,8 +119,8 @@ static mglu_status ask_function(struct mglu_cuda_device *device, const char *sym
         result = driver->func_get_attribute(&function->registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function->handle);
     function->waits = written_for >= WAITING_ARCHITECTURE;
     if (result == CUDA_SUCCESS && (uint32_t)most < threads)
-        return device->backend->host->fail(MGLU_ERROR_DEVICE, "cuda: %s needs %u threads, the device gives it %d",
-                                           symbol, threads, most);
+        return device->backend->host->fail(MGLU_ERROR_DEVICE, "cuda: %s needs %u threads, the device allows %d", symbol,
+                                           threads, most);
     return mglu_cuda_check(device, result, "cuFuncGetAttribute");
 }
 

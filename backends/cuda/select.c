@@ -26,12 +26,12 @@ const char *mglu_cuda_refusal(const struct mglu_cuda_request *request, enum mglu
     if (engine == MGLU_CUDA_RING)
         return ring_refusal(request);
     if (request->has_routing)
-        return "tensor cores do not do routing";
+        return "the tensor core kernels have no routing";
     if (!mglu_cuda_variant_exists(variant))
-        return "there is no tensor core kernel for these dtypes";
-    /* Turning the sign of an infinite weight is no selection; docs/semantics.md, row 4. */
+        return "no tensor core kernel for these dtypes";
+    /* Flipping the sign of an infinite weight does not exclude it from a sum; docs/semantics.md, row 4. */
     if (request->has_infinite && request->form != MGLU_CUDA_GLU)
-        return "tensor cores can't do infinite weights";
+        return "the tensor core kernels do not support infinite weights";
     return NULL;
 }
 
@@ -69,7 +69,7 @@ static struct mglu_cuda_selection by_table(const struct mglu_cuda_request *reque
 {
     const char *no_mma = mglu_cuda_refusal(request, MGLU_CUDA_MMA8);
     struct mglu_cuda_selection selection =
-        only(MGLU_CUDA_SIMT, row->simt_warps, no_mma ? no_mma : "the dispatch table has it for this batch");
+        only(MGLU_CUDA_SIMT, row->simt_warps, no_mma ? no_mma : "selected by the dispatch table for this batch");
 
     if (row->mma8_from && is_allowed(request, MGLU_CUDA_MMA8))
         selection.from_batch[MGLU_CUDA_MMA8] = row->mma8_from;
@@ -84,12 +84,12 @@ struct mglu_cuda_selection mglu_cuda_select(const struct mglu_cuda_request *requ
     const struct mglu_cuda_dispatch_row *row = find_row(request);
 
     if (forced->is_forced && is_allowed(request, forced->engine))
-        return only(forced->engine, forced->warps, "MGLU_CUDA_VARIANT asks for it");
+        return only(forced->engine, forced->warps, "set by MGLU_CUDA_VARIANT");
     if (request->is_reproducible)
         return only(is_allowed(request, MGLU_CUDA_MMA8) ? MGLU_CUDA_MMA8 : MGLU_CUDA_SIMT, row->simt_warps,
                     "reproducible: one kernel for every batch");
     if (forced->is_forced)
-        return only(MGLU_CUDA_SIMT, row->simt_warps, "MGLU_CUDA_VARIANT asks for one that can't do this layer");
+        return only(MGLU_CUDA_SIMT, row->simt_warps, "the kernel set by MGLU_CUDA_VARIANT does not support this layer");
     return by_table(request, row);
 }
 

@@ -2,8 +2,7 @@
 #ifndef MGLU_CUDA_SELECT_H
 #define MGLU_CUDA_SELECT_H
 
-/* Which kernel computes which batch of a layer: dispatch_table.h where it has a row for the device, else its default.
- */
+/* Selects the kernel for each batch of a layer: from the row of dispatch_table.h for the device, else its default. */
 
 #include "backends/cuda/kernels/params.h"
 #include "backends/cuda/kernels/ring_plan.h"
@@ -14,20 +13,20 @@
 struct mglu_cuda_forced {
     int is_forced;
     enum mglu_cuda_engine engine;
-    uint32_t warps; /* 0: as many as without force */
+    uint32_t warps; /* 0: as many as when not forced */
 };
 
-/* The smallest batch that an engine gets; the engines for larger batches come later. INT64_MAX: none. */
+/* The smallest batch that each engine computes, up to that of the next engine. INT64_MAX: the engine is not used. */
 struct mglu_cuda_selection {
     int64_t from_batch[MGLU_CUDA_ENGINES];
-    uint32_t simt_warps; /* at least so many warps share a strip */
+    uint32_t simt_warps; /* minimum number of warps that share a strip */
     const char *reason;  /* why these, for the log */
 };
 
-/* Reads a text as above; 0 when it is none. */
+/* Parses such a string; 0 when it is invalid. */
 int mglu_cuda_read_forced(const char *text, struct mglu_cuda_forced *forced);
 
-/* What the selection is made from. */
+/* The properties of a layer and its device that determine the selection. */
 struct mglu_cuda_request {
     int32_t architecture;
     mglu_dtype weights, x;

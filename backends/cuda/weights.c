@@ -4,12 +4,12 @@
 
 #include <string.h>
 
-/* Weights go to the device in the order that the kernels read them in, slice by slice through a small buffer. */
+/* Weights are uploaded in the order in which the kernels read them, slice by slice through a small buffer. */
 
 #define PART_ALIGNMENT ((size_t)256)
 #define STAGING_BYTES  ((size_t)4 << 20)
 
-/* A buffer of the host that the device copies from. */
+/* A host buffer that the device copies from. */
 struct staging {
     struct mglu_cuda_device *device;
     unsigned char *data;
@@ -49,7 +49,7 @@ static size_t strip_bytes(const struct mglu_cuda_matrix *matrix)
     return strips ? (size_t)(mglu_cuda_matrix_bytes(matrix) / strips) : 0;
 }
 
-/* Takes the next `bytes` of the weights' memory. */
+/* Reserves the next `bytes` of the weights' memory. */
 static size_t reserve(size_t *size, size_t bytes)
 {
     size_t offset = *size;
@@ -63,7 +63,7 @@ struct slice {
     const struct mglu_cuda_matrix *matrix;
     uint32_t first_strip;
     unsigned char *target;
-    atomic_int has_infinite; /* masked halves only: what the tensor cores' way of summing cannot do */
+    atomic_int has_infinite; /* masked f16 and bf16 only: the tensor core kernels do not support it */
 };
 
 static int has_infinite(const struct mglu_cuda_matrix *matrix, uint32_t strip)
@@ -95,7 +95,7 @@ static void arrange_strip(void *argument, int64_t index)
         atomic_store_explicit(&slice->has_infinite, 1, memory_order_relaxed);
 }
 
-/* Copies what the staging buffer has and waits, so that the buffer can be filled again. */
+/* Copies the contents of the staging buffer and waits, so that the buffer can be filled again. */
 static mglu_status send(const struct staging *staging, CUdeviceptr target, size_t bytes)
 {
     const struct mglu_cuda_driver *driver = &staging->device->backend->driver;
@@ -142,7 +142,7 @@ static mglu_status send_floats(const struct staging *staging, const float *from,
     return status;
 }
 
-/* Floats of the parts that are no tiles. */
+/* Floats of the parts that are not stored as tiles. */
 static size_t bias_count(const mglu_packed_weights *packed)
 {
     return (size_t)(packed->n_masks ? packed->n_masks : 1) * (size_t)packed->intermediate_size;
@@ -153,7 +153,7 @@ static size_t router_count(const mglu_packed_weights *packed)
     return (size_t)packed->n_masks * packed->router.row_stride / sizeof(float);
 }
 
-/* Where everything lies from `memory` on; without memory (0) only the size counts. */
+/* The addresses of all parts from `memory` on; without memory (0) only the size is of use. */
 static void lay_out(struct mglu_cuda_weights *weights, const mglu_packed_weights *packed, CUdeviceptr memory)
 {
     const struct mglu_cuda_matrix projection = projection_of(packed), down = down_of(packed);
@@ -214,7 +214,7 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Makes a buffer for at least one strip, of pinned memory where there is some. */
+/* Makes a buffer for at least one strip, of pinned memory where that can be allocated. */
 static mglu_status make_staging(struct staging *staging, const mglu_packed_weights *packed, size_t total)
 {
     const struct mglu_cuda_matrix projection = projection_of(packed), down = down_of(packed);

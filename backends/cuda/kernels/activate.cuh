@@ -2,13 +2,13 @@
 #ifndef MGLU_CUDA_ACTIVATE_CUH
 #define MGLU_CUDA_ACTIVATE_CUH
 
-/* The activations, within the own error of docs/semantics.md: expf and erff are good to 2 units in the last place. */
+/* The activations, within the error bound of docs/semantics.md: expf and erff are accurate to 2 ulp. */
 
 #include "backends/cuda/kernels/device.cuh"
 
 #include <mglu/types.h>
 
-/* No overflow on either side, and NaN for NaN. */
+/* Does not overflow for either sign; NaN for NaN. */
 MGLU_DEVICE float sigmoid(float t)
 {
     float e = expf(-fabsf(t));
@@ -24,7 +24,7 @@ MGLU_DEVICE float gated(float gate, float share)
 
 static_assert(MGLU_ACTIVATION_COUNT == 6, "a new activation needs its case in activate()");
 
-/* NaN for an activation that is not there: it must not look like a result. */
+/* NaN for an unknown activation, so that it cannot be mistaken for a result. */
 MGLU_DEVICE float activate(int32_t activation, float silu_beta, float gate)
 {
     switch (activation) {

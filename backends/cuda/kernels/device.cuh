@@ -3,8 +3,8 @@
 #define MGLU_CUDA_DEVICE_CUH
 
 /*
- * Every instruction that C++ has no words for. Kernels use nothing of the device but what is declared here, indices,
- * barriers and shuffles, so that the tests can run them on a host: there <mglu_cuda_shim.h> has a twin of each
+ * Every instruction that standard C++ cannot express. Of the device, kernels use only what is declared here, indices,
+ * barriers and shuffles, so that tests can run them on the host, where <mglu_cuda_shim.h> has a counterpart of each
  * function.
  */
 
@@ -27,16 +27,16 @@ MGLU_DEVICE float *shared_floats()
     return mglu_shared;
 }
 
-/* A pointer that the compiler knows to lead to device memory. */
+/* A pointer that the compiler knows to point to global memory. */
 template <class T> MGLU_DEVICE T *global(uint64_t address)
 {
     return (T *)__cvta_global_to_generic((size_t)address);
 }
 
 /*
- * Weights and masks are read once for each group of tokens: past the first cache, and the second fetches ahead. They
- * are not .nc loads, though nobody writes there, because those ptxas moves behind barriers, to where their value is
- * needed: then few of a block's loads are under way at a time.
+ * Weights and masks are read once per group of tokens: the loads bypass L1 and prefetch into L2. They are not .nc
+ * loads, although the memory is read-only, because ptxas moves .nc loads past barriers to where their value is used:
+ * then few of a block's loads are in flight at a time.
  */
 MGLU_DEVICE uint4 load_stream16(const void *address)
 {
@@ -54,7 +54,7 @@ MGLU_DEVICE uint32_t load_stream4(const void *address)
     return v;
 }
 
-/* 0 where it is not wanted: as one instruction that all lanes skip, not as a branch. */
+/* 0 where the load is disabled: as one predicated instruction, not as a branch. */
 MGLU_DEVICE uint32_t load_stream4_if(bool wanted, const void *address)
 {
     uint32_t v = 0;
@@ -96,7 +96,7 @@ MGLU_DEVICE uint16_t f32_to_bf16(float f)
     return bf16;
 }
 
-/* a * b + sum in f32 in one instruction, rounded once. Others widen both first, which gives the same bits. */
+/* a * b + sum in f32 in one instruction, rounded once. Else both are widened first, for the same bits. */
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 1000
 #define MGLU_HAS_MIXED_FMA 1
 
@@ -113,7 +113,7 @@ MGLU_DEVICE float fma_bf16(uint16_t a, uint16_t b, float sum)
 }
 #endif
 
-/* sums += A B for a 16x16 tile A and an 16x8 tile B, both spread over the warp. */
+/* sums += A B for a 16x16 tile A and a 16x8 tile B, both distributed over the warp. */
 MGLU_DEVICE void mma_f16(float (&sums)[4], uint4 a, uint2 b)
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
@@ -188,7 +188,7 @@ MGLU_DEVICE void wait_for_previous_launch()
 #endif
 }
 
-/* Lets the next launch begin, up to its own wait. */
+/* Lets the next launch begin; it runs up to its own wait. */
 MGLU_DEVICE void let_next_launch_begin()
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

@@ -2,7 +2,7 @@
 #ifndef MGLU_CUDA_ELEMENTS_CUH
 #define MGLU_CUDA_ELEMENTS_CUH
 
-/* Elements of x, y and residuals in memory: f32, f16 or bf16, told at run time, aligned to their own size. */
+/* Elements of x, y and residuals in memory: f32, f16 or bf16, known at run time, aligned to their own size. */
 
 #include "backends/cuda/kernels/device.cuh"
 

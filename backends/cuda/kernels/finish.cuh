@@ -3,15 +3,15 @@
 #define MGLU_CUDA_FINISH_CUH
 
 /*
- * From the sums of each warp to y. The warps of a block leave their parts in shared memory, [warp][sum][token][row];
- * they are added in the order of the warps, so that the same input gives the same bits.
+ * Computes y from the sums of each warp. The warps of a block write their partial sums to shared memory,
+ * [warp][sum][token][row]; these are added in the order of the warps, so that the same input gives the same bits.
  */
 
 #include "backends/cuda/kernels/activate.cuh"
 #include "backends/cuda/kernels/elements.cuh"
 #include "backends/cuda/kernels/params.h"
 
-/* What the sums of a kernel are. */
+/* The meaning of a kernel's sums. */
 enum sum_kind {
     SUMS_ROW,    /* the row */
     SUMS_GLU,    /* gate, value */
@@ -43,7 +43,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
         return total;
     }
 
-    /* One term of y without a bias or weight of its own. */
+    /* One term of y without bias and weight. */
     MGLU_METHOD void split(int term, uint32_t token, uint32_t row, float &gate, float &value)
     {
         float first = whole(0, token, row);
@@ -77,7 +77,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
         return weight * (activate(p.activation, p.silu_beta, gate) * value);
     }
 
-    /* All terms of the tokens that there are, side by side. Nobody else reads the part that a term is put into. */
+    /* All terms of the existing tokens in parallel. A term overwrites a part that no other thread reads. */
     MGLU_METHOD void make_terms(uint32_t tokens, uint32_t rows)
     {
         const uint32_t plane = tokens * MGLU_TILE_ROWS, count = (uint32_t)p.terms * plane;
@@ -103,7 +103,7 @@ template <sum_kind KIND, int SUMS, int TOKENS> struct finisher {
         return sum;
     }
 
-    /* All threads call it when all parts are written. The next parts may be written once it has returned. */
+    /* Called by all threads after all parts were written. The next parts may be written once it has returned. */
     MGLU_METHOD void finish()
     {
         int64_t tokens_left = p.batch - first_token;

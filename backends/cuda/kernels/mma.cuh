@@ -3,9 +3,9 @@
 #define MGLU_CUDA_MMA_CUH
 
 /*
- * Eight or sixteen tokens at a time on tensor cores. A lane's weights are the A fragments of four steps as they lie in
- * memory, its columns of x the B fragments. For each mask the products are summed once more with the signs of the
- * gate's weights turned: value - gate, from which both follow. Each token's sums depend on no other token.
+ * Eight or sixteen tokens at a time on tensor cores. A lane's weights in memory are the A fragments of four steps, its
+ * columns of x the B fragments. For each mask the products are summed once more with the signs of the gate's weights
+ * flipped: this gives value - gate, from which both follow. The sums of a token do not depend on other tokens.
  */
 
 #include "backends/cuda/kernels/finish.cuh"
@@ -20,7 +20,7 @@ template <mglu_dtype DTYPE> MGLU_DEVICE void multiply(float (&sums)[4], uint4 a,
         mma_bf16(sums, a, b);
 }
 
-/* The pair with the signs of those weights turned whose bits are set. `pair` counts within the lane. */
+/* The pair with the signs flipped of those weights whose bits are set. `pair` counts within the lane. */
 MGLU_DEVICE uint32_t turn_signs(uint32_t weights, uint32_t word, int pair)
 {
     return weights ^ (word << pair & 0x80008000u);
@@ -43,7 +43,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     const mglu_cuda_projection &p;
     float sums[TILES][SUMS][4];
 
-    /* A lane brings the columns of the tile's token number lane / 4. Behind the last token it is that one again. */
+    /* A lane loads the columns of the tile's token lane / 4; beyond the last token, those of the last. */
     MGLU_METHOD token_row lane_row(int64_t first_token, int tile)
     {
         int64_t token = first_token + tile * TILE_TOKENS + lane_index() / 4;
@@ -61,9 +61,9 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     }
 
     /*
-     * Adds a block's products of one matrix, with the signs turned that `word` has a bit for. Tensor cores truncate all
-     * that they add up, always towards zero: over a long row of one sign that would be more than class B allows. So the
-     * block is summed from zero, and its sum is added in f32, which rounds to the nearest.
+     * Adds a block's products of one matrix, with the signs flipped where `word` has a 1. Tensor cores truncate sums
+     * towards zero: over a long row of one sign the error would exceed that of class B. So the block is summed from
+     * zero, and its sum is added in f32, which rounds to nearest.
      */
     MGLU_METHOD void add_products(const uint4 (&weights)[STEPS], uint32_t word, const lane_halves (&x)[TILES], int sum)
     {
@@ -82,8 +82,8 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
     }
 
     /*
-     * Up to MASK_GROUP masks. Each group is behind a branch of its own, which leaves out those that have no term, and
-     * keeps the compiler from working on so many masks at once that registers run out.
+     * Up to MASK_GROUP masks. Each group has a branch of its own, which skips groups without a term and prevents the
+     * compiler from interleaving so many masks that registers spill.
      */
     MGLU_METHOD void add_masks(const uint4 (&weights)[STEPS], const uint32_t (&words)[WORDS],
                                const lane_halves (&x)[TILES], int first)
@@ -112,7 +112,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
             else
                 x[tile].load(rows[tile], first_column);
         }
-        __syncwarp(); /* the compiler keeps loads before it: all of a block's are under way before one is waited for */
+        __syncwarp(); /* loads are not moved across it: all of a block's are in flight before one is used */
         MGLU_UNROLL
         for (int i = 0; i < MATRICES; i++)
             add_products(weights[i], 0, x, i);
@@ -122,7 +122,7 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
                 add_masks(weights[0], words, x, first);
     }
 
-    /* Blocks that all lanes can read vectors of, then the others. */
+    /* First the blocks that all lanes can read as vectors, then the others. */
     MGLU_METHOD void add_blocks(uint32_t strip, int64_t first_token)
     {
         const uint32_t blocks = mglu_tile_blocks(p.columns);

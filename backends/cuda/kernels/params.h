@@ -3,8 +3,8 @@
 #define MGLU_CUDA_PARAMS_H
 
 /*
- * What the host and the kernels agree on: which kernels there are, their names, arguments and launch geometry.
- * Plain C. Matrices lie as in tile_layout.h.
+ * The interface between the host and the kernels: the set of kernels, their names, arguments and launch geometry. Plain
+ * C. Matrices are stored as in tile_layout.h.
  */
 
 #include "backends/cuda/kernels/tile_layout.h"
@@ -13,7 +13,7 @@
 
 /* ---- Variants ------------------------------------------------------------------------------------------------- */
 
-/* How products are summed. A block of threads works on one strip; its warps share the strip's blocks among them. */
+/* How products are summed. A thread block computes one strip; the strip's blocks are distributed over its warps. */
 enum mglu_cuda_engine {
     MGLU_CUDA_SIMT,  /* f32 adds, one token at a time; accuracy class A */
     MGLU_CUDA_MMA8,  /* tensor cores, 8 tokens at a time; class B; weights and x both f16, or both bf16; no routing */
@@ -22,7 +22,7 @@ enum mglu_cuda_engine {
     MGLU_CUDA_ENGINES
 };
 
-/* What a kernel sums for each row. A masked form takes any number of terms up to its own. */
+/* What a kernel sums for each row. A masked form supports any number of terms up to its own. */
 enum mglu_cuda_form {
     MGLU_CUDA_SUM, /* the row itself: the down-projection. SIMT only */
     MGLU_CUDA_GLU, /* the rows of two matrices */
@@ -34,10 +34,10 @@ enum mglu_cuda_form {
     MGLU_CUDA_FORMS
 };
 
-/* What a kernel takes as x. */
+/* The dtype of a kernel's x. */
 enum mglu_cuda_x {
     MGLU_CUDA_X_F32,
-    MGLU_CUDA_X_HALF, /* f16 or bf16, told at run time */
+    MGLU_CUDA_X_HALF, /* f16 or bf16, known at run time */
     MGLU_CUDA_X_SAME  /* f16 or bf16 as the weights */
 };
 
@@ -76,8 +76,8 @@ static inline enum mglu_cuda_x mglu_cuda_x_of(mglu_dtype weights, mglu_dtype x)
 }
 
 /*
- * Whether such a kernel is compiled. The down-projection has x in f32. The sums of 16 masks and 16 tokens, twice over,
- * do not fit into the registers of a thread.
+ * Whether such a kernel is compiled. The down-projection has x in f32. The sums of 16 masks and 16 tokens, for two
+ * rows, do not fit into the registers of a thread.
  */
 static inline int mglu_cuda_variant_exists(struct mglu_cuda_variant variant)
 {
@@ -154,23 +154,23 @@ struct mglu_cuda_projection {
     uint64_t residual;               /* 0: none. May be y */
     uint64_t weights;                /* 64-byte aligned */
     uint64_t gate_bias, value_bias;  /* f32 [n_masks or 1][rows]; 0: none */
-    uint64_t mask_ids, mask_weights; /* int32 and f32 [batch][terms], as mglu_route leaves them; 0: all masks, p = 1 */
+    uint64_t mask_ids, mask_weights; /* int32 and f32 [batch][terms], as mglu_route writes them; 0: all masks, p = 1 */
     int64_t x_stride, y_stride, residual_stride;
     int64_t batch;
     uint32_t rows, columns;
     uint32_t block_bytes; /* mglu_tile_block_bytes() */
-    int32_t terms;        /* that are summed: n_m or top_k; 1 for GLU and SUM */
+    int32_t terms;        /* summed per token: n_m or top_k; 1 for GLU and SUM */
     int32_t x_dtype, y_dtype;
-    int32_t activation;  /* of no account for SUM */
-    float silu_beta;     /* 1 unless set, as the layer's plan has it */
+    int32_t activation;  /* ignored for SUM */
+    float silu_beta;     /* as in the layer's plan: 1 unless set */
     uint32_t ring_depth; /* of mglu_cuda_ring_plan(), for the ring kernels */
 };
 
-/* The argument of mglu_route: one token a block of threads. Writes mask_ids and mask_weights. */
+/* The argument of mglu_route: one token per thread block. Writes mask_ids and mask_weights. */
 struct mglu_cuda_routing {
     uint64_t x;
-    uint64_t router;                   /* f32 [n_masks][router_stride]; of no account when ids are given */
-    uint64_t given_ids, given_weights; /* the caller's, 4-byte aligned; 0: the router chooses */
+    uint64_t router;                   /* f32 [n_masks][router_stride]; ignored when ids are given */
+    uint64_t given_ids, given_weights; /* the caller's, 4-byte aligned; 0: the router selects */
     uint64_t mask_ids, mask_weights;   /* out: int32 and f32 [batch][top_k] */
     uint64_t bad_routing;              /* out: a 32-bit word that becomes 1 when an id is out of range; never cleared */
     int64_t x_stride, ids_stride, weights_stride, router_stride;
@@ -183,11 +183,12 @@ struct mglu_cuda_routing {
 /* ---- Launch geometry ------------------------------------------------------------------------------------------ */
 
 /*
- * Groups of tokens are the blocks in x, strips those in y. Blocks start in the order of x, so that all groups read a
- * strip at about the same time and memory gives its weights once, to the second cache. A CUDA grid has at most 65535
- * blocks in y; kernels go on by gridDim.y, so that any number of rows is one launch. Every kernel waits for the launch
- * before it (griddepcontrol) before it reads or writes anything but weights: launches of one forward may overlap where
- * the device can (programmatic dependent launch), and the first one with what came before.
+ * The x dimension of the grid is groups of tokens, the y dimension strips. Blocks start in the order of x, so that all
+ * groups read a strip at about the same time and its weights are read from memory once and then from L2. A CUDA grid
+ * has at most 65535 blocks in y; kernels loop with stride gridDim.y, so that any number of rows is one launch. Every
+ * kernel waits for the previous launch (griddepcontrol) before it reads or writes anything but weights: where the
+ * device supports it (programmatic dependent launch), the launches of one forward may overlap, and the first may
+ * overlap earlier work.
  */
 struct mglu_cuda_launch {
     uint32_t grid_x, grid_y, block_x;
@@ -198,20 +199,20 @@ enum {
     MGLU_CUDA_MAX_GRID_Y = 65535,
     MGLU_CUDA_ROUTE_THREADS = 128,
     MGLU_CUDA_MAX_WARPS = 16,
-    MGLU_CUDA_MAX_WARPS_16_MASKS = 8,              /* whose threads need more registers */
-    MGLU_CUDA_RESIDENT_WARPS = 24,                 /* that a multiprocessor holds at once; see resident.cuh */
+    MGLU_CUDA_MAX_WARPS_16_MASKS = 8,              /* their threads need more registers */
+    MGLU_CUDA_RESIDENT_WARPS = 24,                 /* per multiprocessor; see resident.cuh */
     MGLU_CUDA_RESIDENT_WARPS_8_MASKS = 16,         /* and more masks */
-    MGLU_CUDA_STAGE_FLOATS = 2 * MGLU_TILE_COLUMNS /* that a warp of the SIMT kernels passes x through */
+    MGLU_CUDA_STAGE_FLOATS = 2 * MGLU_TILE_COLUMNS /* per warp of the SIMT kernels, to distribute x */
 };
 
-/* Sums that a kernel keeps for each row and token: the row's, and each mask's. */
+/* Sums that a kernel has for each row and token: the row's, and each mask's. */
 static inline uint32_t mglu_cuda_sums(enum mglu_cuda_form form)
 {
     static const uint32_t sums[] = {1, 2, 2, 3, 5, 9, 17};
     return sums[form];
 }
 
-/* Tokens that a block of threads works on at a time. */
+/* Tokens that a thread block computes at a time. */
 static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 {
     return engine == MGLU_CUDA_MMA16 ? 16 : engine == MGLU_CUDA_MMA8 ? 8 : 1;
@@ -219,9 +220,9 @@ static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 
 /*
  * Warps that share a strip: 4, 8 or 16 for SIMT and the ring, 4 for tensor cores; 16 masks take no more than 8. A
- * function of the shape, the variant and the device only, never of the batch, because it decides the order of the sums.
+ * function of the shape, the variant and the device only, never of the batch, because it determines the summation order.
  * More columns get more warps, so that chains of additions stay short; and so do few strips, as long as all of them are
- * resident, so that enough loads are under way.
+ * resident, so that enough loads are in flight.
  */
 static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t rows, uint32_t columns,
                                        uint32_t multiprocessors)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* From the packed format (common/core/mask_format.h) to the blocks of tile_layout.h. */
+/* Converts the packed format (common/core/mask_format.h) to the blocks of tile_layout.h. */
 
 static uint32_t planes_of(const struct mglu_cuda_matrix *matrix)
 {
@@ -26,7 +26,7 @@ uint64_t mglu_cuda_matrix_bytes(const struct mglu_cuda_matrix *matrix)
     return mglu_tile_matrix_bytes(matrix->dtype, planes_of(matrix), matrix->n_masks, matrix->rows, matrix->columns);
 }
 
-/* Two neighbours of a row of q4_0: in a group, column j shares a byte with column j + 16. */
+/* Two adjacent columns of a q4_0 row: in a group, column j shares a byte with column j + 16. */
 static uint8_t nibble_pair(const unsigned char *row, int64_t column)
 {
     const unsigned char *bytes = row + column / MGLU_GROUP_COLUMNS * (MGLU_GROUP_COLUMNS / 2) + column % 16;
@@ -35,7 +35,7 @@ static uint8_t nibble_pair(const unsigned char *row, int64_t column)
     return (uint8_t)((bytes[0] >> shift & 15) | (bytes[1] >> shift & 15) << 4);
 }
 
-/* 32 columns of a row, in pairs, since pairs of columns stay together. `column` counts within the block. */
+/* 32 columns of a row, copied in pairs, since pairs of columns stay adjacent. `column` counts within the block. */
 static void place_weights(const struct mglu_cuda_matrix *matrix, const unsigned char *row, int64_t group,
                           uint32_t row_in_block, uint32_t column, unsigned char *plane)
 {
@@ -68,7 +68,7 @@ static void place_group(const struct mglu_cuda_matrix *matrix, uint32_t index, i
                scales + (size_t)(row * groups_of(matrix) + group) * 2, 2);
 }
 
-/* The bits of 16 columns, in the order of the columns, as a lane has them for its row g. Row g + 8 is a bit lower. */
+/* The bits of 16 columns, from column order to that of a lane's mask word for its row g. Row g + 8 is one bit lower. */
 static uint32_t to_lane_order(uint32_t bits)
 {
     uint32_t word = 0;
@@ -81,7 +81,7 @@ static uint32_t to_lane_order(uint32_t bits)
     return word;
 }
 
-/* The masks of one row and one group of 32 columns, which are those of two lanes. */
+/* The masks of one row and one group of 32 columns, stored in the words of two lanes. */
 static void place_masks(const struct mglu_cuda_matrix *matrix, int64_t row, int64_t group, unsigned char *planes)
 {
     const uint32_t *words = matrix->masks + mglu_format_mask_word((mglu_index)row, (mglu_index)group, 0,
@@ -100,7 +100,7 @@ static void place_masks(const struct mglu_cuda_matrix *matrix, int64_t row, int6
     }
 }
 
-/* All that a strip's blocks have of one row. */
+/* One row of all blocks of a strip. */
 static void place_row(const struct mglu_cuda_matrix *matrix, int64_t row, unsigned char *strip)
 {
     const uint32_t planes = planes_of(matrix), plane_bytes = mglu_tile_plane_bytes(matrix->dtype);

@@ -6,7 +6,7 @@
 
 #include <mglu/backend.h>
 
-/* A matrix in the packed format, and what it becomes in device memory. */
+/* A matrix in the packed format, to be converted to the layout in device memory. */
 struct mglu_cuda_matrix {
     mglu_packed_matrix plane[2]; /* [1] for plain layers only, else absent */
     const void *scales[2];       /* quantised: f16 [rows][groups], of each plane. Else NULL */
@@ -16,7 +16,7 @@ struct mglu_cuda_matrix {
     int64_t rows, columns;
 };
 
-/* Bytes that the matrix takes once arranged. */
+/* Bytes of the matrix in that layout. */
 uint64_t mglu_cuda_matrix_bytes(const struct mglu_cuda_matrix *matrix);
 
 /*

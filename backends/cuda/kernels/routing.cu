@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Which masks each token takes, and with what weights: as the caller says, or as the router finds. */
+/* The masks and weights of each token: given by the caller or computed by the router. */
 
 #include "backends/cuda/kernels/elements.cuh"
 #include "backends/cuda/kernels/params.h"
@@ -12,13 +12,13 @@ MGLU_DEVICE float not_a_number()
     return __uint_as_float(0x7fc00000u);
 }
 
-/* Where a token's results go. */
+/* The output for one token. */
 struct token_routing {
     int32_t *ids;
     float *weights;
 };
 
-/* Ids out of range are replaced, so that no kernel after this one has to look, and the token becomes NaN. */
+/* Ids out of range are replaced by 0, so that later kernels need not check them, and the token becomes NaN. */
 MGLU_DEVICE void route_given(const mglu_cuda_routing &p, int64_t token, token_routing out)
 {
     const int32_t *ids = global<const int32_t>(p.given_ids) + token * p.ids_stride;
@@ -35,7 +35,7 @@ MGLU_DEVICE void route_given(const mglu_cuda_routing &p, int64_t token, token_ro
         *global<uint32_t>(p.bad_routing) = 1;
 }
 
-/* One term of the sum for each thread, in turn; then over the warp. All lanes get the sum. */
+/* Columns are distributed over the threads; their sums are added across the warp. All lanes get the result. */
 MGLU_DEVICE float sum_of_warp(const mglu_cuda_routing &p, int64_t token, int mask, uint32_t thread)
 {
     const float *row = global<const float>(p.router) + mask * p.router_stride;
@@ -49,7 +49,7 @@ MGLU_DEVICE float sum_of_warp(const mglu_cuda_routing &p, int64_t token, int mas
     return sum;
 }
 
-/* The unused mask with the largest logit, the lower id where there are two. */
+/* The unused mask with the largest logit; the lower id on a tie. */
 MGLU_DEVICE int largest(const float *logits, uint32_t used, int count)
 {
     int best = -1;
@@ -97,7 +97,7 @@ MGLU_DEVICE void route_by_router(const mglu_cuda_routing &p, int64_t token, toke
     select_largest(p, parts, out);
 }
 
-/* One token a block of threads. */
+/* One token per thread block. */
 MGLU_KERNEL void __launch_bounds__(MGLU_CUDA_ROUTE_THREADS) mglu_route(MGLU_PARAMETER mglu_cuda_routing p)
 {
     const int64_t token = blockIdx.x;

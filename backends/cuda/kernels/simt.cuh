@@ -3,8 +3,9 @@
 #define MGLU_CUDA_SIMT_CUH
 
 /*
- * One token at a time with multiply-adds in f32. The warps of a block of threads take the blocks of a strip in turn;
- * lane 4 g + t sums rows g and g + 8 over its columns. A mask bit decides whether a product is added to its gate.
+ * One token at a time with f32 multiply-adds. The blocks of a strip are distributed round-robin over the warps of a
+ * thread block; lane 4 g + t sums rows g and g + 8 over its columns. A mask bit selects whether a product is added to
+ * the gate.
  */
 
 #include "backends/cuda/kernels/finish.cuh"
@@ -12,7 +13,7 @@
 #include "backends/cuda/kernels/strip.cuh"
 #include "backends/cuda/kernels/weights.cuh"
 
-/* Multiplying weights with x in f32. */
+/* Multiplies weights with x in f32. */
 template <mglu_dtype DTYPE, mglu_cuda_x X> struct products {
     typedef lane_floats<X, DTYPE> lane_x;
     typedef float factor;
@@ -28,7 +29,7 @@ template <mglu_dtype DTYPE, mglu_cuda_x X> struct products {
 };
 
 #if MGLU_HAS_MIXED_FMA
-/* Both as the halves that they are. */
+/* Multiplies weights with x in their own 16-bit dtype. */
 template <mglu_dtype DTYPE> struct half_products {
     typedef lane_halves lane_x;
     typedef uint16_t factor;
@@ -50,8 +51,8 @@ template <> struct products<MGLU_DTYPE_BF16, MGLU_CUDA_X_SAME> : half_products<M
 #endif
 
 /*
- * Where in a block the masks are that a token's terms ask for: all in turn, or those that routing chose. A kernel with
- * more masks than there are terms takes the last one again; finish() does not look at what comes of it.
+ * The offsets in a block of the masks of a token's terms: all in order, or those that routing selected. A kernel for
+ * more masks than there are terms repeats the last one; finish() ignores the result.
  */
 template <int MASKS> struct mask_planes {
     static constexpr int SLOTS = MASKS > 0 ? MASKS : 1;
@@ -88,7 +89,7 @@ template <mglu_dtype DTYPE, mglu_cuda_x X, mglu_cuda_form FORM> struct simt_stri
 
     /*
      * Eight weights at a time, first the low then the high halves of eight pairs: their bits of a mask word are one
-     * byte, which becomes eight predicates at little cost. So the loop over masks is the inner one of the two, and the
+     * byte, which is converted to eight predicates at low cost. So the inner loop is the one over masks, and the
      * weights stay in registers.
      */
     MGLU_METHOD void add_eight(const lane_weights<DTYPE> &weights, const lane_x &x, const uint32_t *words, int matrix,
@@ -151,7 +152,7 @@ template <mglu_dtype DTYPE, mglu_cuda_x X, mglu_cuda_form FORM> struct simt_stri
         }
     }
 
-    /* Adds up what the four lanes of a row have, and leaves it for finish(). */
+    /* Adds the sums of the four lanes of a row and stores the result for finish(). */
     MGLU_METHOD void leave_part(float *shared)
     {
         float *part = shared + warp_index() * SUMS * MGLU_TILE_ROWS;

@@ -2,13 +2,13 @@
 #ifndef MGLU_CUDA_STRIP_CUH
 #define MGLU_CUDA_STRIP_CUH
 
-/* What the kernels of both engines have in common: how a block of threads walks over its strip. */
+/* Common to the kernels of both engines: how a thread block traverses its strip. */
 
 #include "backends/cuda/kernels/device.cuh"
 #include "backends/cuda/kernels/params.h"
 #include "backends/cuda/kernels/tokens.cuh"
 
-/* What a form means at compile time. */
+/* The compile-time properties of a form. */
 template <mglu_cuda_form FORM> struct form_traits {
     static constexpr int MASKS = FORM < MGLU_CUDA_MASKS_1 ? 0 : 1 << (FORM - MGLU_CUDA_MASKS_1);
     static constexpr int MATRICES = FORM == MGLU_CUDA_GLU ? 2 : 1;
@@ -35,7 +35,7 @@ MGLU_DEVICE uint64_t strip_address(const mglu_cuda_projection &p, uint32_t strip
     return p.weights + (uint64_t)strip * mglu_tile_blocks(p.columns) * p.block_bytes;
 }
 
-/* Asks for the first weights, which no launch writes, then waits for the launch that may write x. */
+/* Prefetches the first weights, which no launch writes, then waits for the launch that may write x. */
 MGLU_DEVICE void begin(const mglu_cuda_projection &p)
 {
     constexpr uint32_t LINE = 128;

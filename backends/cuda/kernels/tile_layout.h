@@ -3,20 +3,20 @@
 #define MGLU_CUDA_TILE_LAYOUT_H
 
 /*
- * How a matrix lies in device memory: the one definition for the host, which arranges it, and for the kernels.
+ * The layout of a matrix in device memory: the one definition for the host, which writes it, and for the kernels.
  *
- * A matrix is cut into blocks of 16 rows x 64 columns. The blocks of 16 rows, a strip, follow each other by columns;
- * strips follow each other by rows. Rows are padded to whole strips and columns to whole blocks, with zeros.
+ * A matrix is divided into blocks of 16 rows x 64 columns. The blocks of the same 16 rows, a strip, are stored in
+ * column order, and strips in row order. Rows are padded to whole strips and columns to whole blocks, with zeros.
  *
  *   block      [weight plane] 1 or 2 (plain: gate, then value) | [mask plane] n_masks
  *   weights    chunks of 16 bytes, [chunk][lane 0..31], then (quantised) [2 groups][8][2] f16 scales
  *   mask plane [lane 0..31] one 32-bit word
  *
  * A warp reads a block with whole 512-byte loads. Lane 4 g + t holds rows g and g + 8 and the 16 columns from 16 t on:
- * 32 weights, which is what four mma.m16n8k16 steps want of it once the columns of x are taken in the same order.
- * They come as 16 pairs; pair 4 c + i has columns 16 t + 4 c + 2 (i / 2) + {0, 1} and row g + 8 (i % 2), which is
- * register i of step c. Element 2 j + b of the lane is element b of pair j. In a mask word pair j has bit 15 - j for
- * b = 0 and bit 31 - j for b = 1, so that one shift brings both onto the sign bits of two halves.
+ * 32 weights, the operands of four mma.m16n8k16 steps when the columns of x are permuted in the same way. They are
+ * stored as 16 pairs; pair 4 c + i has columns 16 t + 4 c + 2 (i / 2) + {0, 1} and row g + 8 (i % 2), which is register
+ * i of step c. Element 2 j + b of the lane is element b of pair j. In a mask word pair j has bit 15 - j for b = 0 and
+ * bit 31 - j for b = 1, so that one shift moves both to the sign bits of two halves.
  */
 
 #include <mglu/types.h>
@@ -38,7 +38,7 @@ enum {
     MGLU_TILE_SCALE_BYTES = MGLU_TILE_ROWS * (MGLU_TILE_COLUMNS / MGLU_TILE_GROUP_COLUMNS) * 2
 };
 
-/* Where an element of a block is: which lane holds it, and as which of its elements. */
+/* The place of an element of a block: its lane, and its index within that lane. */
 struct mglu_tile_place {
     uint32_t lane, element;
 };
@@ -53,7 +53,7 @@ MGLU_TILE_FN int mglu_tile_has_scales(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_Q8_0 || dtype == MGLU_DTYPE_Q4_0;
 }
 
-/* Bytes of the weights of one plane of a block, and with its scales. */
+/* Bytes of the weights of one plane of a block, without and with its scales. */
 MGLU_TILE_FN uint32_t mglu_tile_weights_bytes(mglu_dtype dtype)
 {
     return MGLU_TILE_ROWS * MGLU_TILE_COLUMNS / 8 * mglu_tile_weight_bits(dtype);
@@ -64,7 +64,7 @@ MGLU_TILE_FN uint32_t mglu_tile_plane_bytes(mglu_dtype dtype)
     return mglu_tile_weights_bytes(dtype) + (mglu_tile_has_scales(dtype) ? (uint32_t)MGLU_TILE_SCALE_BYTES : 0);
 }
 
-/* Bytes from block to block, a multiple of 64. `planes` is 1, or 2 for the two matrices of a plain layer. */
+/* Size of a block in bytes, a multiple of 64. `planes` is 1, or 2 for the two matrices of a plain layer. */
 MGLU_TILE_FN uint32_t mglu_tile_block_bytes(mglu_dtype dtype, uint32_t planes, uint32_t n_masks)
 {
     return planes * mglu_tile_plane_bytes(dtype) + n_masks * MGLU_TILE_MASK_BYTES;

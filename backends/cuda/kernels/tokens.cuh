@@ -2,7 +2,7 @@
 #ifndef MGLU_CUDA_TOKENS_CUH
 #define MGLU_CUDA_TOKENS_CUH
 
-/* What a lane needs of a token: the 16 columns of x that its weights of a block belong to. 0 beyond the last column. */
+/* A lane's part of a token: the 16 columns of x that match its weights of a block. 0 beyond the last column. */
 
 #include "backends/cuda/kernels/elements.cuh"
 #include "backends/cuda/kernels/params.h"
@@ -12,7 +12,7 @@ enum { LANE_COLUMNS = 16 };
 struct token_row {
     uint64_t address;
     uint32_t columns;
-    bool is_f16; /* where x is of either half */
+    bool is_f16; /* when x is f16 or bf16 */
 };
 
 MGLU_DEVICE token_row row_of_token(const mglu_cuda_projection &p, int64_t token, uint32_t element_bytes)
@@ -25,13 +25,13 @@ MGLU_DEVICE uint16_t half_at(const token_row &row, uint32_t column)
     return column < row.columns ? global<const uint16_t>(row.address)[column] : 0;
 }
 
-/* Blocks of the row that can be read as whole vectors. */
+/* The number of blocks of the row that can be read with vector loads. */
 MGLU_DEVICE uint32_t vector_blocks(const token_row &row)
 {
     return row.address % 16 == 0 ? row.columns / MGLU_TILE_COLUMNS : 0;
 }
 
-/* As bits of f16 or bf16, two to a word. */
+/* As bits of f16 or bf16, two per word. */
 struct lane_halves {
     typedef uint16_t element;
     uint32_t pairs[LANE_COLUMNS / 2];
@@ -56,7 +56,7 @@ struct lane_halves {
             pairs[i] = word_of(i < 4 ? low : high, i % 4);
     }
 
-    /* From memory, column by column; or where vector_blocks() allows it, at once. */
+    /* Loads column by column, or with vector loads where vector_blocks() allows it. */
     MGLU_METHOD void load(const token_row &row, uint32_t first)
     {
         MGLU_UNROLL
@@ -105,9 +105,8 @@ template <mglu_cuda_x X, mglu_dtype WEIGHTS> struct lane_floats {
 };
 
 /*
- * Brings the columns of one token to the lanes of a warp by way of shared memory, for one block of the warp's after
- * another: each lane reads two, however they are aligned. There are two buffers in turn, so that a block
- * needs one barrier only.
+ * Distributes the columns of one token to the lanes of a warp through shared memory, for each block of the warp: each
+ * lane reads two, with any alignment. Double-buffered, so that a block needs only one barrier.
  */
 template <class LANE_X> struct token_stage {
     typedef typename LANE_X::element element;

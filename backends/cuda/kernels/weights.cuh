@@ -46,14 +46,14 @@ template <int BITS> struct lane_bits {
         return word_of(chunks[element / PER_WORD / 4], element / PER_WORD % 4);
     }
 
-    /* Element's bits, with those of the elements behind it above them. */
+    /* The element's bits; the bits above them belong to the following elements. */
     MGLU_METHOD uint32_t bits(int element) const
     {
         return word(element) >> (element % PER_WORD * BITS);
     }
 };
 
-/* With the two scales of a lane: its rows are two, its columns are in one group. */
+/* With the two scales of a lane, which has two rows and columns of one group. */
 template <int BITS> struct lane_scaled : lane_bits<BITS> {
     float scales[2];
 

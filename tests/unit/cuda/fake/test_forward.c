@@ -306,7 +306,7 @@ static void the_log_names_the_kernels_of_a_layer(void **state)
     fake_settings()->multiprocessors = 1;
     assert_ok(use_make(&use, &desc, NULL));
     assert_string_equal(lines, "cuda: layer 70x40 n_m=3 f16 batch<=3: kernel mglu_simt_f16_xf32_m2, simt on sm_90, "
-                               "4 warps 64 registers 0.38 waves: tensor cores do not do routing\n"
+                               "4 warps 64 registers 0.38 waves: the tensor core kernels have no routing\n"
                                "cuda: layer 70x40 n_m=3 f16 batch<=3: kernel mglu_simt_f16_xf32_sum, simt on sm_90, "
                                "4 warps 64 registers 0.25 waves: the down-projection, whose x is f32\n");
     use_free(&use);
