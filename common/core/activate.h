@@ -3,9 +3,9 @@
 #define MGLU_CORE_ACTIVATE_H
 
 /*
- * The activations, on one float each, for loops that the compiler vectorises: no branch, no call, nothing but
- * arithmetic that rounds alike everywhere. NaN stays NaN: a comparison with NaN is false, and every select below takes
- * its computed side then.
+ * The activations, on one float each, for loops that the compiler vectorises: no branches, no calls, only arithmetic
+ * that rounds identically everywhere. NaN stays NaN: a comparison with NaN is false, for which every select below
+ * returns its computed operand.
  *
  * For C and OpenCL C (embedded there at build time).
  */
@@ -86,7 +86,7 @@ MGLU_INLINE float relu(float g)
 _Static_assert(MGLU_ACTIVATION_COUNT == 6, "a new activation needs its case in activate()");
 #endif
 
-/* NaN for an activation that is not there: it must not look like a result. `beta` is for SiLU. */
+/* NaN for an unknown activation, so that it cannot be mistaken for a result. `beta` is for SiLU. */
 MGLU_INLINE float activate(float g, mglu_activation activation, float beta)
 {
     switch (activation) {

@@ -6,7 +6,7 @@
 
 #include "common/core/half.h"
 
-/* Element access by dtype, for the paths where speed does not matter. No alignment is asked for. */
+/* Element access by dtype, for code where speed does not matter. Needs no alignment. */
 
 /* Element `index` of an array as f32; exact for every unquantised dtype. */
 static inline float mglu_load_element(const void *array, mglu_dtype dtype, size_t index)
@@ -43,8 +43,8 @@ static inline int mglu_is_finite(float value)
 }
 
 /*
- * Converts `count` elements; arguments are right. Returns the index of the first element that is not finite in the
- * target dtype, or `count`; the conversion is complete either way.
+ * Converts `count` elements; arguments are not checked. Returns the index of the first element that is not finite in
+ * the target dtype, or `count`; all elements are converted either way.
  */
 size_t mglu_convert_elements(const void *source, mglu_dtype source_dtype, void *target, mglu_dtype target_dtype,
                              size_t count);

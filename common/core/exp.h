@@ -7,11 +7,11 @@
 
 /*
  * e^(high + low) for high <= 0 and a `low` that is a small correction of it: within 1.5 ulp, 0 where the result would
- * be subnormal, NaN for NaN. Branch-free, of additions and multiplications only: every compiler turns it into the same
- * bits, and vectorises loops over it.
+ * be subnormal, NaN for NaN. Branch-free, with additions and multiplications only: the bits are the same with every
+ * compiler, and loops over it are vectorised.
  *
  * e^x = 2^k e^r with |r| <= ln(2)/2; k * LN2_HIGH is exact. The polynomial is a minimax fit (Lawson's iteration on
- * Chebyshev nodes, in double) of (e^r - 1 - r) / r^2, its error weighed by r^2 / e^r: 0.05 * 2^-24.
+ * Chebyshev nodes, in double) of (e^r - 1 - r) / r^2, its error weighted by r^2 / e^r: 0.05 * 2^-24.
  */
 MGLU_INLINE float mglu_exp_nonpositive(float high, float low)
 {

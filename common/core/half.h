@@ -3,8 +3,8 @@
 #define MGLU_CORE_HALF_H
 
 /*
- * Scalar f16 and bf16 conversions in integer arithmetic, so that neither the caller's rounding mode nor flush-to-zero
- * nor the compiler's support for _Float16 matters. Round to nearest even; NaN payloads keep their upper bits.
+ * Scalar f16 and bf16 conversions in integer arithmetic, independent of the caller's rounding mode, flush-to-zero and
+ * the compiler's support for _Float16. Round to nearest even; NaN payloads keep their upper bits.
  *
  * For C and OpenCL C (embedded there at build time).
  */
@@ -80,7 +80,7 @@ static inline uint16_t mglu_f32_to_f16(float value)
         return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
     if (magnitude >= 0x47800000u) /* 2^16 and above */
         return (uint16_t)(sign | 0x7c00u);
-    if (magnitude >= 0x38800000u) /* a normal half; a carry may make it infinite, as it should */
+    if (magnitude >= 0x38800000u) /* a normal half; a carry correctly makes it infinite */
         return (uint16_t)(sign | mglu_shift_rne(magnitude - (112u << 23), 13));
     if (magnitude < 0x33000000u) /* below half of the smallest subnormal */
         return (uint16_t)sign;

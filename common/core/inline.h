@@ -4,7 +4,7 @@
 
 #include "common/core/ieee.h"
 
-/* Parts of loops that must be inlined: their arguments are constants that shape the code, or the loop is vectorised. */
+/* For parts of loops that must be inlined: they are specialised on constant arguments, or the loop is vectorised. */
 #define MGLU_INLINE static inline __attribute__((always_inline))
 
 #endif

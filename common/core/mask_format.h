@@ -5,7 +5,7 @@
 /*
  * The packed format, version 1: the one definition for C, CUDA and OpenCL C (embedded there at build time).
  *
- * The columns of a row are cut into groups of 32. The masks of a group lie side by side, one 32-bit word each:
+ * The columns of a row form groups of 32. The masks of a group are adjacent, one 32-bit word each:
  *
  *   masks   [row][group][mask]            weights  [row][column]
  *
@@ -20,7 +20,7 @@
  *
  *   bit = 1: the weight goes to the gate.  bit = 0: to the value.  Padding columns: weight 0, bit 0.
  *
- * Quantised weights have an f16 scale for each group, in an array [row][group] of its own without gaps:
+ * Quantised weights have an f16 scale for each group, in a separate contiguous array [row][group]:
  *
  *   q8_0   32 bytes a group, byte j is column j, signed                            weight = scale * byte
  *   q4_0   16 bytes a group, byte j has column j in bits 0..3, j + 16 in bits 4..7   weight = scale * (nibble - 8)
@@ -48,7 +48,7 @@ _Static_assert(sizeof(mglu_u32) * 8 == 32, "a mask word has one bit for each col
 /* Row strides of weights are multiples of this many bytes. */
 #define MGLU_ROW_ALIGNMENT 64
 
-/* Bytes of a group of q4_0, and the nibble that means zero. */
+/* Bytes of a group of q4_0, and the nibble for zero. */
 #define MGLU_Q4_0_GROUP_BYTES 16
 #define MGLU_Q4_0_ZERO        8
 
@@ -58,7 +58,7 @@ MGLU_FORMAT_FN mglu_index mglu_format_groups(mglu_index columns)
     return (columns + MGLU_GROUP_COLUMNS - 1) / MGLU_GROUP_COLUMNS;
 }
 
-/* Words from a group's word of a mask to the next group's word of that mask, where `n_masks` lie side by side. */
+/* Words from a group's word of a mask to the next group's word of that mask, where `n_masks` are adjacent. */
 MGLU_FORMAT_FN mglu_index mglu_format_mask_pitch(mglu_u32 n_masks)
 {
     return n_masks;
@@ -90,13 +90,13 @@ MGLU_FORMAT_FN mglu_u32 mglu_format_valid_bits(mglu_index columns, mglu_index gr
     return left >= MGLU_GROUP_COLUMNS ? 0xffffffffu : (1u << left) - 1u;
 }
 
-/* Bytes from row to row for `groups` groups of `group_bytes` bytes. */
+/* Row stride in bytes for `groups` groups of `group_bytes` bytes. */
 MGLU_FORMAT_FN mglu_index mglu_format_group_stride(mglu_index groups, mglu_index group_bytes)
 {
     return (groups * group_bytes + MGLU_ROW_ALIGNMENT - 1) / MGLU_ROW_ALIGNMENT * MGLU_ROW_ALIGNMENT;
 }
 
-/* Bytes from row to row for `columns` columns of `element_bytes` bytes: 1 for q8_0. */
+/* Row stride in bytes for `columns` columns of `element_bytes` bytes: 1 for q8_0. */
 MGLU_FORMAT_FN mglu_index mglu_format_row_stride(mglu_index columns, mglu_index element_bytes)
 {
     return mglu_format_group_stride(mglu_format_groups(columns), MGLU_GROUP_COLUMNS * element_bytes);
@@ -114,7 +114,7 @@ MGLU_FORMAT_FN mglu_index mglu_format_q4_0_byte(mglu_index column)
     return column / MGLU_GROUP_COLUMNS * MGLU_Q4_0_GROUP_BYTES + column % MGLU_Q4_0_GROUP_BYTES;
 }
 
-/* Bits to shift that byte right by, so that the nibble is lowest: 0 or 4. */
+/* Right shift of that byte that gives the nibble: 0 or 4. */
 MGLU_FORMAT_FN mglu_u32 mglu_format_q4_0_shift(mglu_index column)
 {
     return (mglu_u32)(column % MGLU_GROUP_COLUMNS / MGLU_Q4_0_GROUP_BYTES * 4);

@@ -4,7 +4,7 @@
 #include <fenv.h>
 #include <math.h>
 
-/* What the bytes of padding hold: two nibbles of zero weight, or an int8 of zero. */
+/* A byte of padding: two nibbles of zero weight, or an int8 of zero. */
 static int padding_byte(mglu_dtype dtype)
 {
     return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_ZERO << 4 | MGLU_Q4_0_ZERO : 0;
@@ -16,7 +16,7 @@ static size_t packed_stride(mglu_dtype dtype, size_t columns)
                                              : mglu_format_row_stride(columns, 1));
 }
 
-/* The first of the elements of the largest magnitude. */
+/* The element of the largest magnitude, the first of several. */
 static float largest(const float *elements)
 {
     float found = 0;
@@ -27,7 +27,7 @@ static float largest(const float *elements)
     return found;
 }
 
-/* 0 also where the scale is so small that it will be 0 in f16 and its reciprocal is infinite. */
+/* 0 also where the scale is so small that it is 0 in f16 and its reciprocal is infinite. */
 static float reciprocal(float scale)
 {
     float found = scale != 0 ? 1 / scale : 0;
@@ -108,7 +108,7 @@ static int padding_bits(mglu_dtype dtype, size_t columns, size_t byte)
     return (first < columns ? 0 : 0x0f) | (first + MGLU_Q4_0_GROUP_BYTES < columns ? 0 : 0xf0);
 }
 
-/* Copies the quants of a row that has them and clears its padding. */
+/* Copies the quants of a quantised row and clears its padding. */
 static void copy_row(const unsigned char *source, mglu_dtype dtype, size_t columns, unsigned char *quants)
 {
     memcpy(quants, source, mglu_row_bytes(dtype, columns));
@@ -164,7 +164,7 @@ mglu_status mglu_quantise_rows(const char *name, const mglu_array *source, size_
 
     if (rows == 0 || columns == 0)
         return MGLU_OK;
-    /* Neither the caller's rounding mode nor flush-to-zero may choose the bits. */
+    /* The bits must not depend on the caller's rounding mode or flush-to-zero. */
     fegetenv(&environment);
     fesetenv(FE_DFL_ENV);
     status = fill_rows(name, source, rows, columns, dtype, target, scales);

@@ -5,9 +5,9 @@
 #include "common/core/convert.h"
 #include "common/core/mask_format.h"
 
-/* q8_0 and q4_0: what they mean is in mglu/pack.h, where their bytes lie in mask_format.h. */
+/* q8_0 and q4_0: mglu/pack.h defines their values, mask_format.h their layout. */
 
-/* Bytes of a dense row of `columns` columns, of any dtype, scales not counted. */
+/* Bytes of a dense row of `columns` columns, of any dtype, without scales. */
 static inline size_t mglu_row_bytes(mglu_dtype dtype, size_t columns)
 {
     if (dtype == MGLU_DTYPE_Q8_0)
@@ -44,12 +44,12 @@ static inline float mglu_load_weight(const void *row, const void *scales, mglu_d
 
 /*
  * Fills packed rows of a quantised dtype, from floats or from rows of that dtype. `name` is for the text of an error.
- * Arguments are right; `rows` or `columns` may be 0.
+ * Arguments are not checked; `rows` or `columns` may be 0.
  */
 mglu_status mglu_quantise_rows(const char *name, const mglu_array *source, size_t rows, size_t columns,
                                mglu_dtype dtype, void *target, void *scales);
 
-/* What mglu_quantise_rows() would refuse in a source that is packed already, and padding that is not zero. */
+/* Refuses what mglu_quantise_rows() would in a source that is already packed, and padding that is not zero. */
 mglu_status mglu_check_quantised_rows(const char *name, const mglu_array *source, size_t rows, size_t columns);
 
 #endif

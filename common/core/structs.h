@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* The rule of mglu/mglu.h for structs whose first member is their size as the caller knows them. */
+/* Implements the rule of mglu/mglu.h for structs whose first member is the caller's sizeof. */
 
 static inline uint32_t mglu_struct_size(const void *object)
 {
@@ -17,7 +17,7 @@ static inline uint32_t mglu_struct_size(const void *object)
     return size;
 }
 
-/* Copies a caller's struct of any version: what it lacks is zero, what it has beyond ours must be zero. */
+/* Copies a caller's struct of any version: missing members become zero, unknown ones must be zero. */
 static inline mglu_status mglu_struct_read(const char *name, void *target, size_t target_size, const void *source)
 {
     uint32_t size, own = (uint32_t)target_size;

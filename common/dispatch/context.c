@@ -50,7 +50,7 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
     *context = NULL;
     if (desc && (status = mglu_struct_read("mglu_context_desc", &known, sizeof known, desc)) != MGLU_OK)
         return status;
-    /* The context itself is malloc memory: it must exist before the caller's allocator can be reached through it. */
+    /* The context itself is malloc memory: it must exist before the caller's allocator can be called through it. */
     made = calloc(1, sizeof *made);
     if (!made)
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");

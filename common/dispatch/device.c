@@ -94,7 +94,7 @@ mglu_status mglu_context_check(const mglu_context *context)
     return MGLU_OK;
 }
 
-/* Opens the built-in backends that are not open yet: after a failure the next call goes on where this one stopped. */
+/* Opens the built-in backends that are not open yet: after a failure the next call continues where this one stopped. */
 static mglu_status enumerate(mglu_context *context)
 {
     mglu_status status = mglu_context_check(context);
@@ -174,7 +174,7 @@ mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *in
     return mglu_struct_write("mglu_device_info", info, &known, sizeof known);
 }
 
-/* The available device of the highest rank, the first of equals; `backend` NULL: of any backend that has a rank. */
+/* The available device of the highest rank, the first of several; `backend` NULL: of any backend with a rank. */
 static mglu_device *best_device(const mglu_context *context, const char *backend)
 {
     mglu_device *best = NULL;
@@ -191,7 +191,7 @@ static mglu_device *best_device(const mglu_context *context, const char *backend
     return best;
 }
 
-/* Why `backend` has no device to give. */
+/* The reason why `backend` has no available device. */
 static mglu_status explain_no_device(const mglu_context *context, const char *backend, const char *source)
 {
     const char *names[32] = {"auto"};

@@ -5,7 +5,7 @@
 
 #define MEMORY_ALIGNMENT ((size_t)64)
 
-/* Whether a device's memory is the host's: its backend then needs no functions for it. */
+/* Whether a device uses host memory: its backend then needs no memory functions. */
 static int is_host_memory(const mglu_device *device)
 {
     return !device->backend.fns->memory_allocate;

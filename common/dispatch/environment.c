@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More threads than any machine that this could run on has. */
+/* Higher than the core count of any supported machine. */
 #define MAX_THREADS 4096
 
 static const char *const log_level_names[] = {
@@ -16,7 +16,7 @@ static const char *const log_level_names[] = {
     [MGLU_LOG_DEBUG] = "debug",
 };
 
-/* An empty variable counts as not set, as `NAME= command` is often meant. */
+/* An empty variable counts as not set, the usual intent of `NAME= command`. */
 static const char *variable(const char *name)
 {
     const char *value = getenv(name);
@@ -71,7 +71,7 @@ static mglu_status read_logger(mglu_context *context, const mglu_logger *wanted)
     return MGLU_OK;
 }
 
-/* Keeps a copy, in plain malloc memory: these few bytes outlive any call. NULL stays NULL. */
+/* Stores a copy in malloc memory, for the life of the context. NULL stays NULL. */
 static mglu_status keep_text(const char *text, char **copy)
 {
     *copy = text ? strdup(text) : NULL;

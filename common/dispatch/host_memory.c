@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What is aligned to a huge page is meant to live in huge pages. */
+/* Allocations aligned to a huge page should use huge pages. */
 #define HUGE_PAGE ((size_t)2 << 20)
 
 static void *default_allocate(void *user, size_t size, size_t alignment)

@@ -11,7 +11,7 @@ static void *state_of(const mglu_layer *layer)
     return layer->weights->device->backend.state;
 }
 
-/* Checks a caller's desc and asks the backend. */
+/* Checks a caller's desc and whether the backend supports it. */
 static mglu_status make_plan(const mglu_device *device, const mglu_packed_weights *shape, const mglu_layer_desc *desc,
                              mglu_layer_plan *plan)
 {

@@ -10,12 +10,12 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* What is behind the public handles, and the helpers that every file of the dispatch layer uses. */
+/* The structs of the public handles, and helpers shared by all files of the dispatch layer. */
 
 /* A backend opened for one context. */
 struct opened_backend {
     const mglu_backend_fns *fns;
-    void *state; /* what fns->open() gave; NULL when fns->unavailable */
+    void *state; /* from fns->open(); NULL when fns->unavailable */
 };
 
 struct mglu_device {
@@ -41,7 +41,7 @@ struct mglu_context {
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
     char *cache_dir;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t lock; /* guards the members below */
     int enumerated;
     struct pointer_list backends; /* struct opened_backend */
     struct pointer_list devices;  /* mglu_device */
@@ -55,7 +55,7 @@ struct mglu_queue {
 struct mglu_weights {
     mglu_device *device;
     atomic_int refcount;
-    mglu_packed_weights packed; /* on devices with their own memory its arrays are gone: only sizes and presence hold */
+    mglu_packed_weights packed; /* sizes and presence; array pointers are valid on devices with host memory only */
     void *arena;                /* the packed arrays that were not borrowed; NULL on devices with their own memory */
     size_t arena_size;
     size_t borrowed_size;
@@ -90,7 +90,7 @@ static inline int is_available(const mglu_device *device)
 void mglu_context_hold(mglu_context *context);
 void mglu_context_release(mglu_context *context);
 
-/* environment.c: fills what the desc left open from the MGLU_* variables. */
+/* environment.c: takes what the desc does not set from the MGLU_* variables. */
 mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc);
 
 /* log.c */
@@ -107,7 +107,7 @@ extern const mglu_allocator mglu_default_allocator;
 void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment);
 void mglu_host_release(const mglu_context *context, void *memory, size_t size, size_t alignment);
 mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *list, void *item);
-/* Frees the array, not what it points to; the count stays. */
+/* Frees the array, not what its elements point to; the count is unchanged. */
 void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 
 /* device.c */
@@ -115,21 +115,21 @@ void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 mglu_status mglu_context_check(const mglu_context *context);
 /* Opens a backend and lists its devices; the caller holds the lock. */
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
-/* Takes back the backend that was added last, and the devices from `first_device` on. */
+/* Removes the backend that was added last, and the devices from `first_device` on. */
 void mglu_context_drop_last_backend(mglu_context *context, size_t first_device);
-/* Opens the built-in backends unless that is done; MGLU_OK: the caller holds the lock. */
+/* Opens the built-in backends unless they are open; MGLU_OK: the caller holds the lock. */
 mglu_status mglu_context_lock_devices(mglu_context *context);
-/* Whether things can be made on a device: it is available, and this is not a forked child. */
+/* Whether objects can be made on a device: it is available, and this is not a forked child. */
 mglu_status mglu_device_check(const mglu_device *device);
 
 /* validate.c: the rules of weights.h and layer.h. */
 mglu_status mglu_validate_weights(const mglu_weights_desc *desc);
 mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_layer_desc *desc, mglu_layer_plan *plan);
-/* Fills in strides. Without output, y and the workspace are left alone. */
+/* Fills in strides. Without output, y and the workspace are ignored. */
 mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output);
 
 /* weights.c */
-/* Sizes, and which parts are present: a part's pointer is the caller's own, not packed. */
+/* Sizes, and which parts are present: the pointer of a part is the caller's, not that of packed data. */
 mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc);
 void mglu_weights_release(mglu_weights *weights);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/dispatch/objects.h"
 
-/* The loop behind mglu_host.parallel_for: the host's pool if it gave one, else OpenMP, else this thread. */
+/* The loop behind mglu_host.parallel_for: the host's pool if there is one, else OpenMP, else this thread. */
 
 #ifdef _OPENMP
 
@@ -10,7 +10,7 @@ int mglu_has_openmp(void)
     return 1;
 }
 
-/* Dynamic: cores are not equally fast, and others use them as well; the last to finish decides. */
+/* Dynamic: cores differ in speed and are shared with other processes; the slowest would determine the time. */
 static void run_tasks(int32_t num_threads, int64_t count, mglu_task task, void *argument)
 {
 #pragma omp parallel for num_threads(num_threads) schedule(dynamic) if (num_threads > 1 && count > 1)

@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
-/* Name of the first required slot that a table leaves empty, or NULL. */
+/* Name of the first required function that a table does not have, or NULL. */
 static const char *missing_function(const mglu_backend_fns *fns)
 {
     const struct {
@@ -74,7 +74,7 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
     return MGLU_OK;
 }
 
-/* What is wrong with what a backend says of a device, or NULL. One that is unavailable needs no more than a reason. */
+/* The error in a backend's description of a device, or NULL. An unavailable device needs only a reason. */
 static const char *device_fault(const mglu_backend_fns *fns, const mglu_device *device)
 {
     const mglu_backend_device *info = &device->info;
@@ -110,13 +110,13 @@ static mglu_status check_devices(const mglu_context *context, const mglu_backend
     return MGLU_OK;
 }
 
-/* Opens a backend whose table is right, and believes nothing of what it then says. */
+/* Opens a backend whose table is valid, and checks everything that it then returns. */
 static mglu_status add_checked(mglu_context *context, const mglu_backend_fns *fns, const char *path)
 {
     size_t first = context->devices.count;
     mglu_status status;
 
-    mglu_fail(MGLU_OK, "%s", ""); /* or an older error's text would stand for that of a plug-in that fails silently */
+    mglu_fail(MGLU_OK, "%s", ""); /* else a failure without a text would report an older one */
     status = mglu_context_add_backend(context, fns);
     if (status != MGLU_OK)
         return mglu_fail(status, "%s: backend '%s' does not open: %s", path, fns->name,
@@ -133,7 +133,7 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     const mglu_backend_fns *fns;
     mglu_status status;
 
-    /* A cast from an object to a function pointer that ISO C lacks and POSIX promises. */
+    /* A cast from an object to a function pointer: undefined in ISO C, guaranteed by POSIX. */
     *(void **)&entry = dlsym(library, MGLU_BACKEND_ENTRY);
     if (!entry)
         return mglu_fail(MGLU_ERROR_IO, "%s: is no mglu backend: %s", path, dlerror());
@@ -160,7 +160,7 @@ mglu_status mglu_backend_load(mglu_context *context, const char *path)
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", dlerror());
-    /* A library that was taken stays loaded for good: its devices' texts and its driver's threads live in it. */
+    /* An accepted library is never unloaded: its devices' strings and its driver's threads are in it. */
     status = add_library(context, library, path);
     if (status != MGLU_OK)
         dlclose(library);

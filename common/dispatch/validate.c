@@ -142,7 +142,7 @@ static int rows_overlap(const struct rows *a, const struct rows *b)
 
         if (end <= b->first || begin >= b->first + (b->count - 1) * b->stride + b->bytes)
             continue;
-        /* The first row of b that ends behind `begin`. */
+        /* The first row of b that ends after `begin`. */
         if (begin >= b->first + b->bytes)
             k = ((size_t)(begin - b->first) - b->bytes) / b->stride + 1;
         if (b->first + k * b->stride < end)
@@ -208,7 +208,7 @@ static mglu_status check_workspace(const mglu_layer *layer, const mglu_forward_a
     return MGLU_OK;
 }
 
-/* y may share memory with nothing but a residual that is y itself. */
+/* y may overlap only a residual that is y itself. */
 static mglu_status check_overlap(const struct rows *y, const struct rows *others, size_t count)
 {
     for (size_t i = 0; i < count; i++)

@@ -8,14 +8,14 @@
 #define HUGE_ALIGNMENT  ((size_t)2 << 20)
 #define SLICE_BYTES     ((size_t)1 << 20)
 
-/* One array of a layer on its way from the caller's form into the packed one. */
+/* One array of a layer, to be converted from the caller's form to the packed one. */
 struct part {
     const char *name;
     const mglu_array *source;
     int64_t rows, columns;
     mglu_dtype dtype;
-    mglu_packed_matrix *matrix; /* where a matrix of padded rows goes, else NULL */
-    const float **vector;       /* where a plain f32 [rows][columns] goes, else NULL */
+    mglu_packed_matrix *matrix; /* the output, if a matrix of padded rows, else NULL */
+    const float **vector;       /* the output, if a plain f32 [rows][columns], else NULL */
 };
 
 enum { MAX_PARTS = 7 };
@@ -25,7 +25,7 @@ static int32_t term_count(const mglu_weights_desc *desc)
     return desc->kind == MGLU_KIND_MASKED ? desc->n_masks : 1;
 }
 
-/* The table of all arrays but the masks. `packed` is where their pointers go. */
+/* The table of all arrays except the masks. Their pointers are written to `packed`. */
 static size_t list_parts(const mglu_weights_desc *desc, mglu_packed_weights *packed, struct part parts[MAX_PARTS])
 {
     int64_t h = desc->hidden_size, d = desc->intermediate_size, out = desc->output_size, terms = term_count(desc);
@@ -72,7 +72,7 @@ static size_t arena_alignment(size_t size)
     return size >= HUGE_ALIGNMENT ? HUGE_ALIGNMENT : SMALL_ALIGNMENT;
 }
 
-/* Whether the flag MGLU_WEIGHTS_BORROW lets a device use an array where it lies. */
+/* Whether the flag MGLU_WEIGHTS_BORROW lets a device use an array in place. */
 static int can_borrow(const mglu_weights *weights, const mglu_weights_desc *desc, const void *data)
 {
     return desc->flags & MGLU_WEIGHTS_BORROW && weights->device->info.host_memory &&
@@ -90,7 +90,7 @@ static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc 
            can_borrow(weights, desc, source->data) && can_borrow(weights, desc, source->scales);
 }
 
-/* What packing would have refused: weights that are not finite, padding that is not zero. */
+/* Refuses what packing would have: weights that are not finite, padding that is not zero. */
 static mglu_status check_borrowed(const mglu_weights_desc *desc, const struct part *part)
 {
     size_t columns = (size_t)part->columns, element = mglu_dtype_size(part->dtype), stride = part_stride(part);
@@ -110,7 +110,7 @@ static mglu_status check_borrowed(const mglu_weights_desc *desc, const struct pa
     return MGLU_OK;
 }
 
-/* Tells the backend where a part lies. */
+/* Sets the address of a part for the backend. */
 static void point_at(const struct part *part, const void *data, const void *scales)
 {
     if (part->matrix)
@@ -124,11 +124,11 @@ static void point_at(const struct part *part, const void *data, const void *scal
         *part->vector = data;
 }
 
-/* Rows first..first + count - 1 of an array on their way to `data`. */
+/* Packs rows first..first + count - 1 of an array to `data`. */
 struct slice {
     const struct part *part;
     int64_t first, count;
-    unsigned char *data, *scales; /* where row 0 goes */
+    unsigned char *data, *scales; /* of row 0 */
     int allow_nonfinite;
 };
 
@@ -152,7 +152,7 @@ static mglu_status pack_slice(const struct slice *slice)
                           data);
 }
 
-/* A whole array that tasks pack, `rows` rows each. */
+/* An array to be packed by tasks of `rows` rows each. */
 struct packing {
     struct slice whole;
     int64_t rows;
@@ -170,7 +170,7 @@ static void pack_some(void *argument, int64_t index)
         atomic_store_explicit(&packing->failed, 1, memory_order_relaxed);
 }
 
-/* On all threads. What fails is done again on this one, whose text then names the first place in the whole. */
+/* Packs on all threads. After a failure it packs again on this one, whose text names the first faulty element. */
 static mglu_status pack_part(const mglu_host *host, const struct slice *whole)
 {
     size_t rows = SLICE_BYTES / (part_stride(whole->part) + 1) + 1;
@@ -181,7 +181,7 @@ static mglu_status pack_part(const mglu_host *host, const struct slice *whole)
     return atomic_load(&packing.failed) ? pack_slice(whole) : MGLU_OK;
 }
 
-/* Puts one array in place: borrowed, or packed at *at, which then moves on. */
+/* Borrows one array or packs it at *at, which is then advanced. */
 static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part,
                               unsigned char **at)
 {
@@ -213,7 +213,7 @@ static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *d
     return mglu_check_mask_words(packed->masks, desc->n_masks, desc->intermediate_size, desc->hidden_size);
 }
 
-/* Gives required parts without elements, which the caller may leave NULL, an address: backends need not look. */
+/* Sets an address for required parts without elements, which may be NULL, so that backends need not check. */
 static void place_empty(mglu_weights *weights)
 {
     mglu_packed_weights *packed = &weights->packed;
@@ -249,7 +249,7 @@ static mglu_status pack_all(mglu_weights *weights, const mglu_weights_desc *desc
             size += aligned(part_size(&parts[i])) + aligned(scale_size(&parts[i]));
     if (desc->masks.data && !borrow_masks)
         size += aligned(mglu_packed_mask_size(desc->n_masks, desc->intermediate_size, desc->hidden_size));
-    /* Never empty, for the sake of parts without elements. */
+    /* Never empty: parts without elements need an address. */
     weights->arena_size = size + SMALL_ALIGNMENT;
     weights->arena =
         mglu_host_allocate(weights->device->context, weights->arena_size, arena_alignment(weights->arena_size));

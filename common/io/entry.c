@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-/* Integers above are not exact in JSON readers that use doubles. */
+/* Larger integers are not exact in JSON readers that use doubles. */
 #define MAX_INTEGER ((json_int_t)1 << 53)
 
 /* The entry being read, with what its error texts need. */
@@ -109,7 +109,7 @@ mglu_status mglu_io_read_entry(const char *path, const char *text, size_t length
     mglu_status status;
 
     entry.object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!entry.object && error.text[0] == '\0') /* jansson says nothing when memory ran out */
+    if (!entry.object && error.text[0] == '\0') /* jansson sets no text when out of memory */
         return mglu_io_out_of_memory(path);
     if (!entry.object)
         return CORRUPT(&entry, "%s", error.text);

@@ -14,13 +14,13 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are little-endian in files and used in place");
 
-/* Files smaller than a huge page are aligned to what vector loads like best. */
+/* Files smaller than a huge page are aligned to a cache line, for vector loads. */
 enum { HUGE_PAGE = 2 * 1024 * 1024, SMALL_ALIGNMENT = 64 };
 
 /* Linux reads at most 2^31 - 4096 bytes at once. */
 enum { READ_AT_ONCE = 1 << 30 };
 
-/* Opens a regular file. Non-blocking, so that a pipe is refused at once instead of waited for. */
+/* Opens a regular file. Non-blocking, so that a pipe is refused at once instead of blocking. */
 static mglu_status open_regular(mglu_file *file, int *descriptor)
 {
     struct stat about;
@@ -76,7 +76,7 @@ static mglu_status read_file(mglu_file *file, int descriptor)
     file->bytes = memory;
 #ifdef MADV_HUGEPAGE
     if (file->size >= HUGE_PAGE)
-        madvise(memory, file->size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: failure changes nothing */
+        madvise(memory, file->size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: failure costs only speed */
 #endif
     status = read_bytes(file, descriptor, 0, MGLU_IO_LENGTH_BYTES);
     if (status == MGLU_OK)

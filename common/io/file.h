@@ -30,7 +30,7 @@ struct mglu_file {
     size_t layer_count;
 };
 
-/* The tensor `prefix`.`inner`.`leaf`, or NULL; empty parts fall away with their dot. */
+/* The tensor `prefix`.`inner`.`leaf`, or NULL; empty parts are omitted with their dot. */
 const mglu_file_tensor *mglu_io_find(const mglu_file *file, const char *prefix, const char *inner, const char *leaf);
 
 /* Whether the projection `prefix`.`inner` has masks, packed or not. */

@@ -9,8 +9,8 @@
 #include <string.h>
 
 /*
- * The header is one JSON object with an entry for each tensor. Its two outer levels are walked here, and jansson gets
- * one name or entry at a time: a tree of the whole header would take twenty times the memory of a hostile file.
+ * The header is one JSON object with an entry for each tensor. Its two outer levels are parsed here, and jansson parses
+ * one name or entry at a time: a tree of a whole hostile header would need twenty times its memory.
  */
 
 /* Levels of brackets within one entry; safetensors needs 2. Jansson recurses, and its own limit is 2048. */
@@ -19,10 +19,10 @@ enum { MAX_DEPTH = 8 };
 /* Bytes of one name or entry: far above what a tensor of rank 8 can need. */
 enum { MAX_ENTRY = 64 * 1024 };
 
-/* Texts in __metadata__: far above what anyone writes. */
+/* Entries of __metadata__: far above any real file. */
 enum { MAX_METADATA = 64 * 1024 };
 
-/* The shortest members there can be: arrays made once for as many as fit in the header never grow. */
+/* The shortest possible members: arrays allocated once for as many as fit in the header never grow. */
 enum {
     SHORTEST_TENSOR = sizeof "'':{'dtype':'U8','shape':[],'data_offsets':[0,0]}" - 1,
     SHORTEST_METADATA = sizeof "'':''," - 1
@@ -47,7 +47,7 @@ static void skip_space(struct reader *reader)
         reader->at++;
 }
 
-/* Steps over `wanted` if it comes next. */
+/* Skips `wanted` if it is next. */
 static int skip_char(struct reader *reader, char wanted)
 {
     skip_space(reader);
@@ -64,7 +64,7 @@ static mglu_status take_char(struct reader *reader, char wanted)
     return CORRUPT(reader, "header byte %zu: expected '%c'", (size_t)(reader->at - reader->start), wanted);
 }
 
-/* Bytes up to the end of the string, object or array that begins at `text`; 0 and the fault when there is no end. */
+/* Length of the string, object or array that begins at `text`; 0, with the fault, when it has no end. */
 static size_t text_length(const char *text, const char *end, const char **fault)
 {
     int depth = 0, quoted = 0;
@@ -90,8 +90,8 @@ static size_t text_length(const char *text, const char *end, const char **fault)
 }
 
 /*
- * Reads a string of at most `most` bytes and keeps it in file->texts: without its quotes and escapes it is shorter
- * there than in the header.
+ * Reads a string of at most `most` bytes and stores it in file->texts, where it is shorter than in the header, without
+ * quotes and escapes.
  */
 static mglu_status take_string(struct reader *reader, size_t most, const char **string)
 {

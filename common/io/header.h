@@ -4,7 +4,7 @@
 
 #include "common/io/file.h"
 
-/* Bytes in front of the header: its length, little-endian. */
+/* Bytes before the header: its length, little-endian. */
 enum { MGLU_IO_LENGTH_BYTES = 8 };
 
 /* The limit of the reference implementation. */
@@ -14,8 +14,8 @@ enum { MGLU_IO_LENGTH_BYTES = 8 };
 mglu_status mglu_io_header_length(const mglu_file *file, size_t *length);
 
 /*
- * Fills tensors, metadata and their indices from the header, which lies in memory; the data need not yet. Whatever is
- * wrong with the header is found here. What was filled is freed by mglu_file_close(), also after a failure.
+ * Fills tensors, metadata and their indices from the header, which is in memory; the data need not be yet. All errors
+ * of the header are detected here. mglu_file_close() frees the result, also after a failure.
  */
 mglu_status mglu_io_read_header(mglu_file *file, size_t length);
 

@@ -14,7 +14,7 @@ static int compare_items(const void *a, const void *b)
     return strcmp(name_of(*(const void *const *)a), name_of(*(const void *const *)b));
 }
 
-/* Like strcmp(), without putting the parts together. */
+/* Like strcmp(), without concatenating the parts. */
 static int compare_name(const void *key, const void *item)
 {
     const struct mglu_io_name *wanted = key;

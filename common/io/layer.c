@@ -50,7 +50,7 @@ static mglu_status check_version(const mglu_file *file)
     return MGLU_OK;
 }
 
-/* The scales of quantised weights, [rows][groups of 32 columns]. Their values are looked at, all others are not. */
+/* The scales of quantised weights, [rows][groups of 32 columns]. Their values are checked, all others are not. */
 static mglu_status take_scales(const mglu_file *file, const mglu_file_tensor *tensor, int64_t rows, int64_t columns,
                                mglu_array *array)
 {
@@ -72,7 +72,7 @@ static mglu_status take_scales(const mglu_file *file, const mglu_file_tensor *te
     return check_version(file);
 }
 
-/* The dtype of a matrix of weights; `scales` are beside it exactly when it is quantised. */
+/* The dtype of a weight matrix; it has `scales` exactly when it is quantised. */
 static mglu_status take_weight_dtype(const mglu_file *file, const mglu_file_tensor *tensor,
                                      const mglu_file_tensor *scales, mglu_dtype *dtype)
 {
@@ -87,8 +87,8 @@ static mglu_status take_weight_dtype(const mglu_file *file, const mglu_file_tens
 }
 
 /*
- * The matrix `prefix`.`inner`.weight, which is there. Its row count is taken from the file; `*columns` is too when it
- * is negative. Two columns of q4_0 make a byte.
+ * The matrix `prefix`.`inner`.weight, which exists. Its row count comes from the file; so does `*columns` when it is
+ * negative. A byte holds two columns of q4_0.
  */
 static mglu_status take_matrix(const mglu_file *file, const char *prefix, const char *inner, int64_t *rows,
                                int64_t *columns, mglu_array *array)
@@ -117,7 +117,7 @@ static mglu_status take_matrix(const mglu_file *file, const char *prefix, const 
     return scales ? take_scales(file, scales, *rows, *columns, array) : MGLU_OK;
 }
 
-/* A further matrix of a layer whose weights are of `dtype`: floats can be made that, other quants cannot. */
+/* A further matrix of a layer whose weights have `dtype`: floats can be converted to it, other quants cannot. */
 static mglu_status take_further_matrix(const mglu_file *file, const char *prefix, const char *inner, mglu_dtype dtype,
                                        int64_t *rows, int64_t *columns, mglu_array *array)
 {
@@ -130,7 +130,7 @@ static mglu_status take_further_matrix(const mglu_file *file, const char *prefix
     return status;
 }
 
-/* [rows][columns], or [columns] when there is one row. An absent tensor is left out. */
+/* [rows][columns], or [columns] when there is one row. An absent tensor is skipped. */
 static mglu_status take_rows(const mglu_file *file, const mglu_file_tensor *tensor, int64_t rows, int64_t columns,
                              mglu_array *array)
 {

@@ -15,7 +15,7 @@ int mglu_io_has_masks(const mglu_file *file, const char *prefix, const char *inn
     return mglu_io_find(file, prefix, inner, "mask_bits") || mglu_io_find(file, prefix, inner, "mask");
 }
 
-/* Copies what stands before ".leaf" in `name`; nothing when it is "leaf" alone. Returns 0 when it ends otherwise. */
+/* Copies the part of `name` before ".leaf": "" when it is "leaf" alone. Returns 0 for any other end. */
 static int copy_prefix(const char *name, const char *leaf, char *prefix)
 {
     size_t length = strlen(name), tail = strlen(leaf);
@@ -60,7 +60,7 @@ mglu_status mglu_io_list_layers(mglu_file *file)
 
     for (size_t i = 0; i < file->tensor_count; i++)
         room += strlen(file->tensors[i].name) + 1;
-    file->layers = malloc((file->tensor_count + 1) * sizeof *file->layers); /* no tensor names two layers */
+    file->layers = malloc((file->tensor_count + 1) * sizeof *file->layers); /* each tensor names at most one layer */
     file->layer_texts = malloc(room);
     if (!file->layers || !file->layer_texts)
         return mglu_io_out_of_memory(file->path);

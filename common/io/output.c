@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Names tried before giving up: others may have left temporary files behind. */
+/* Number of names tried: earlier processes may have left temporary files. */
 enum { MAX_ATTEMPTS = 1000 };
 
 /* Linux writes at most 2^31 - 4096 bytes at once. */
@@ -26,8 +26,8 @@ static int folder_length(const char *path)
 }
 
 /*
- * Not mkstemp(): its files are 0600 whatever the umask, and the umask cannot be asked for without changing it for all
- * threads. The name is short, so that any name that fits in the folder can be written.
+ * Not mkstemp(): its files are 0600 whatever the umask, and the umask cannot be read without changing it for all
+ * threads. The name is short, so that any file name that the folder allows can be written.
  */
 static mglu_status create_temporary(struct mglu_io_output *output)
 {
@@ -77,7 +77,7 @@ mglu_status mglu_io_output_write(struct mglu_io_output *output, const void *byte
     return MGLU_OK;
 }
 
-/* Makes the rename last through a crash. Some file systems cannot; the file itself is safe by then. */
+/* Makes the rename durable. Some file systems cannot; the file itself is already synced. */
 static void sync_folder(const char *path)
 {
     int length = folder_length(path), descriptor;

@@ -47,20 +47,20 @@ static mglu_status check_finite(const mglu_file *input, const mglu_file_tensor *
                         mglu_io_shape_text(text, tensor->rank == 2 ? 2 : 1, position), fault);
 }
 
-/* Memory of `size` bytes that lives until the output is written. */
+/* Memory of `size` bytes, freed after the output is written. */
 static void *make_data(struct packing *packing, size_t index, size_t size)
 {
     return packing->made[index] = malloc(size ? size : 1);
 }
 
-/* Moves packed rows together: a file has no padding. */
+/* Removes the gaps between packed rows: a file has no padding. */
 static void close_rows(unsigned char *quants, size_t rows, size_t row_bytes, size_t stride)
 {
     for (size_t r = 1; r < rows; r++)
         memmove(quants + r * row_bytes, quants + r * stride, row_bytes);
 }
 
-/* Quantises a matrix of floats; `tensor` becomes its quants, `scales` all but the name of their scales. */
+/* Quantises a matrix of floats; `tensor` becomes its quants, `scales` their scales, without a name. */
 static mglu_status quantise_matrix(struct packing *packing, size_t index, mglu_file_tensor *tensor,
                                    mglu_file_tensor *scales)
 {
@@ -127,7 +127,7 @@ static mglu_status pack_floats(struct packing *packing, size_t index, mglu_file_
     return check_finite(input, source, converted, options->dtype, fault);
 }
 
-/* Turns P.mask into the words of P.mask_bits; the name is the caller's affair. The layer was checked. */
+/* Converts P.mask to the words of P.mask_bits; the caller sets the name. The layer has been checked. */
 static mglu_status pack_masks(struct packing *packing, size_t index, mglu_file_tensor *tensor)
 {
     const mglu_file *input = packing->input;
@@ -154,7 +154,7 @@ static mglu_status pack_masks(struct packing *packing, size_t index, mglu_file_t
     return MGLU_OK;
 }
 
-/* Adds a tensor under the name of a tensor of the input with `tail` behind it. */
+/* Adds a tensor under the name of a tensor of the input with `tail` appended. */
 static mglu_status add_beside(struct packing *packing, size_t index, const char *tail, mglu_file_tensor *tensor)
 {
     const char *stem = packing->input->tensors[index].name;
@@ -171,7 +171,7 @@ static mglu_status add_beside(struct packing *packing, size_t index, const char 
     return status;
 }
 
-/* A layer's matrix, which may be quantised already: then it stays as it is, as its scales do. */
+/* A layer's matrix. One that is already quantised is unchanged, and so are its scales. */
 static mglu_status pack_matrix(struct packing *packing, size_t index)
 {
     const mglu_file_pack_options *options = packing->options;

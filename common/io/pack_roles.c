@@ -75,7 +75,7 @@ static mglu_status plan_masked(struct plan *plan, const char *prefix)
     set_masked_roles(plan, prefix);
     if (has_block) {
         status = check_layer(plan->file, block, &weights);
-        /* A block that is read as a projection of its name has no down-projection that was looked at. */
+        /* Where a prefix is treated as a projection, the down-projection of that name was not checked. */
         if (status == MGLU_OK)
             set_down_roles(plan, block, weights.output_size > 0 ? MGLU_IO_ROLE_MATRIX : MGLU_IO_ROLE_FINITE);
     }

@@ -8,7 +8,7 @@
 enum mglu_io_role {
     MGLU_IO_ROLE_PASS,   /* copies it */
     MGLU_IO_ROLE_FINITE, /* refuses it unless every element is finite */
-    MGLU_IO_ROLE_MATRIX, /* the same, and converts it if asked to; it was read as one, with its scales if it has any */
+    MGLU_IO_ROLE_MATRIX, /* the same, and converts it if requested; it was read as a matrix, with its scales if any */
     MGLU_IO_ROLE_MASKS   /* packs it into words, under another name */
 };
 

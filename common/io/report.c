@@ -8,7 +8,7 @@
 
 enum { SHOWN_PATH = 140, SHOWN_NAME = 120, REASON = 240 };
 
-/* The end of a path tells more than its beginning. */
+/* The end of a path is more informative than its beginning. */
 static const char *path_end(const char *path, const char **ellipsis)
 {
     size_t length = strlen(path);

@@ -5,18 +5,18 @@
 #include <mglu/io.h>
 
 /*
- * Fails with "path: tensor 'name': text"; `tensor` may be NULL. Long names are cut and control characters replaced, so
- * that the line stays one line and the text is never lost, whatever is in the file.
+ * Fails with "path: tensor 'name': text"; `tensor` may be NULL. Long names are truncated and control characters
+ * replaced, so that the result is one line that contains the text, whatever is in the file.
  */
 mglu_status mglu_io_fail(mglu_status status, const char *path, const char *tensor, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 mglu_status mglu_io_out_of_memory(const char *path);
 
-/* MGLU_ERROR_IO: what could not be done, with the system's reason from errno. */
+/* MGLU_ERROR_IO: the failed action, with the system's error message for errno. */
 mglu_status mglu_io_system_error(const char *path, const char *what);
 
-/* Room for the text of any shape. */
+/* Buffer size for any shape. */
 enum { MGLU_IO_SHAPE_TEXT = MGLU_FILE_MAX_RANK * 22 + 3 };
 
 /* Writes a shape as "[4, 5]" and returns `text`. */

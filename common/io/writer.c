@@ -69,7 +69,7 @@ void mglu_file_writer_destroy(mglu_file_writer **writer)
 
 static mglu_status make_text(const char *what, const char *text, json_t **value)
 {
-    json_error_t error = {0}; /* jansson leaves the code as it was when memory ran out */
+    json_error_t error = {0}; /* jansson does not set the code when out of memory */
 
     *value = json_pack_ex(&error, 0, "s", text);
     if (*value)
@@ -186,8 +186,8 @@ static size_t alignment_of(size_t bytes)
 }
 
 /*
- * Puts the tensors in descending order of alignment_of() their sizes, otherwise as they came. There may be no holes
- * between tensors, and this way each still begins at a multiple of that alignment.
+ * Puts the tensors in descending order of alignment_of() their sizes, otherwise in the order of addition. The format
+ * allows no gaps between tensors; in this order each still begins at a multiple of its alignment.
  */
 static struct item *order_items(const mglu_file_writer *writer)
 {
