@@ -13,9 +13,9 @@ mglu_status mglu_opencl_memory_allocate(void *backend, int32_t ordinal, size_t s
         return status;
     if (own->allocate) {
         *memory = own->allocate(own->user, "opencl", ordinal, size, NULL);
-        return *memory
-                   ? MGLU_OK
-                   : self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "opencl: the host's allocator has no %zu bytes", size);
+        return *memory ? MGLU_OK
+                       : self->host->fail(MGLU_ERROR_OUT_OF_MEMORY,
+                                          "opencl: the host's allocator cannot allocate %zu bytes", size);
     }
     status = mglu_opencl_buffer(device, size, NULL, &buffer);
     *memory = buffer;

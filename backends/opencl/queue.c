@@ -25,7 +25,7 @@ static mglu_status check_stream(struct mglu_opencl_device *device, const mglu_op
     if (code == CL_SUCCESS)
         code = cl->clGetCommandQueueInfo(stream->queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
     if (code != CL_SUCCESS)
-        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is no cl_command_queue");
+        return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is not a cl_command_queue");
     if (id != device->id)
         return host->fail(MGLU_ERROR_INVALID_ARGUMENT, "opencl: the stream's queue is on another device than %s",
                           device->name);

@@ -155,7 +155,7 @@ mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *a
     if (!layer)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer is NULL");
     if (!fns_of(layer)->forward_reference)
-        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "backend '%s' is no reference", fns_of(layer)->name);
+        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "backend '%s' is not a reference", fns_of(layer)->name);
     if (accuracy < MGLU_ACCURACY_A || accuracy > MGLU_ACCURACY_C)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown accuracy class %d", (int)accuracy);
     status = mglu_context_check(layer->weights->device->context);

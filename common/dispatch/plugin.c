@@ -60,8 +60,8 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
         return mglu_fail(MGLU_ERROR_VERSION_MISMATCH, "%s: its table has %u bytes, this library's %zu", path,
                          fns->struct_size, sizeof *fns);
     if (!is_usable_name(fns->name))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the backend has no usable name: a-z, 0-9, _ and - make one",
-                         path);
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT,
+                         "%s: the backend needs a name of a-z, 0-9, _ and -, other than \"auto\"", path);
     if (fns->unavailable && !fns->unavailable[0])
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' is unavailable without a reason", path,
                          fns->name);
@@ -70,7 +70,7 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' has no %s", path, fns->name, missing);
     for (size_t i = 0; i < context->backends.count; i++)
         if (strcmp(((const struct opened_backend *)context->backends.items[i])->fns->name, fns->name) == 0)
-            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: there is a backend '%s' already", path, fns->name);
+            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: a backend '%s' already exists", path, fns->name);
     return MGLU_OK;
 }
 
@@ -98,7 +98,7 @@ static mglu_status check_devices(const mglu_context *context, const mglu_backend
 {
     if (context->devices.count == first)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT,
-                         "%s: backend '%s' lists no device; one that is unavailable says why there is none", path,
+                         "%s: backend '%s' lists no device; expected at least an unavailable one with the reason", path,
                          fns->name);
     for (size_t i = first; i < context->devices.count; i++) {
         const char *fault = fns->unavailable ? NULL : device_fault(fns, context->devices.items[i]);
@@ -136,7 +136,7 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     /* A cast from an object to a function pointer: undefined in ISO C, guaranteed by POSIX. */
     *(void **)&entry = dlsym(library, MGLU_BACKEND_ENTRY);
     if (!entry)
-        return mglu_fail(MGLU_ERROR_IO, "%s: is no mglu backend: %s", path, dlerror());
+        return mglu_fail(MGLU_ERROR_IO, "%s: not an mglu backend: %s", path, dlerror());
     fns = entry(MGLU_BACKEND_ABI);
     status = mglu_context_lock_devices(context);
     if (status != MGLU_OK)

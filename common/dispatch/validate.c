@@ -183,7 +183,7 @@ static mglu_status check_routing(const mglu_layer *layer, mglu_forward_args *arg
     mglu_status status;
 
     if (!args->routing_ids.data != !args->routing_weights.data)
-        return INVALID("forward: routing_ids and routing_weights go together");
+        return INVALID("forward: routing_ids and routing_weights must be given together");
     if (args->routing_ids.data && top_k == 0)
         return INVALID("forward: routing is given, but the layer has top_k 0");
     if (!args->routing_ids.data && top_k > 0 && !layer->weights->packed.router.data)

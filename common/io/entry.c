@@ -63,7 +63,7 @@ static mglu_status read_offsets(const struct entry *entry, const struct mglu_io_
     if (count != 2)
         return CORRUPT(entry, "data_offsets has %zu numbers, expected 2", count);
     if (offsets[0] > offsets[1])
-        return CORRUPT(entry, "data_offsets begin at %lld, behind their end %lld", (long long)offsets[0],
+        return CORRUPT(entry, "data_offsets begin at %lld, after their end %lld", (long long)offsets[0],
                        (long long)offsets[1]);
     if ((uint64_t)offsets[1] > data->size)
         return CORRUPT(entry, "ends at byte %lld of the data, the file has %zu", (long long)offsets[1], data->size);

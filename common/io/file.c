@@ -57,7 +57,7 @@ static mglu_status read_bytes(mglu_file *file, int descriptor, size_t first, siz
         if (got < 0)
             return mglu_io_system_error(file->path, "cannot read");
         if (got == 0)
-            return mglu_io_fail(MGLU_ERROR_IO, file->path, NULL, "cut short while it was read: %zu of %zu bytes", first,
+            return mglu_io_fail(MGLU_ERROR_IO, file->path, NULL, "truncated while it was read: %zu of %zu bytes", first,
                                 file->size);
         first += (size_t)got;
     }

@@ -219,7 +219,7 @@ static mglu_status check_cover(const mglu_file *file, const struct mglu_io_data 
         end = begin + tensor->bytes;
     }
     if (end != data->size)
-        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "%zu bytes of data behind the last tensor",
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "%zu bytes of data after the last tensor",
                             data->size - end);
     return MGLU_OK;
 }
@@ -252,7 +252,7 @@ mglu_status mglu_io_header_length(const mglu_file *file, size_t *length)
                             (unsigned long long)bytes, MGLU_IO_MAX_HEADER);
     if (bytes > file->size - MGLU_IO_LENGTH_BYTES)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL,
-                            "header of %llu bytes in a file of %zu: cut short, or not safetensors",
+                            "header of %llu bytes in a file of %zu: truncated, or not safetensors",
                             (unsigned long long)bytes, file->size);
     *length = (size_t)bytes;
     return MGLU_OK;
@@ -289,7 +289,7 @@ mglu_status mglu_io_read_header(mglu_file *file, size_t length)
         return status;
     skip_space(&reader);
     if (reader.at != reader.end)
-        return CORRUPT(&reader, "header byte %zu: text behind the end", (size_t)(reader.at - reader.start));
+        return CORRUPT(&reader, "header byte %zu: text after the end", (size_t)(reader.at - reader.start));
     status = index_names(file);
     return status == MGLU_OK ? check_cover(file, &reader.data) : status;
 }

@@ -81,8 +81,8 @@ static mglu_status take_weight_dtype(const mglu_file *file, const mglu_file_tens
                             "dtype %s, expected F32, F16 or BF16, or I8 or U8 with a '.weight_scale' beside it",
                             mglu_file_dtype_name(tensor->dtype));
     if (!mglu_dtype_is_quantised(*dtype) && scales)
-        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, scales->name,
-                            "the weights beside it are %s, expected I8 or U8", mglu_file_dtype_name(tensor->dtype));
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, scales->name, "its weights are %s, expected I8 or U8",
+                            mglu_file_dtype_name(tensor->dtype));
     return MGLU_OK;
 }
 
@@ -210,7 +210,7 @@ static mglu_status read_masks(const struct projection *projection, mglu_weights_
     const mglu_file_tensor *words = find_part(projection, "mask_bits"), *dense = find_part(projection, "mask");
 
     if (words && dense)
-        return corrupt(projection->file, words, "the file has the same masks unpacked too, as '.mask'");
+        return corrupt(projection->file, words, "the file also has these masks unpacked, as '.mask'");
     return words ? take_words(projection->file, words, weights) : take_dense_masks(projection->file, dense, weights);
 }
 
@@ -251,7 +251,7 @@ static mglu_status read_plain(const mglu_file *file, const char *prefix, mglu_we
         status = take_further_matrix(file, prefix, "up_proj", weights->weight.dtype, &rows, &columns,
                                      &weights->value_weight);
     if (status == MGLU_OK && rows != weights->intermediate_size)
-        return corrupt(file, value, "has another number of rows than gate_proj.weight");
+        return corrupt(file, value, "has a different number of rows from gate_proj.weight");
     if (status == MGLU_OK)
         status = take_rows(file, mglu_io_find(file, prefix, "gate_proj", "bias"), 1, weights->intermediate_size,
                            &weights->gate_bias);
@@ -269,7 +269,7 @@ static mglu_status read_down(const mglu_file *file, const char *prefix, mglu_wei
     mglu_status status;
 
     if (!down && bias)
-        return corrupt(file, bias, "there is no down_proj.weight beside it");
+        return corrupt(file, bias, "the file has no down_proj.weight for it");
     if (!down)
         return MGLU_OK;
     status = take_further_matrix(file, prefix, "down_proj", weights->weight.dtype, &weights->output_size, &columns,

@@ -24,7 +24,7 @@ while IFS='|' read -r fault filter says; do
         tail -n 20 "$output"
     fi
 done <<'FAULTS'
-no-entry||is no mglu backend
+no-entry||not an mglu backend
 newer-abi||has ABI 2, this library has 1
 missing-slot||has no queue_wait
 refuses-plain||mglu_layer_create gave unsupported

@@ -16,11 +16,11 @@ static const struct {
     {"not-a-fault", MGLU_ERROR_VERSION_MISMATCH, "refuses this library's ABI 1"}, /* the entry returns NULL */
     {"missing-slot", MGLU_ERROR_INVALID_ARGUMENT, "has no queue_wait"},
     {"half-memory", MGLU_ERROR_INVALID_ARGUMENT, "has no memory_allocate"},
-    {"no-name", MGLU_ERROR_INVALID_ARGUMENT, "no usable name"},
-    {"empty-name", MGLU_ERROR_INVALID_ARGUMENT, "no usable name"},
-    {"name-in-two-words", MGLU_ERROR_INVALID_ARGUMENT, "no usable name"},
-    {"reserved-name", MGLU_ERROR_INVALID_ARGUMENT, "no usable name"},
-    {"taken-name", MGLU_ERROR_INVALID_ARGUMENT, "there is a backend 'cpu' already"},
+    {"no-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
+    {"empty-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
+    {"name-in-two-words", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
+    {"reserved-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
+    {"taken-name", MGLU_ERROR_INVALID_ARGUMENT, "a backend 'cpu' already exists"},
     {"no-reason", MGLU_ERROR_INVALID_ARGUMENT, "unavailable without a reason"},
     {"open-fails", MGLU_ERROR_DEVICE, "the driver says 42"},
     {"no-device", MGLU_ERROR_INVALID_ARGUMENT, "lists no device"},
@@ -71,7 +71,7 @@ static void a_refused_name_is_free_for_a_valid_backend(void **state)
     assert_ok(mglu_backend_load(context, getenv("MGLU_TEST_PLUGIN")));
     assert_ok(mglu_device_pick(context, "sample", &device));
     assert_status(mglu_backend_load(context, getenv("MGLU_TEST_PLUGIN")), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_error_says("there is a backend 'sample' already");
+    assert_error_says("a backend 'sample' already exists");
     mglu_context_destroy(&context);
 }
 

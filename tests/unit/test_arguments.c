@@ -348,7 +348,7 @@ static void forwards_that_break_a_rule_are_refused_and_write_nothing(void **stat
         {y_stride_short, "row_stride of y is 3"},
         {stride_negative, "row_stride of x is -8"},
         {stride_overflows, "do not fit into memory"},
-        {ids_alone, "go together"},
+        {ids_alone, "must be given together"},
         {no_workspace, "workspace has 0 bytes"},
         {workspace_short, "the layer needs"},
         {workspace_misaligned, "64 bytes"},

@@ -88,7 +88,7 @@ static const struct {
     {"read interrupted", READ, EINTR, 0, MGLU_OK, ""},
     {"read of one byte", READ, 0, 0, MGLU_OK, ""},
     {"read fails", READ, EIO, 0, MGLU_ERROR_IO, "in: cannot read: Input/output error"},
-    {"input cut short meanwhile", READ, 0, 1, MGLU_ERROR_IO, "in: cut short while it was read"},
+    {"input cut short meanwhile", READ, 0, 1, MGLU_ERROR_IO, "in: truncated while it was read"},
     {"write interrupted", WRITE, EINTR, 0, MGLU_OK, ""},
     {"write of one byte", WRITE, 0, 0, MGLU_OK, ""},
     {"disk full", WRITE, ENOSPC, 0, MGLU_ERROR_IO, "out: cannot write: No space left on device"},

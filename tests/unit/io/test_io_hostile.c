@@ -19,7 +19,7 @@ static const struct {
     {"empty header", "", 0, "does not begin with '{'"},
     {"space in front", " {}", 0, "does not begin with '{'"},
     {"not an object", "[]", 0, "does not begin with '{'"},
-    {"text behind the end", "{}x", 0, "header byte 2: text behind the end"},
+    {"text after the end", "{}x", 0, "header byte 2: text after the end"},
     {"second object", "{}{}", 0, "header byte 2"},
     {"no end", "{", 0, "expected a string"},
     {"no end after a comma", "{\"a\":" ENTRY("U8", "1", "0", "1") ",", 1, "expected a string"},
@@ -89,8 +89,8 @@ static const struct {
     {"same place twice", "{\"a\":" ENTRY("U8", "1", "0", "1") ",\"b\":" ENTRY("U8", "1", "0", "1") "}", 1, "overlap"},
     {"empty tensor inside another", "{\"a\":" ENTRY("U8", "2", "0", "2") ",\"b\":" ENTRY("U8", "0", "1", "1") "}", 2,
      "tensor 'b': overlap"},
-    {"tail", "{\"a\":" ENTRY("U8", "1", "0", "1") "}", 3, "2 bytes of data behind the last tensor"},
-    {"tail without tensors", "{}", 1, "1 bytes of data behind the last tensor"},
+    {"tail", "{\"a\":" ENTRY("U8", "1", "0", "1") "}", 3, "2 bytes of data after the last tensor"},
+    {"tail without tensors", "{}", 1, "1 bytes of data after the last tensor"},
 };
 
 static void assert_corrupt(const char *rule, const char *says)

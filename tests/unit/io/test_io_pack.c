@@ -394,7 +394,7 @@ static void what_cannot_be_computed_with_is_refused_by_name(void **state)
         {{WEIGHT, MASK, {"P.mask_bits", "I32", "2, 1, 1", NULL, 8}},
          0,
          MGLU_ERROR_CORRUPT_FILE,
-         "in: tensor 'P.mask_bits': the file has the same masks unpacked too"},
+         "in: tensor 'P.mask_bits': the file also has these masks unpacked"},
         {{WEIGHT}, 0, MGLU_ERROR_INVALID_ARGUMENT, "in: nothing to pack"},
         {{{"m.gate_proj.weight", "F32", "1, 1", NULL, 4}, {"m.up_proj.weight", "F32", "1, 1", NULL, 4}},
          1,
