@@ -8,9 +8,9 @@
 
 #include <stdatomic.h>
 
-/* The CPU backend: one set of kernels per instruction set, on the packed weights where they lie. */
+/* The CPU backend: one set of kernels per instruction set, on the packed weights in place. */
 
-/* kernels/isa.c: an instruction set that kernels were built for. */
+/* kernels/isa.c: an instruction set with compiled kernels. */
 struct mglu_cpu_isa {
     const char *name;
     int (*is_available)(void);     /* on this machine */
@@ -24,8 +24,8 @@ struct mglu_cpu_isa {
 };
 
 /*
- * In ascending order, each needing all that those before it need. The last has no name. This is the one list of
- * instruction sets: everything else asks the device (mglu_device_info.instruction_sets).
+ * In ascending order: each includes the ones before it. The last has no name. This is the only list of instruction
+ * sets: all other code reads that of the device (mglu_device_info.instruction_sets).
  */
 enum { MGLU_CPU_MAX_ISAS = 15 };
 
@@ -52,30 +52,30 @@ struct mglu_cpu_weights {
     struct mglu_cpu_matrix down;
 };
 
-/* How rows are cut into tasks. */
+/* The division of rows into tasks. */
 struct mglu_cpu_tasks {
-    int64_t rows; /* of a task */
+    int64_t rows; /* per task */
     int64_t count;
-    size_t bytes; /* that a task reads for one token */
+    size_t bytes; /* read by a task for one token */
 };
 
-/* plan.c: how a layer is computed, decided when it is created. */
+/* plan.c: how a layer is computed, determined when it is created. */
 struct mglu_cpu_plan {
-    int32_t terms; /* that are summed for a token: n_m, or top_k, or 1 when plain */
+    int32_t terms; /* summed per token: n_m, top_k, or 1 when plain */
     int use_bf16;  /* the projection takes x in bf16 */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
     mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
-    int64_t project_gemm_tokens, down_gemm_tokens; /* tokens of a call from which on GEMM is used */
+    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
     int32_t tile_rows;                             /* of GEMM */
     int32_t chunk_tokens;                          /* at most */
-    int32_t int8_tokens;                           /* of one call of an int8 kernel of the projection, at most */
+    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
 };
 
-/* Offsets in bytes of what one token has in the workspace. */
+/* Offsets in bytes of one token's data in the workspace. */
 struct mglu_cpu_workspace_layout {
     size_t x, x_bf16, quantised_x, mask_ids, p, z, quantised_z;
     size_t size;
@@ -93,19 +93,19 @@ struct mglu_cpu_layer {
 struct mglu_cpu_token_workspace {
     float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 except by the router */
     uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
-    void *quantised_x; /* as int8 kernels take it, with use_int8 */
+    void *quantised_x; /* input of the int8 kernels, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */
     float *p;          /* [terms] */
     float *z;          /* [d_pad], with a down-projection */
     void *quantised_z; /* with both */
 };
 
-/* Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB, beside a panel of 32 KiB on the stack. */
+/* Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB, in addition to a panel of 32 KiB on the stack. */
 enum { MGLU_CPU_GEMM_SUMS = 8192, MGLU_CPU_MOST_POSITIONS = MGLU_CPU_GEMM_SUMS / MGLU_CPU_BLOCK_ROWS };
 
 /*
- * The tokens that each mask is needed for in a chunk of GEMM. Each sum of a token has a position: list 0 has the total
- * of each token, list 1 + i the gates of mask i, as often as tokens use it. A plain layer's second list has the values.
+ * The tokens that use each mask, in a chunk of GEMM. Each sum of a token has a position: list 0 has the total of each
+ * token, list 1 + i the gates of mask i, one for each token that uses it. A plain layer's second list has the values.
  */
 struct mglu_cpu_tokens_by_mask {
     int32_t count;
@@ -192,7 +192,7 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
 /* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
-/* gemv.c: the projections of a chunk, one token after the other; the block functions return how many tokens they did.
+/* gemv.c: the projections of a chunk, token by token; the block functions return the number of tokens they computed.
  */
 void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk);
 void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk);

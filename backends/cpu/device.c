@@ -31,7 +31,7 @@ static mglu_status fail_unknown_isa(const mglu_host *host)
                       host->max_isa, known);
 }
 
-/* Those that this machine has, ended by NULL. */
+/* The available ones, NULL-terminated. */
 static void list_instruction_sets(const char *names[MGLU_CPU_MAX_ISAS + 1])
 {
     size_t count = 0;
@@ -42,7 +42,7 @@ static void list_instruction_sets(const char *names[MGLU_CPU_MAX_ISAS + 1])
     names[count] = NULL;
 }
 
-/* The processor's name as Linux tells it, else "CPU". */
+/* The processor's name as reported by Linux, else "CPU". */
 static void read_cpu_name(char *name, size_t size)
 {
     static const char key[] = "model name";
@@ -130,7 +130,7 @@ mglu_status mglu_cpu_queue_create(void *backend, int32_t ordinal, const mglu_que
     return MGLU_OK;
 }
 
-/* All work was done when forward returned; what is left is to tell of its errors. */
+/* All work was done when forward returned; only its errors remain to be reported. */
 mglu_status mglu_cpu_queue_wait(void *backend, void *queue)
 {
     const mglu_host *host = ((const struct mglu_cpu_backend *)backend)->host;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* From the sums of a block of rows to z, and to y. */
+/* Computes z and y from the sums of a block of rows. */
 
 enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
 
@@ -13,7 +13,7 @@ static const struct mglu_cpu_elementwise *elementwise_of(const struct mglu_cpu_c
     return chunk->layer->backend->isa->elementwise;
 }
 
-/* Rows that the last block lacks are zeros, so that loops have one length. */
+/* Missing rows of the last block are zeros, so that all loops have the same length. */
 void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block)
 {
     block->row = row;
@@ -32,7 +32,7 @@ void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *tota
             block->values[i][r] = totals[r] - block->gates[i][r];
 }
 
-/* Adds `bias` [mask][d] (NULL: none) to the sums of the masks that were chosen. */
+/* Adds `bias` [mask][d] (NULL: none) to the sums of the selected masks. */
 static void add_bias(const struct mglu_cpu_layer *layer, const float *bias, const int32_t *mask_ids,
                      const struct mglu_cpu_block *block, float (*sums)[BLOCK_ROWS])
 {
@@ -65,7 +65,7 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
         values, mglu_cpu_element(y->data, y->byte_offset, y->row_stride, at, row, size), count);
 }
 
-/* From the sums of one token to its z, and y where there is no down-projection. */
+/* Computes one token's z from its sums, or its y where there is no down-projection. */
 void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
@@ -87,7 +87,7 @@ void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, st
         store_rows(chunk, token, block->row, block->rows, z);
 }
 
-/* From the sums of one token's down-projection to its y. */
+/* Computes one token's y from the sums of the down-projection. */
 void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values)
 {
     const float *bias = chunk->layer->weights->packed.down_bias;

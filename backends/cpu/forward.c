@@ -8,7 +8,7 @@
  * A forward computes its tokens in chunks. For each chunk: convert and route every token, then project blocks of rows
  * for all tokens while the rows are in the cache, then do the same with the rows of the down-projection.
  *
- * The output of one token never depends on the other tokens, nor on how rows are spread over tasks.
+ * The output of one token never depends on the other tokens, nor on how rows are divided into tasks.
  */
 
 /* Pads a row with zeros to whole groups. */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /*
- * Projections by GEMM. Large batches are bound by arithmetic, not by reading weights: each block of rows is summed for
- * all tokens of a chunk at once, the totals first and then each mask for the tokens that use it.
+ * Projections by GEMM. Large batches are compute-bound: each block of rows is summed for all tokens of a chunk at once,
+ * the totals first and then each mask for the tokens that use it.
  */
 
 enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };

@@ -68,7 +68,7 @@ int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, i
 }
 
 /*
- * Applies `work` to the blocks of one task, to each for all tokens. It returns how many tokens it did.
+ * Applies `work` to the blocks of one task, to each for all tokens. It returns the number of tokens it computed.
  */
 static void
 for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks, int64_t rows, int64_t task,
@@ -99,7 +99,7 @@ static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
                    plan->use_int8 ? mglu_cpu_down_int8 : mglu_cpu_down_block);
 }
 
-/* Quantises a row of each token, where the layer does. */
+/* Quantises a row of each token, where the layer uses int8. */
 static void quantise(const struct mglu_cpu_chunk *chunk, int64_t columns,
                      void (*row)(const struct mglu_cpu_chunk *chunk, int64_t token))
 {

@@ -4,7 +4,7 @@
 
 /*
  * Layers whose x and z may be quantised to 8 bits. Blocks of rows are summed for several tokens at once where these use
- * the same masks. Tokens that can't be quantised are summed as without the permission.
+ * the same masks. Tokens that cannot be quantised use the f32 kernels.
  */
 
 enum { MOST_TOKENS = MGLU_CPU_INT8_MOST_TOKENS };
@@ -28,7 +28,7 @@ void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk, int64_t token)
     quantise_columns(chunk->layer, own.z, chunk->layer->weights->packed.intermediate_size, own.quantised_z);
 }
 
-/* How many tokens from this one on can be summed at once, up to `most`: 0 when it is not quantised; else most, or 1. */
+/* How many tokens from this one on one call can sum: 0 when it is not quantised; else `most`, or 1. */
 static int32_t count_tokens(const struct mglu_cpu_chunk *chunk, const void *quantised, int64_t token, int32_t most)
 {
     for (int32_t t = 0; t < most; t++) {
@@ -39,7 +39,7 @@ static int32_t count_tokens(const struct mglu_cpu_chunk *chunk, const void *quan
     return most;
 }
 
-/* Sums a block of rows of a matrix with the x of some tokens; for each, where its sums go is set already. */
+/* Sums a block of rows of a matrix with the x of some tokens; the outputs of each are already set. */
 static void sum_block_rows(const struct mglu_cpu_layer *layer, const struct mglu_cpu_matrix *matrix,
                            const void *quantised, int64_t row, int32_t rows, struct mglu_cpu_gemv *jobs, int32_t tokens)
 {

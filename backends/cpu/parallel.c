@@ -3,7 +3,7 @@
 
 #include <fenv.h>
 
-/* Loops over tasks, each in the default floating-point environment whatever the thread's own is. */
+/* Loops over tasks, each in the default floating-point environment regardless of the thread's. */
 
 struct loop {
     const struct mglu_cpu_chunk *chunk;

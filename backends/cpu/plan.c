@@ -4,21 +4,21 @@
 
 #include <stdio.h>
 
-/* How a layer is computed: every decision of this backend is taken here, with its reason. */
+/* How a layer is computed: this file makes all such decisions of the backend, with their reasons. */
 
-/* Most tokens that one reading of the weights serves: by GEMV; by GEMM. */
+/* Maximum number of tokens per reading of the weights: by GEMV; by GEMM. */
 enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
 
-/* Tokens of a call from which on GEMM is faster than one token after the other; measured on a Zen 3. */
+/* Smallest batch for which GEMM is faster than GEMV; measured on a Zen 3. */
 enum { GEMM_TOKENS = 8 };
 
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
 
-/* Weights that a task of GEMV should read at least, so that task overhead is negligible. */
+/* Bytes of weights that a task of GEMV should at least read, so that task overhead is negligible. */
 #define TASK_BYTES ((size_t)64 << 10)
 
-/* Reading less than this is done before other threads have woken up. */
+/* Reading less than this takes less time than waking other threads. */
 #define PARALLEL_BYTES ((size_t)256 << 10)
 
 static int is_reproducible(const mglu_layer_desc *desc)
@@ -45,7 +45,8 @@ static int takes_int8(const struct mglu_cpu_isa *isa, const mglu_packed_weights 
            !is_reproducible(desc);
 }
 
-/* Whether masks are summed by pairs of columns: in another summation order, and four at a time only if all are. */
+/* Whether masks are summed by pairs of columns: in a different summation order; four masks and more must be all masks.
+ */
 static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                        const struct mglu_cpu_plan *plan)
 {
@@ -53,7 +54,7 @@ static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights
            plan->terms >= MGLU_CPU_LEAST_PAIRS && (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
 }
 
-/* What projects one token, and every token of a batch below plan->gemm_tokens. */
+/* Selects the kernel for one token, and for every token of a batch below plan->project_gemm_tokens. */
 static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
@@ -76,7 +77,7 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     }
 }
 
-/* GEMM sums in another order than GEMV, so layers whose bits must not depend on the batch do without. */
+/* GEMM and GEMV have different summation orders, so reproducible layers do not use GEMM. */
 static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan,
                                        const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
@@ -87,7 +88,7 @@ static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const str
     if (packed->hidden_size > MGLU_CPU_GEMM_COLUMNS ||
         (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_GEMM_COLUMNS))
         return "rows are too long";
-    /* Int8 kernels are no slower than GEMM of f32, except for short rows, whose ends take most of the time. */
+    /* Int8 kernels are no slower than f32 GEMM, except for short rows, where the final reduction dominates. */
     if (plan->use_int8 && packed->hidden_size >= LEAST_INT8_COLUMNS)
         return "int8 is no slower";
     return NULL;
@@ -118,7 +119,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->down_gemm_tokens = GEMM_TOKENS;
 }
 
-/* Tokens of a chunk: for GEMM as many as have room for their sums with a block of rows. */
+/* Tokens per chunk: for GEMM as many as their sums for a block of rows fit into the buffer. */
 static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
 {
     const int32_t fitting = MGLU_CPU_GEMM_SUMS / plan->tile_rows / (1 + plan->terms);
@@ -133,7 +134,7 @@ static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
            (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
 }
 
-/* Rows of a task of GEMV, in whole blocks. */
+/* Rows per task of GEMV, in whole blocks. */
 static struct mglu_cpu_tasks gemv_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
 {
     const size_t block_bytes = MGLU_CPU_BLOCK_ROWS * row_bytes(matrix);
@@ -147,7 +148,7 @@ static struct mglu_cpu_tasks gemv_tasks(const struct mglu_cpu_matrix *matrix, in
     };
 }
 
-/* Rows of a task of GEMM: a whole cache line of y even in 16 bits. */
+/* Rows per task of GEMM: at least a whole cache line of y, even in 16 bits. */
 static struct mglu_cpu_tasks gemm_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
 {
     const int64_t task_rows = 32;
@@ -180,7 +181,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const st
     return plan;
 }
 
-/* Of all tokens that are left, in as few chunks as they fit in, all of about one size. */
+/* The size of the next chunk: as few chunks as possible, of about equal size. */
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left)
 {
     const int64_t chunks = (left + plan->chunk_tokens - 1) / plan->chunk_tokens;

@@ -2,7 +2,7 @@
 #include "backends/cpu/cpu.h"
 #include "common/core/mask_format.h"
 
-/* The packed arrays are used where they lie: all that is kept is where. */
+/* The packed arrays are used in place: only their addresses are stored. */
 
 /* An array without elements may have no address; kernels add offsets of 0 and mask ids to this one. */
 static const uint32_t zero_words[MGLU_MAX_MASKS];

@@ -2,7 +2,7 @@
 #include "backends/cpu/cpu.h"
 #include "common/core/mask_format.h"
 
-/* Where a token's data lie in the workspace of a forward. */
+/* The layout of a token's data in the workspace of a forward. */
 
 enum { WORKSPACE_ALIGNMENT = 64 };
 

@@ -21,7 +21,7 @@ MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
     return _mm256_sub_epi8(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
 }
 
-/* Each byte of the word goes to eight lanes, of which each keeps one bit. */
+/* Broadcasts each byte of the word to eight lanes, each of which extracts one bit. */
 MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {
     const __m256i byte_of_lane = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
@@ -41,7 +41,7 @@ MGLU_INLINE bytes bytes_signed(bytes x, bytes w)
     return _mm256_sign_epi8(x, w);
 }
 
-/* A magnitude is at most 128 and an x 127, so pairs of products fit 16 bits. */
+/* A magnitude is at most 128 and an |x| at most 127, so sums of two products fit in 16 bits. */
 MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
 {
     const __m256i pairs = _mm256_maddubs_epi16(magnitude, x);

@@ -13,7 +13,7 @@ MGLU_INLINE bytes bytes_load(const void *from, int groups)
     return groups == 2 ? _mm512_loadu_si512(from) : _mm512_zextsi256_si512(_mm256_loadu_si256(from));
 }
 
-/* 16 bytes of low and high nibbles become the 32 bytes of a group. */
+/* Unpacks 16 bytes of low and high nibbles to the 32 bytes of a group. */
 MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
 {
     const __m256i both = groups == 2 ? _mm256_loadu_si256(from) : _mm256_zextsi128_si256(_mm_loadu_si128(from));

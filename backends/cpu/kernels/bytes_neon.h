@@ -24,7 +24,7 @@ MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
                     vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), eight)}};
 }
 
-/* Two bytes of a word, each for eight lanes, of which each takes its bit. */
+/* Broadcasts two bytes of a word to eight lanes each, each of which extracts its bit. */
 MGLU_INLINE int8x16_t bytes_select_half(int8x16_t v, uint32_t word)
 {
     const uint8x16_t bit_of_lane = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};

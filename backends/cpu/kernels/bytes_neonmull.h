@@ -4,7 +4,7 @@
 
 #include "bytes_neon.h"
 
-/* Weights are at least -128 and an x within 127, so pairs of products fit 16 bits. */
+/* Weights are at least -128 and an x within 127, so sums of two products fit in 16 bits. */
 MGLU_INLINE int16x8_t bytes_pairs(int8x16_t w, int8x16_t x)
 {
     return vmlal_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), vget_high_s8(w), vget_high_s8(x));

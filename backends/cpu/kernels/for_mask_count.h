@@ -4,8 +4,8 @@
 
 /*
  * FOR_MASK_COUNTS_<most>(CASE, ...) is CASE(n, ...) for each n from 0 to <most>. GEMV kernels have one function for
- * each number of masks, so that the sums of all masks live in registers. They are functions of their own, not cases of
- * one large function: compilers take more than linear time for those, and place registers worse.
+ * each number of masks, so that the sums of all masks stay in registers. They are separate functions, not cases of one
+ * large function: compilers need more than linear time for that, and allocate registers worse.
  */
 #define FOR_MASK_COUNTS_1(CASE, ...) CASE(0, __VA_ARGS__) CASE(1, __VA_ARGS__)
 #define FOR_MASK_COUNTS_2(CASE, ...) FOR_MASK_COUNTS_1(CASE, __VA_ARGS__) CASE(2, __VA_ARGS__)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "weights.h"
 
-/* GEMM of weights as f32. */
+/* GEMM on weights converted to f32. */
 
 enum { COLUMNS_PER_WORD = 1 };
 

@@ -3,13 +3,13 @@
 #define MGLU_CPU_GEMM_H
 
 /*
- * GEMM: the sums of a block of rows for many tokens. gemm.c includes this for weights as f32, gemm_bf16dot.c for pairs
- * of bf16; both define before: COLUMNS_PER_WORD; load_words(), the masked words of one vector of a group;
+ * GEMM: the sums of a block of rows for many tokens. gemm.c includes this for weights converted to f32, gemm_bf16dot.c
+ * for pairs of bf16; both first define COLUMNS_PER_WORD; load_words(), the masked words of one vector of a group; and
  * add_products(), sums + words * x.
  *
- * A panel holds the masked words of all rows of the block, word by word, so that a vector has one word of each row. A
- * tile is the sums of all rows with some tokens, held in registers: each word of x is read once, for all rows. Weights
- * are converted, masked and transposed once for all tokens.
+ * A panel holds the masked words of all rows of the block, transposed, so that a vector has one word of each row. A
+ * tile holds the sums of all rows for some tokens in registers: each word of x is read once for all rows. Weights are
+ * converted, masked and transposed once for all tokens.
  */
 
 #include "gemm_order.h"
@@ -23,15 +23,15 @@ enum {
     GROUP_PARTS = GROUP_WORDS / VEC_LANES,
     PANEL_GROUPS = PANEL_WORDS / GROUP_WORDS,
     UNROLLED_WORDS = 4, /* a divisor of every chain */
-    MOST_LEVELS = 5     /* of pairs of chains: a panel has at most 32 chains */
+    MOST_LEVELS = 5     /* of the pairwise summation: a panel has at most 32 chains */
 };
 
-/* The sums of all rows with `n` tokens. */
+/* The sums of all rows for `n` tokens. */
 typedef struct tile {
     vec sum[TILE_TOKENS][TILE_VECS];
 } tile;
 
-/* VEC_LANES rows of one group, from row `first` of the block on. Beyond the block's last row they are that row. */
+/* VEC_LANES rows of one group, from row `first` of the block on. Rows beyond the block's last repeat it. */
 MGLU_INLINE void fill_group(const struct mglu_cpu_gemm *job, int32_t first, int64_t group, int masked, mglu_dtype dtype,
                             float *words)
 {
@@ -59,7 +59,7 @@ MGLU_INLINE void fill_group(const struct mglu_cpu_gemm *job, int32_t first, int6
     }
 }
 
-/* The groups of a panel for VEC_LANES rows: all groups before the next rows, as where rows begin is computed once. */
+/* The groups of a panel for VEC_LANES rows: all groups before the next rows, so that rows are located once. */
 MGLU_INLINE void fill_rows(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group, int32_t groups,
                            int masked, mglu_dtype dtype, float *panel)
 {
@@ -120,7 +120,7 @@ MGLU_INLINE void sum_chain(const float *panel, const char *const *x, int32_t fir
     }
 }
 
-/* The sums of one panel: partial[k] is that of 2^k chains, where bit k of their number is set. */
+/* The sums of one panel: partial[k] is the sum of 2^k chains if bit k of the number of chains is set. */
 MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t words, int32_t chain, int n, tile *sums)
 {
     tile partial[MOST_LEVELS];
@@ -141,7 +141,7 @@ MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t wor
             tile_add(sums, &partial[level], n);
 }
 
-/* One panel with n tokens from `position` on; those beyond `count` are the last one, and dropped. */
+/* One panel with n tokens from `position` on; those beyond `count` repeat the last one and are discarded. */
 MGLU_INLINE void sum_tile(const struct mglu_cpu_gemm *job, const float *panel, int64_t first_group, int32_t groups,
                           int32_t position, int n)
 {
@@ -163,7 +163,7 @@ MGLU_INLINE void sum_tile(const struct mglu_cpu_gemm *job, const float *panel, i
     }
 }
 
-/* Tiles have three sizes: as few tiles as possible, and none so small that its sums wait for each other. */
+/* Three tile sizes: as few tiles as possible, none so small that the latency of the additions limits it. */
 enum { SMALL_TILE = TILE_TOKENS / 3 ? TILE_TOKENS / 3 : 1, MIDDLE_TILE = TILE_TOKENS - SMALL_TILE };
 
 /* One function for all dtypes of weights and sizes of tiles: gcc 12 spills sums in copies, and in a function for each
@@ -204,7 +204,7 @@ static void multiply_matrix(const struct mglu_cpu_gemm *job, fill_rows_fn *fill)
     }
 }
 
-/* The kernel of a dtype, and how it fills panels with and without a mask. */
+/* The kernel of a dtype, and its functions that fill panels with and without a mask. */
 #define GEMM_KERNEL(type, TYPE)                                                                                        \
     static void fill_masked_##type(const struct mglu_cpu_gemm *job, int32_t first, int64_t first_group,                \
                                    int32_t groups, float *panel)                                                       \

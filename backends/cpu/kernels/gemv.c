@@ -5,13 +5,13 @@
 /*
  * GEMV: the sums over a row, for all instruction sets in the same order.
  *
- * A group of 32 columns goes to 32 lanes: lane j sums columns j, 32 + j, 64 + j, ... in this order, each product
- * rounded and then added. The lanes are then added in one fixed tree: lane j and lane j + 16, then j + 8, + 4, + 2,
- * + 1. Hence the same bits everywhere.
+ * A group of 32 columns is added to 32 lanes: lane j sums columns j, 32 + j, 64 + j, ... in this order, each product
+ * rounded and then added. The lanes are then added in one fixed tree: lane j and lane j + 16, then j + 8, + 4, + 2, +
+ * 1. Hence the same bits everywhere.
  *
- * A row is summed in blocks. Its first masks select from each product as it is made; those whose sums find no registers
- * then select from the block's products, kept in the first-level cache, one mask after the other. So each weight is
- * read and converted once, whatever the number of masks.
+ * A row is summed in blocks. The masks whose sums fit in registers select from each product as it is computed; the
+ * others then select, mask by mask, from the block's products stored in L1. So each weight is read and converted once
+ * for any number of masks.
  */
 
 enum { MASKS_AT_ONCE = VEC_MASKS, BLOCK_GROUPS = 16 };
@@ -45,15 +45,15 @@ MGLU_INLINE float lanes_reduce(lanes sum)
 /* Some groups of a row. */
 struct block {
     struct weight_row row;
-    const uint32_t *words; /* of the first group; the next group's are `pitch` further */
+    const uint32_t *words; /* of the first group; the next group's are `pitch` words later */
     int64_t pitch;
     const float *x;
     int64_t groups;
 };
 
 /*
- * Adds the products of a block to the total, and what the first n masks select of them to the gate sums; keeps them,
- * with `keep`. `dtype`, `n` and `keep` are constants where this is used.
+ * Adds the products of a block to the total, and what the first n masks select of them to the gate sums; stores them if
+ * `keep` is set. `dtype`, `n` and `keep` are constants where this is used.
  */
 MGLU_INLINE void multiply_block(const struct block *block, const int32_t *mask_ids, mglu_dtype dtype, int n, int keep,
                                 lanes *total, lanes *gates, float *products)
@@ -131,8 +131,8 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *job, int32_t r, mglu_dtype 
 }
 
 /*
- * The totals of PLAIN_ROWS rows, `apart` rows from each other, a group of each in turn: some machines bring in several
- * streams faster than one. The order of additions is that of sum_row().
+ * The totals of PLAIN_ROWS rows, `apart` rows from each other, interleaved by groups: some machines read several
+ * streams faster than one. The summation order is that of sum_row().
  */
 MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int32_t apart, mglu_dtype dtype)
 {
@@ -158,8 +158,8 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
 }
 
 /*
- * One call. Rows without masks are read side by side, as some machines bring in several streams faster than one;
- * quantised rows are bound by arithmetic, gain nothing from it and would spill registers.
+ * One call. Rows without masks are interleaved, as some machines read several streams faster than one; quantised rows
+ * are compute-bound, would not become faster and would spill registers.
  */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *job, mglu_dtype dtype, int n, int more)
 {
@@ -172,7 +172,7 @@ MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *job, mglu_dtype dtype, i
         sum_row(job, r, dtype, n, more);
 }
 
-/* A kernel for each number of masks whose sums fit the registers, one for more, and the one that selects among them. */
+/* A kernel for each number of masks whose sums fit the registers, one for more, and the function that selects one. */
 #define KERNEL_OF_COUNT(n, type, TYPE)                                                                                 \
     static void gemv_##type##_##n(const struct mglu_cpu_gemv *job)                                                     \
     {                                                                                                                  \

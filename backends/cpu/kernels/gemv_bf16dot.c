@@ -4,8 +4,8 @@
 
 /*
  * GEMV of bf16 in AVX-512 BF16. vdpbf16ps multiplies and adds pairs of bf16: half the work, but in another summation
- * order and flushing subnormals, so reproducible layers do not use it. All sums are in registers. Few sums are spread
- * over two chains of additions each, to hide the latency; many hide each other's.
+ * order and flushing subnormals, so reproducible layers do not use it. All sums are in registers. With few sums, each
+ * uses two chains of additions to hide the latency; many hide each other's.
  */
 
 enum { CHAINS = 2, SUMS_THAT_NEED_CHAINS = 4 };

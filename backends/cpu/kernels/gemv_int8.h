@@ -5,17 +5,17 @@
 /*
  * GEMV of integers: quantised weights with x quantised to 8 bits, for layers that allow it (accuracy class C).
  *
- * Of a group of 32 columns the products and their sums are exact. A register's sums become floats, are multiplied by
- * the scale of the group's weights times that of its x, and added to the groups before. Without masks, every
- * other register has a chain of additions of its own, to hide their latency. So a sum depends on its row, its mask and
- * x alone, not on the other masks or tokens, except that unmasked sums use two chains.
+ * Within a group of 32 columns, products and their sums are exact. A register's sums are converted to floats,
+ * multiplied by the scale of the group's weights times that of its x, and added to those of the previous groups.
+ * Without masks, even and odd registers have separate chains of additions, to hide their latency. So a sum depends on
+ * its row, its mask and x alone, not on the other masks or tokens, except that unmasked sums use two chains.
  *
- * A row is summed in blocks of groups. More masks than have registers take two passes over a block, which the second
- * one finds in the first-level cache.
+ * A row is summed in blocks of groups. More masks than fit in registers need two passes over a block; the second reads
+ * it from L1.
  *
  * What a bytes_<isa>.h defines: bytes, BYTE_GROUPS (groups in a register); for the first `groups` of them, the others
  * being zeros, bytes_load, bytes_load_nibbles (low nibbles of a group first, then high ones, less 8), and bytes_select,
- * which keeps the bytes whose bits are set in the groups' mask words; bytes_magnitude and bytes_signed, such that
+ * which selects the bytes whose bits are set in the groups' mask words; bytes_magnitude and bytes_signed, such that
  * bytes_dot(bytes_magnitude(w), bytes_signed(x, w)) has products of w and x, and has them of a part of w where the
  * other bytes of the magnitude are zeros; and bytes_broadcast_scales.
  */
@@ -33,7 +33,7 @@ enum { INT8_PREFETCH = 1024 };
 
 /*
  * Products of two groups' scales, for up to BLOCK_GROUPS groups. The last vector is written whole, beyond the groups,
- * but nothing beyond them is read.
+ * but only those of the groups are read.
  */
 MGLU_INLINE void multiply_scales(const uint16_t *of_weights, const float *of_x, int64_t groups, float *products)
 {
@@ -50,18 +50,18 @@ struct sums {
     vec total[CHAINS], gates[MGLU_MAX_MASKS];
 };
 
-/* Where the weights, the mask words and each token's x of a block lie, and the products of their scales. */
+/* The addresses of a block's weights, mask words and each token's x, and the products of their scales. */
 struct block {
     int64_t groups;
     const char *weights;
-    const uint32_t *words; /* of the first group; the next group's are `pitch` further */
+    const uint32_t *words; /* of the first group; the next group's are `pitch` words later */
     int64_t pitch;
     const int32_t *mask_ids; /* with has_ids; else all masks, in their order */
     const char *x[MGLU_CPU_INT8_MOST_TOKENS];
     const float *scales[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
-/* What a kernel is compiled for: all are constants where they are used. */
+/* The parameters that a kernel is specialised on: compile-time constants. */
 struct shape {
     mglu_dtype dtype;
     int n, has_ids, tokens;
@@ -74,7 +74,7 @@ MGLU_INLINE bytes load_quants(const char *weights, int64_t group, mglu_dtype dty
     return bytes_load_nibbles(weights + group * MGLU_Q4_0_GROUP_BYTES, groups);
 }
 
-/* What the i-th mask selects of a register. */
+/* The i-th mask's selection from a register. */
 MGLU_INLINE bytes select_quants(const struct block *block, int64_t group, bytes magnitude, int i, struct shape shape,
                                 int groups)
 {
@@ -84,8 +84,8 @@ MGLU_INLINE bytes select_quants(const struct block *block, int64_t group, bytes 
 }
 
 /*
- * Adds a register's groups to the sums. What masks select is kept for several tokens; for one token that would only
- * take registers.
+ * Adds a register's groups to the sums. With several tokens, the masks' selections are computed once and held in
+ * registers; with one token that would only cost registers.
  */
 MGLU_INLINE void add_groups(const struct block *block, int64_t group, struct shape shape, int groups, int chain,
                             struct sums *sums)
@@ -175,7 +175,7 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *jobs, int32_t r, struct sha
     }
 }
 
-/* Adds a register's groups of each of PLAIN_ROWS rows in turn. */
+/* Adds a register's groups of each of PLAIN_ROWS rows. */
 MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*products)[BLOCK_GROUPS + VEC_LANES],
                            int64_t group, mglu_dtype dtype, int chain, vec (*totals)[CHAINS])
 {
@@ -221,7 +221,7 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
         job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
 }
 
-/* One call. Plain rows of one token are read side by side: some machines bring in several streams faster than one. */
+/* One call. Rows without masks are interleaved for one token: some machines read several streams faster than one. */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
 {
     const int side_by_side = BYTE_GROUPS == 1 && PLAIN_ROWS > 1 && shape.n == 0 && shape.tokens == 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "gemv_int8.h"
 
-/* A file for each dtype, as one would take compilers too long. */
+/* One file per dtype: a single file would take too long to compile. */
 
 KERNELS_OF_DTYPE(q4_0, Q4_0)

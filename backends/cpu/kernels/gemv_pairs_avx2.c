@@ -2,19 +2,19 @@
 #include "weights.h"
 
 /*
- * GEMV with two masks and more, in AVX2, for layers that need not be reproducible. What a mask selects of a group of
- * columns is added in a tree, and then to the groups before: so a sum is one register, where the 32 lanes of gemv.c are
- * four, and all sums stay in registers.
+ * GEMV with two masks and more, in AVX2, for layers that need not be reproducible. A mask's selection from a group of
+ * columns is reduced in a tree and added to the sum of the previous groups: so a sum is one register, compared with
+ * four for the 32 lanes of gemv.c, and all sums stay in registers.
  *
  * Two or three masks select from the products. More masks select four at a time from sums of pairs: of the products p
- * and q of two neighbouring columns a mask selects 0, p, q or p + q. These are computed once and lie in four lanes; the
- * mask's two bits for the columns are the number of the lane. So one instruction gives what four masks select of a
- * pair, in both halves of a register what they select of two. A mask costs three operations for 16 weights; selecting
- * from the products costs three for 8.
+ * and q of two neighbouring columns a mask selects 0, p, q or p + q. These are computed once and stored in four lanes;
+ * the mask's two bits for the columns are the index of the lane. So one permute gives the selections of four masks from
+ * a pair, and from two pairs in the two halves of a register. A mask costs three operations per 16 weights; selecting
+ * from the products costs three per 8.
  *
  * The order of additions: two columns to a pair, two pairs to four columns (by selection: no columns are added here),
- * the four parts of a group as (0 + 1) + (2 + 3), group after group, and last across the register. A total is added as
- * what is selected. Hence a sum depends on its row, its mask, x and whether there are four masks.
+ * the four parts of a group as (0 + 1) + (2 + 3), group after group, and last across the register. A total is summed in
+ * the same order. Hence a sum depends on its row, its mask, x and whether there are four masks.
  */
 
 enum { AT_A_TIME = MGLU_CPU_PAIRS_OF_ALL, MOST_TIMES = MGLU_MAX_MASKS / AT_A_TIME };
@@ -34,12 +34,12 @@ MGLU_INLINE vec select_one(const vec *products, uint32_t word)
     return add_parts(parts);
 }
 
-/* What masks select from in a part of a group, in each half of a register: the sums of its first pair, and second. */
+/* The lookup tables for a part of a group: in each half of a register the sums of its first pair, and of its second. */
 struct pairs {
     vec first, second;
 };
 
-/* {p0, p1, p2, p3} becomes {0, p0, p1, p0 + p1} and {0, p2, p3, p2 + p3}. */
+/* Computes {0, p0, p1, p0 + p1} and {0, p2, p3, p2 + p3} from {p0, p1, p2, p3}. */
 MGLU_INLINE struct pairs make_pairs(vec p)
 {
     const vec swapped = _mm256_permute_ps(p, _MM_SHUFFLE(2, 3, 0, 1));
@@ -59,7 +59,7 @@ MGLU_INLINE vec select_pair(vec sums, __m256i words, int column)
     return _mm256_permutevar_ps(sums, _mm256_srli_epi32(words, column));
 }
 
-/* What four masks select of a group: four sums in each half. */
+/* The selections of four masks from a group: four sums in each half. */
 MGLU_INLINE vec select_four(const struct pairs *pairs, const uint32_t *words)
 {
     const __m256i same = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)words));
@@ -124,7 +124,7 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
         store_four(gates[i], job->gates + first_of_four(job->n, i), r);
 }
 
-/* From four masks on for all of a matrix: mask_ids are then taken to be 0 to n - 1. */
+/* Four masks and more must be all masks of the matrix: mask_ids are assumed to be 0 to n - 1. */
 MGLU_INLINE void sum_by_pairs(const struct mglu_cpu_gemv *job, mglu_dtype dtype)
 {
     const int singles = job->n < AT_A_TIME ? job->n : 0, quads = singles ? 0 : (job->n + AT_A_TIME - 1) / AT_A_TIME;

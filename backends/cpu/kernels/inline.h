@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Fully unrolls the next loop, so that its arrays live in registers (constant trip count <= 16). Not under sanitizers:
- * each access is checked there, and compilers take minutes for thousands of checks in one block.
+ * Fully unrolls the next loop, so that its arrays stay in registers (constant trip count <= 16). Not under sanitizers:
+ * each access is checked there, and compilers need minutes for thousands of checks in one block.
  */
 #if defined(__SANITIZE_ADDRESS__)
 #define MGLU_UNROLL
@@ -22,8 +22,8 @@
 #endif
 
 /*
- * Prefetch distance of weights in bytes with which one core comes nearest to its read bandwidth: measured on a Zen 5,
- * and with masks on a Zen 3.
+ * Prefetch distance of weights in bytes, the one with the highest bandwidth of a single core: measured on a Zen 5, and
+ * with masks on a Zen 3.
  */
 enum { PREFETCH_DISTANCE = 8192 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
 
-/* Built without any flags of an instruction set: this code runs before it is known what the machine has. */
+/* Compiled without instruction set flags: this code determines what the machine supports. */
 
 static int always(void)
 {
@@ -12,7 +12,7 @@ static int always(void)
 
 #include <cpuid.h>
 
-/* __builtin_cpu_supports knows the system's support too, but Clang's does not know f16c before version 19. */
+/* __builtin_cpu_supports also checks the operating system; Clang's has no f16c before version 19. */
 static int has_f16c(void)
 {
     unsigned int a, b, c, d;
@@ -56,7 +56,7 @@ static int has_dotprod(void)
 
 #else
 
-/* Elsewhere nothing says so. */
+/* Other systems have no such query. */
 static int has_dotprod(void)
 {
     return 0;
@@ -66,7 +66,7 @@ static int has_dotprod(void)
 
 #endif
 
-/* The kernels that each instruction set of this name was built with. */
+/* The kernels compiled for the instruction set of this name. */
 #define KERNELS(isa) .gemv = mglu_gemv_##isa, .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa
 
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
@@ -86,4 +86,4 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 };
 
 _Static_assert(sizeof mglu_cpu_isas / sizeof mglu_cpu_isas[0] <= MGLU_CPU_MAX_ISAS + 1,
-               "a device's list has a place for each instruction set");
+               "a device's list has room for each instruction set");

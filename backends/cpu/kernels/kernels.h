@@ -7,9 +7,9 @@
 #include <stddef.h>
 
 /*
- * What the kernels of one instruction set give to the rest of the backend. All instruction sets give the same bits, but
- * for GEMM, gemv_pairs_avx2.c, gemv_bf16dot.c and gemv_int8.h, which reproducible layers do not use. Kernels expect the
- * default floating-point environment.
+ * The interface of the kernels of one instruction set. All instruction sets give the same bits, except GEMM,
+ * gemv_pairs_avx2.c, gemv_bf16dot.c and gemv_int8.h, which reproducible layers do not use. Kernels expect the default
+ * floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
@@ -22,7 +22,7 @@ struct mglu_cpu_matrix {
     const char *rows;
     size_t row_stride;     /* bytes */
     int64_t groups;        /* of 32 columns in a row */
-    const uint32_t *masks; /* an address, even where there are none */
+    const uint32_t *masks; /* not NULL, even where there are none */
     int32_t n_masks;       /* in `masks`; 0: none */
     const char *scales;    /* of quantised rows: f16 [row][group] */
     size_t scale_stride;   /* bytes */
@@ -42,18 +42,18 @@ struct mglu_cpu_gemv {
     const void *x; /* f32, padded with zeros to whole groups */
     float *totals;
     float (*gates)[MGLU_CPU_BLOCK_ROWS];
-    int32_t tokens; /* of int8 kernels: number of consecutive jobs, one per token, alike but for x, totals and gates */
+    int32_t tokens; /* of int8 kernels: number of consecutive jobs, one per token, equal except x, totals and gates */
 };
 
 typedef void mglu_cpu_gemv_fn(const struct mglu_cpu_gemv *job);
 
-/* Longest row that GEMM takes: beyond, sums in panels would round too often. */
+/* Longest row that GEMM supports: longer ones would be rounded too often for their error bound. */
 #define MGLU_CPU_GEMM_COLUMNS 57344
 
 /*
  * One call of a GEMM kernel: sums[position][r] = sum of w * x over row first_row + r and token tokens[position], where
- * mask `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). What is in sums[position] beyond `rows` is undefined. A sum
- * depends on its row, its mask and its x alone.
+ * mask `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). sums[position] is undefined beyond `rows`. A sum depends only on
+ * its row, its mask and its x.
  */
 #define MGLU_CPU_NO_MASK (-1)
 
@@ -82,7 +82,7 @@ typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
 
 /*
  * x quantised to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32,
- * padded, then the quants in int8, padded. The first scale is NaN where x can't be quantised: it is not finite, or so
+ * padded, then the quants in int8, padded. The first scale is NaN where x cannot be quantised: it is not finite, or so
  * large or so small that scales might not be normal numbers. Aligned to 64 bytes.
  */
 static inline size_t mglu_cpu_quants_offset(int64_t groups)
@@ -110,8 +110,8 @@ static inline int mglu_cpu_is_quantised(const void *quantised)
 typedef void mglu_cpu_quantise_fn(const float *x, int64_t groups, void *quantised);
 
 /*
- * Tokens per call of int8 kernels, where there are that many: as many as have registers for their sums. The sums of a
- * token are the same as without the others.
+ * Tokens per call of int8 kernels, if the batch has as many: those whose sums fit in registers. The sums of a token are
+ * the same for any number of tokens.
  */
 enum { MGLU_CPU_INT8_MOST_TOKENS = 4 };
 
@@ -161,12 +161,12 @@ extern const struct mglu_cpu_elementwise mglu_elementwise_avx2;
 extern const struct mglu_cpu_elementwise mglu_elementwise_avx512;
 extern const struct mglu_cpu_elementwise mglu_elementwise_neon;
 
-/* For each dtype, GEMV with another summation order: for two masks and more; from four on, for all of a matrix. */
+/* Per dtype, GEMV with another summation order, for two masks and more; four and more must be all of the matrix. */
 enum { MGLU_CPU_LEAST_PAIRS = 2, MGLU_CPU_PAIRS_OF_ALL = 4 };
 
 extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT];
 
-/* These take x in bf16. Their summation order, and so their bits, are their own. */
+/* These need x in bf16. They have a different summation order, and so different bits. */
 mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
 mglu_cpu_gemm_fn mglu_gemm_bf16_avx512bf16;
 

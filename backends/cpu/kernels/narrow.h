@@ -4,7 +4,7 @@
 
 /*
  * Conversions from f32 for loops that the compiler vectorises: those of common/core/half.h without branches. All NaNs
- * become one, because which of two NaNs an addition keeps is up to the compiler.
+ * become the same one, because the compiler determines which of two NaNs an addition returns.
  */
 
 #include "inline.h"
@@ -22,9 +22,9 @@ MGLU_INLINE uint16_t narrow_to_f16(float value)
     uint32_t bits = mglu_f32_bits(value);
     uint32_t sign = (bits >> 16) & 0x8000u;
     uint32_t magnitude = bits & 0x7fffffffu;
-    /* A carry may make it infinite, as it should. */
+    /* A carry correctly makes it infinite. */
     uint32_t half = (magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-    /* The last bit of 0.5 is worth as much as that of a subnormal half. */
+    /* The last bit of 0.5 has the value of the last bit of a subnormal half. */
     uint32_t subnormal = mglu_f32_bits(mglu_f32_from_bits(magnitude) + 0.5f) - mglu_f32_bits(0.5f);
 
     half = magnitude < 0x38800000u ? subnormal : half;

@@ -10,7 +10,7 @@
 #define LEAST_MAGNITUDE 0x1p-80f
 #define MOST_MAGNITUDE  0x1p96f
 
-/* The largest magnitude of a group, as an integer, so that the order is the same and NaN is above all. */
+/* The largest magnitude of a group, compared as integers: the order is the same, and NaN is the largest. */
 static uint32_t largest_bits(const float *x)
 {
     uint32_t largest = 0;
@@ -24,7 +24,7 @@ static uint32_t largest_bits(const float *x)
     return largest;
 }
 
-/* To the nearest integer, ties to even: the sum has it in its last bits. */
+/* To the nearest integer, ties to even: it is in the low bits of the sum. */
 MGLU_INLINE int8_t nearest(float v)
 {
     const float sum = v + 0x1.8p23f;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Which masks a token sums over, in which order, and with which weights. */
+/* The masks that a token sums over, their order and their weights. */
 
 static void route_to_all(struct mglu_cpu_token_workspace *own, int32_t terms)
 {
@@ -45,7 +45,7 @@ static void route_given(const struct mglu_cpu_chunk *chunk, int64_t token, struc
     }
 }
 
-/* Sorts the ids of the `terms` largest logits to the front, in descending order; the lower id wins a tie. */
+/* Sorts the ids of the `terms` largest logits to the front, in descending order; the lower id first on a tie. */
 static void select_largest(const float *logits, int32_t n_masks, int32_t *mask_ids, int32_t terms)
 {
     for (int32_t i = 0; i < n_masks; i++) {

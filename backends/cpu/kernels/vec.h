@@ -4,16 +4,16 @@
 
 /*
  * The instruction set that a file is compiled for. The build compiles the kernels once per instruction set, each time
- * with another of the macros below. A vec_<isa>.h has the vectors of f32 that gemv.c, gemm.h and elementwise.c are
- * written over, a bytes_<isa>.h the vectors of bytes that gemv_int8.h is written over.
+ * with a different one of the macros below. A vec_<isa>.h defines the f32 vectors of gemv.c, gemm.h and elementwise.c,
+ * a bytes_<isa>.h the byte vectors of gemv_int8.h.
  *
  * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and its
- * VEC_FOR_MASK_COUNTS, PLAIN_ROWS (rows without masks that are read side by side) and PLAIN_PREFETCH (their prefetch
- * distance in bytes), TILE_VECS and TILE_TOKENS (the size of the register tile of gemm.h); vec_zero; from any address
- * vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8, vec_load_nibbles and vec_broadcast; vec_broadcast_f16,
- * vec_store_f32, vec_mul, vec_add, vec_fma; vec_select, which keeps the lanes whose bits are set in a mask word from
- * bit part * VEC_LANES on; vec_add_masked, which adds the lanes that vec_select keeps; vec_add_masked_at, the same with
- * the addend in memory; vec_transpose; and vec_reduce, the end of the summation tree.
+ * VEC_FOR_MASK_COUNTS, PLAIN_ROWS (interleaved rows without masks) and PLAIN_PREFETCH (their prefetch distance in
+ * bytes), TILE_VECS and TILE_TOKENS (the size of the register tile of gemm.h); vec_zero; from any address vec_load_f32,
+ * vec_load_f16, vec_load_bf16, vec_load_i8, vec_load_nibbles and vec_broadcast; vec_broadcast_f16, vec_store_f32,
+ * vec_mul, vec_add, vec_fma; vec_select, which selects the lanes whose bits are set in a mask word from bit part *
+ * VEC_LANES on; vec_add_masked, which adds the lanes that vec_select selects; vec_add_masked_at, the same with the
+ * addend in memory; vec_transpose; and vec_reduce, the end of the summation tree.
  */
 
 #if defined(MGLU_ISA_BASELINE)

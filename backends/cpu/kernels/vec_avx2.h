@@ -107,7 +107,7 @@ MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
     return _mm256_fmadd_ps(a, b, sum);
 }
 
-/* Rows become columns: pairs of rows, then fours, then the halves of registers. */
+/* Transposes: pairs of rows, then fours, then the halves of registers. */
 MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
 {
     vec pairs[VEC_LANES], fours[VEC_LANES];

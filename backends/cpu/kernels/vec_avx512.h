@@ -73,8 +73,8 @@ MGLU_INLINE vec vec_add(vec a, vec b)
 }
 
 /*
- * The sum, by the unit that multiplies: on Zen cores the one that adds also has to bring the bits into mask registers.
- * Multiplied by 1, p is added as it is.
+ * The sum, computed by the multiply units: on Zen cores the add units also move the bits into mask registers.
+ * Multiplying p by 1 is exact.
  */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
@@ -102,7 +102,7 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
     return _mm512_maskz_mov_ps((__mmask16)(word >> (part * VEC_LANES)), v);
 }
 
-/* Rows become columns: pairs of rows, then fours, then quarters of registers, twice. */
+/* Transposes: pairs of rows, then fours, then quarters of registers, twice. */
 MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
 {
     vec pairs[VEC_LANES], fours[VEC_LANES];

@@ -6,7 +6,7 @@
 
 #include "common/core/half.h"
 
-/* Vectors of 4 in the compiler's own notation: SSE2 on x86-64, NEON on AArch64, scalars where there is nothing. */
+/* Vectors of 4 as GNU C vector extensions: SSE2 on x86-64, NEON on AArch64, scalars on other machines. */
 typedef float vec __attribute__((vector_size(16)));
 typedef int32_t vec_i32 __attribute__((vector_size(16)));
 typedef uint32_t vec_u32 __attribute__((vector_size(16)));
@@ -18,7 +18,7 @@ enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_1
 
-/* 8 sums, an x and a product of 16 registers; weights are read where they lie. */
+/* 8 sums, an x and a product of 16 registers; weights are memory operands. */
 enum { TILE_VECS = 4, TILE_TOKENS = 2 };
 
 MGLU_INLINE vec vec_zero(void)
@@ -47,8 +47,8 @@ MGLU_INLINE vec_u32 vec_load_upper(const void *from)
 }
 
 /*
- * Moving exponent and mantissa to their place leaves a value 2^-112 too small, subnormals included. The exponent of Inf
- * and NaN then becomes that of 2^16, which no finite half has.
+ * Shifting exponent and mantissa to their place gives a value too small by a factor 2^112, subnormals included. Inf and
+ * NaN then have the exponent of 2^16, which no finite half has.
  */
 MGLU_INLINE vec vec_load_f16(const void *from)
 {
@@ -121,13 +121,13 @@ MGLU_INLINE vec vec_broadcast(const void *from)
     return (vec){value, value, value, value};
 }
 
-/* Not fused: not every machine of this level could. */
+/* Not fused: not every baseline machine has that instruction. */
 MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
 {
     return sum + a * b;
 }
 
-/* Rows become columns. By elements, since only newer compilers have shuffles for all machines. */
+/* Transposes by elements, since only newer compilers have portable shuffles. */
 MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
 {
     vec a = rows[0], b = rows[1], c = rows[2], d = rows[3];

@@ -15,7 +15,7 @@ enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_2
 
-/* 24 sums, 4 weights, an x and a product: the 32 registers nearly. */
+/* 24 sums, 4 weights, an x and a product: 30 of 32 registers. */
 enum { TILE_VECS = 4, TILE_TOKENS = 6 };
 
 MGLU_INLINE vec vec_zero(void)
@@ -23,7 +23,7 @@ MGLU_INLINE vec vec_zero(void)
     return vdupq_n_f32(0.0f);
 }
 
-/* Loads of bytes, as elements have any address. */
+/* Loads of bytes, as elements may be unaligned. */
 MGLU_INLINE vec vec_load_f32(const void *from)
 {
     return vreinterpretq_f32_u8(vld1q_u8(from));
@@ -115,7 +115,7 @@ MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
     return vfmaq_f32(sum, a, b);
 }
 
-/* Rows become columns: pairs of rows, then fours. */
+/* Transposes: pairs of rows, then fours. */
 MGLU_INLINE void vec_transpose(vec rows[VEC_LANES])
 {
     float32x4x2_t upper = vtrnq_f32(rows[0], rows[1]), lower = vtrnq_f32(rows[2], rows[3]);

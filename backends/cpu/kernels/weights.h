@@ -2,7 +2,7 @@
 #ifndef MGLU_CPU_WEIGHTS_H
 #define MGLU_CPU_WEIGHTS_H
 
-/* Where the weights of a row lie, and their conversion to f32. */
+/* The addresses of a row's weights, and their conversion to f32. */
 
 #include "kernels.h"
 #include "vec.h"
@@ -13,7 +13,7 @@
 /* Vectors of a group of columns. */
 enum { VEC_PARTS = MGLU_GROUP_COLUMNS / VEC_LANES };
 
-/* In all that follows `dtype` is a constant where it is used. */
+/* In all functions below `dtype` is a compile-time constant. */
 
 MGLU_INLINE size_t element_bytes(mglu_dtype dtype)
 {
@@ -46,7 +46,7 @@ MGLU_INLINE size_t group_bytes(mglu_dtype dtype)
     return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_GROUP_BYTES : MGLU_GROUP_COLUMNS * element_bytes(dtype);
 }
 
-/* Where a row's weights lie from one of its groups on, and their scales where they are quantised. */
+/* The addresses of a row's weights from one of its groups on, and of their scales if quantised. */
 struct weight_row {
     const char *weights;
     const uint16_t *scales;
@@ -97,7 +97,8 @@ MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int p
     return vec_mul(load_part(group, part, dtype), vec_load_f32(x + part * VEC_LANES));
 }
 
-/* The mask words of a row from one of its groups on: mask i's is words[i], its word of the next group `pitch` further.
+/* The mask words of a row from one of its groups on: mask i's is words[i], its word of the next group `pitch` words
+ * later.
  */
 MGLU_INLINE const uint32_t *mask_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group)
 {
