@@ -192,8 +192,7 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
 /* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
 
-/* gemv.c: the projections of a chunk, token by token; the block functions return the number of tokens they computed.
- */
+/* gemv.c: the projections of a chunk, token by token. The block functions return the number of tokens computed. */
 void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk);
 void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk);
 int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);

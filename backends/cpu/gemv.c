@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
 
-/* Projections by GEMV: each block of rows is summed for one token after the other, while its weights are in the cache.
- */
+/* Projections by GEMV: each block of rows is summed token by token, while its weights are in the cache. */
 
 enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
 

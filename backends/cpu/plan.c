@@ -45,8 +45,7 @@ static int takes_int8(const struct mglu_cpu_isa *isa, const mglu_packed_weights 
            !is_reproducible(desc);
 }
 
-/* Whether masks are summed by pairs of columns: in a different summation order; four masks and more must be all masks.
- */
+/* Whether masks are summed by pairs of columns, in another summation order; four and more must be all masks. */
 static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                        const struct mglu_cpu_plan *plan)
 {
@@ -94,8 +93,7 @@ static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const str
     return NULL;
 }
 
-/* Against pairs, GEMM gains with the tokens and loses with the masks: pairs take four at a time. Measured on a Zen 3.
- */
+/* Compared with pairs, GEMM is faster with more tokens and slower with more masks. Measured on a Zen 3. */
 static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
 {
     const int64_t tokens = takes_pairs ? 2 * (int64_t)terms : 0;

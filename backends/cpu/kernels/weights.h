@@ -97,9 +97,7 @@ MGLU_INLINE vec multiply(const struct weight_group *group, const float *x, int p
     return vec_mul(load_part(group, part, dtype), vec_load_f32(x + part * VEC_LANES));
 }
 
-/* The mask words of a row from one of its groups on: mask i's is words[i], its word of the next group `pitch` words
- * later.
- */
+/* The mask words of a row from a group on: words[i] is that of mask i, words[i + pitch] the next group's. */
 MGLU_INLINE const uint32_t *mask_words(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group)
 {
     return matrix->masks + mglu_format_mask_word((mglu_index)row, (mglu_index)group, 0, (mglu_index)matrix->groups,
