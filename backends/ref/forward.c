@@ -7,8 +7,8 @@
 #include <math.h>
 
 /*
- * The nearest f32 rounded to odd: rounding that once more, to a type of at most 22 bits, gives what rounding the double
- * directly would have given.
+ * The f32 rounded to odd: rounding it again, to a type of at most 22 bits, gives the same as rounding the double
+ * directly.
  */
 static float round_to_odd(double value)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/ref/ref.h"
 
-/* The packed arrays are used where they lie: all that is kept is where. */
+/* The packed arrays are used in place: only their addresses are stored. */
 
 mglu_status mglu_ref_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights)
 {

@@ -37,7 +37,7 @@ double mglu_ref_activate(const mglu_layer_desc *desc, double gate)
     return NAN;
 }
 
-/* Where the activation has its minimum, so that an interval around it is not judged by its ends alone. */
+/* The minimum of the activation: the bounds of an interval that contains it are not at its ends. */
 static double turning_point(const mglu_layer_desc *desc)
 {
     switch (desc->activation) {
@@ -52,7 +52,7 @@ static double turning_point(const mglu_layer_desc *desc)
     }
 }
 
-/* The error that computing the activation itself may add. */
+/* The error bound of the activation itself. */
 static double own_error(const mglu_layer_desc *desc, double gate)
 {
     switch (desc->activation) {

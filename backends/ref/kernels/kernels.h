@@ -30,29 +30,29 @@ static inline struct mglu_ref_row mglu_ref_row(const mglu_packed_matrix *matrix,
 struct mglu_ref_sums {
     double total;                 /* sum of w x */
     double magnitude;             /* T: sum of |w x| */
-    double flushed;               /* what is lost where subnormal w, x and w x count as 0 */
-    double quantisation;          /* what is lost where x is rounded to 8 bits; 0 for rows that are not quantised */
+    double flushed;               /* the error where subnormal w, x and w x are flushed to 0 */
+    double quantisation;          /* the error where x is quantised to 8 bits; 0 for rows that are not quantised */
     double gate[MGLU_MAX_MASKS];  /* sums over the elements of each listed mask */
-    double value[MGLU_MAX_MASKS]; /* and over the others */
+    double value[MGLU_MAX_MASKS]; /* and over the other elements */
 };
 
 /*
- * sums.c: `row` has `columns` elements; `words` is the row's first mask word or NULL, `ids` the n_ids masks
- * wanted. Elements are selected by their bit, never multiplied by it.
+ * sums.c: `row` has `columns` elements; `words` is the row's first mask word or NULL, `ids` the n_ids masks to sum.
+ * Elements are selected by their bit, never multiplied by it.
  */
 void mglu_ref_row_sums(struct mglu_ref_row row, int64_t columns, const double *x, const uint32_t *words,
                        int32_t n_masks, const int32_t *ids, int32_t n_ids, struct mglu_ref_sums *sums);
 
 /*
- * What is lost of a sum over a group where its x are rounded to 8 bits: `largest` |x| there, `weights` the sum of |w|.
- * docs/semantics.md, "Error".
+ * The error of a sum over a group whose x is quantised to 8 bits: `largest` is the maximum |x|, `weights` the sum of
+ * |w|. docs/semantics.md, "Error".
  */
 double mglu_ref_quantisation_error(double largest, double weights);
 
-/* How far an f32 backend of this class may be off in a sum of n terms: docs/semantics.md, "Error". */
+/* The error bound of an f32 backend of this class for a sum of n terms: docs/semantics.md, "Error". */
 double mglu_ref_sum_error(mglu_accuracy accuracy, int64_t n, const struct mglu_ref_sums *sums);
 
-/* Which masks a token uses, and with which weight. */
+/* The masks that a token uses, and their weights. */
 struct mglu_ref_routing {
     int32_t count;
     int32_t ids[MGLU_MAX_MASKS];
@@ -60,7 +60,7 @@ struct mglu_ref_routing {
     double p_error[MGLU_MAX_MASKS];
 };
 
-/* routing.c: 0 when a caller's id is out of range; the routing is then of NaN weights. */
+/* routing.c: 0 when a caller's id is out of range; the weights are then NaN. */
 int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *x,
                    const mglu_accuracy *accuracy, struct mglu_ref_routing *routing);
 

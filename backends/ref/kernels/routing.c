@@ -56,8 +56,7 @@ static int32_t largest(const double *logits, const int *used, int32_t count)
     return best;
 }
 
-/* p = softmax of the chosen logits; an error e in every logit moves p by at most the factor exp(2e). One alone has 1.
- */
+/* p = softmax of the selected logits; an error e in each changes p by at most exp(2e). A single one has p = 1. */
 static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
 {
     double sum = 0;

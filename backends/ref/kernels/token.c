@@ -6,12 +6,12 @@
 #include <math.h>
 
 /*
- * Equations (1) to (3) for one token, and the error bound of docs/semantics.md beside them, term by term. Without an
- * accuracy class only the values are worked out, and errors are 0. u is UNIT.
+ * Equations (1) to (3) for one token, with the error bound of docs/semantics.md, term by term. Without an accuracy
+ * class only the values are computed, and errors are 0. u is UNIT.
  */
 #define UNIT (FLT_EPSILON / 2.0)
 
-/* A number and how far a conforming backend may be from it. */
+/* A number and the error bound of a conforming backend. */
 struct estimate {
     double value, error;
 };
@@ -34,7 +34,7 @@ static struct estimate with_bias(double sum, const struct mglu_ref_sums *sums, i
     return result;
 }
 
-/* p g(gate) value, with the error of its parts. */
+/* p g(gate) value, with the errors of its factors. */
 static struct estimate term(const mglu_layer_desc *desc, struct estimate gate, struct estimate value, double p,
                             double p_error, const mglu_accuracy *accuracy)
 {
@@ -82,7 +82,8 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     return z;
 }
 
-/* Adds the products of a group of columns with z, which may be off by z_error; returns what that makes in their sum. */
+/* Adds the products of a group of columns with z, which has the error z_error; returns the resulting error of their
+ * sum. */
 static double add_group(struct mglu_ref_row row, int64_t first, int64_t end, const double *z, const double *z_error,
                         struct mglu_ref_sums *sums)
 {
