@@ -5,8 +5,8 @@
 #include <fenv.h>
 
 /*
- * Drivers compile and compute on the caller's thread, too, and must see neither its rounding mode nor its unmasked
- * exceptions. Each slot that reaches a driver runs in the default environment and leaves the caller's as it was.
+ * Drivers may compile and compute on the caller's thread, where its rounding mode and unmasked exceptions must not
+ * apply. Each function that calls a driver runs in the default floating-point environment and restores the caller's.
  */
 #define IN_DEFAULT_ENVIRONMENT(call)                                                                                   \
     fenv_t callers;                                                                                                    \

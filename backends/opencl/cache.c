@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* An entry: this, then the program. Both ways of keeping entries see the same bytes. */
+/* An entry: this, then the program. The bytes are the same for the hook and the directory. */
 struct head {
     char magic[8];
     char key[MGLU_OPENCL_KEY_SIZE + 7];
@@ -24,7 +24,7 @@ struct head {
 static const char magic[8] = "mglucl1";
 
 enum { PATH_SIZE = 4096 };
-#define MOST_BYTES ((size_t)256 << 20) /* more is no program */
+#define MOST_BYTES ((size_t)256 << 20) /* larger files are not programs */
 
 void mglu_opencl_cache_key(const char *const *texts, char key[MGLU_OPENCL_KEY_SIZE])
 {
@@ -52,7 +52,7 @@ static int write_path(const mglu_host *host, const char *key, const char *suffix
     return length > 0 && length < PATH_SIZE;
 }
 
-/* A file's bytes up to `capacity`; with none, its size. 0: not there, or not a file that could be an entry. */
+/* Reads a file up to `capacity` bytes; with 0, returns its size. 0: no such file, or not one that could be an entry. */
 static size_t load_file(const mglu_host *host, const char *key, void *data, size_t capacity)
 {
     char path[PATH_SIZE];
@@ -125,7 +125,7 @@ static int write_all(int file, const unsigned char *data, size_t size)
     return 1;
 }
 
-/* Beside its place, then renamed: an entry appears whole or not at all. */
+/* Written under another name, then renamed, so that an entry is written atomically. */
 static void store_file(const mglu_host *host, const char *key, const void *entry, size_t size)
 {
     char path[PATH_SIZE], temporary[PATH_SIZE];
@@ -135,13 +135,13 @@ static void store_file(const mglu_host *host, const char *key, const void *entry
         return;
     file = mkostemp(temporary, O_CLOEXEC);
     if (file < 0) {
-        host->log(host, MGLU_LOG_WARN, "opencl: can't write to the cache directory %s", host->cache_dir);
+        host->log(host, MGLU_LOG_WARN, "opencl: cannot write to the cache directory %s", host->cache_dir);
         return;
     }
     done = write_all(file, entry, size) && fsync(file) == 0;
     if (close(file) != 0 || !done || rename(temporary, path) != 0) {
         unlink(temporary);
-        host->log(host, MGLU_LOG_WARN, "opencl: can't write %s", path);
+        host->log(host, MGLU_LOG_WARN, "opencl: cannot write %s", path);
     }
 }
 

@@ -5,11 +5,11 @@
 #include <mglu/backend.h>
 
 /*
- * Compiled programs between processes: with the host's hook, or in a directory. Both are off unless the host or the
- * user sets them. What is not there, or is damaged, is compiled again; what can't be stored is not.
+ * Stores compiled programs between processes: with the host's hook, or in a directory. Both are off unless the host or
+ * the user sets them. Missing and damaged programs are compiled again; failures to store one are ignored.
  */
 
-/* 32 hexadecimal digits and the end. */
+/* 32 hexadecimal digits and the terminating 0. */
 enum { MGLU_OPENCL_KEY_SIZE = 33 };
 
 /* A hash of texts, the last of which is followed by NULL, and of the library's version. */
@@ -17,7 +17,7 @@ void mglu_opencl_cache_key(const char *const *texts, char key[MGLU_OPENCL_KEY_SI
 
 int mglu_opencl_cache_is_on(const mglu_host *host);
 
-/* What was stored, in memory of mglu_opencl_allocate(); NULL: nothing that can be used. */
+/* The stored program, in memory of mglu_opencl_allocate(); NULL: no usable one. */
 void *mglu_opencl_cache_load(const mglu_host *host, const char *key, size_t *size);
 
 void mglu_opencl_cache_store(const mglu_host *host, const char *key, const void *data, size_t size);

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What devices there are. Nothing is made on them here: that is for session.c, when something is wanted of one. */
+/* Lists the devices. No objects are made on them here: session.c does that on first use. */
 
 enum { MAX_PLATFORMS = 32, MAX_PLATFORM_DEVICES = 64 };
 
-/* A text of a device; "" when the driver has none or it is too long. */
+/* A text of a device; "" when the driver has none or it does not fit. */
 static void read_text(const struct mglu_opencl_device *device, cl_device_info what, char *text, size_t size)
 {
     if (device->backend->cl.clGetDeviceInfo(device->id, what, size, text, NULL) != CL_SUCCESS)
@@ -16,7 +16,7 @@ static void read_text(const struct mglu_opencl_device *device, cl_device_info wh
     text[size - 1] = '\0';
 }
 
-/* A number of a device in `size` bytes; 0 when the driver does not tell. */
+/* A number of a device in `size` bytes; 0 when the driver does not report it. */
 static uint64_t read_number(const struct mglu_opencl_device *device, cl_device_info what, size_t size)
 {
     uint64_t number = 0;
@@ -29,7 +29,7 @@ static uint64_t read_number(const struct mglu_opencl_device *device, cl_device_i
     return size == sizeof small ? small : number;
 }
 
-/* Whether "OpenCL 1.1 vendor" names a version from 1.2 on. */
+/* Whether a string such as "OpenCL 1.1 vendor" names version 1.2 or later. */
 static int is_new_enough(const char *version)
 {
     int major = 0, minor = 0;
@@ -37,7 +37,7 @@ static int is_new_enough(const char *version)
     return sscanf(version, "OpenCL %d.%d", &major, &minor) == 2 && (major > 1 || minor >= 2);
 }
 
-/* Writes why the device can't be used; "" when it can. */
+/* Writes why the device cannot be used; "" when it can. */
 static void find_fault(struct mglu_opencl_device *device, const char *version)
 {
     const struct {
@@ -74,7 +74,7 @@ static void read_device(struct mglu_opencl_device *device)
     find_fault(device, version);
 }
 
-/* The devices of all platforms. Platforms without any, and those that fail, are passed over. */
+/* The devices of all platforms. Platforms without devices, and those that fail, are skipped. */
 static size_t find_devices(const struct mglu_opencl_driver *cl, cl_platform_id platforms[MAX_PLATFORMS],
                            cl_device_id ids[MAX_PLATFORMS][MAX_PLATFORM_DEVICES], cl_uint counts[MAX_PLATFORMS],
                            struct mglu_opencl_backend *backend)
@@ -179,7 +179,7 @@ int32_t mglu_opencl_device_count(void *backend)
     return self->count ? self->count : 1;
 }
 
-/* A simulator may say that it is everything; it is a CPU. */
+/* A simulator may report all types; treat it as a CPU. */
 static mglu_device_type type_of(const struct mglu_opencl_device *device)
 {
     if (device->type & CL_DEVICE_TYPE_CPU)

@@ -12,7 +12,7 @@ int mglu_opencl_driver_open(struct mglu_opencl_driver *driver, char *reason, siz
         snprintf(reason, size, "no OpenCL loader: %s", dlerror());
         return 0;
     }
-    /* A function's address comes as a pointer to data, which C can't convert. */
+    /* dlsym() returns a pointer to data, which ISO C cannot convert to a function pointer. */
 #define FIND(name)                                                                                                     \
     *(void **)(void *)&driver->name = dlsym(library, #name);                                                           \
     if (!driver->name) {                                                                                               \

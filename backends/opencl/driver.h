@@ -8,7 +8,7 @@
 
 #include <mglu/backend.h>
 
-/* All of OpenCL that the backend uses; nothing newer than 1.2. */
+/* The OpenCL functions that the backend uses; none is newer than 1.2. */
 #define MGLU_OPENCL_FUNCTIONS(FUNCTION)                                                                                \
     FUNCTION(clGetPlatformIDs)                                                                                         \
     FUNCTION(clGetPlatformInfo)                                                                                        \
@@ -38,7 +38,7 @@
     FUNCTION(clFlush)                                                                                                  \
     FUNCTION(clFinish)
 
-/* The entry points. Tests put their own in. */
+/* The entry points. Tests substitute their own. */
 struct mglu_opencl_driver {
 #define MGLU_OPENCL_MEMBER(name) __typeof__(name) *name;
     MGLU_OPENCL_FUNCTIONS(MGLU_OPENCL_MEMBER)
@@ -46,15 +46,15 @@ struct mglu_opencl_driver {
 };
 
 /*
- * Opens libOpenCL.so.1 and finds its entry points; false with the reason as text. The library is never closed: its
- * threads and exit handlers may outlive any context.
+ * Opens libOpenCL.so.1 and resolves its entry points; on failure false, with the reason as text. The library is never
+ * closed: its threads and exit handlers may outlive any context.
  */
 int mglu_opencl_driver_open(struct mglu_opencl_driver *driver, char *reason, size_t size);
 
 /* "CL_OUT_OF_RESOURCES (-5)". */
 void mglu_opencl_code_text(cl_int code, char *text, size_t size);
 
-/* The status that a code stands for. */
+/* The status for an OpenCL error code. */
 mglu_status mglu_opencl_status(cl_int code);
 
 #endif

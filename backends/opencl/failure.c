@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/opencl/opencl.h"
 
-/* What a failed call to the driver becomes for the caller. */
+/* Converts the error of a driver call to a status and a text. */
 
 mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device)
 {

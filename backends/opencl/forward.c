@@ -4,22 +4,22 @@
 #include <sched.h>
 
 /*
- * A forward is a few launches for each chunk of tokens: the router's logits, the choice of masks, the projection, the
- * down-projection. They follow each other on an in-order queue. Nothing is allocated or built here.
+ * A forward is a few launches for each chunk of tokens: the router's logits, the selection of masks, the projection,
+ * the down-projection. They run in order on an in-order queue. No memory is allocated and no program built here.
  */
 
-/* One call on its way. */
+/* The state of one call. */
 struct run {
     struct mglu_opencl_layer *layer;
     struct mglu_opencl_queue *queue;
     const mglu_forward_args *args;
-    int set; /* of kernels, ours until the last launch */
+    int set; /* of kernels, locked until the last launch */
     int64_t first_token, tokens;
-    cl_uint wait_count; /* of the next launch */
+    cl_uint wait_count; /* for the next launch */
     const cl_event *wait_list;
 };
 
-/* Takes a set of kernels. With more threads in one layer at this instant than it has sets, the others step aside. */
+/* Locks a set of kernels. If more threads are in one layer than it has sets, the others yield. */
 static int take_set(struct mglu_opencl_layer *layer)
 {
     for (;;) {
@@ -36,7 +36,7 @@ struct argument {
     const void *value;
 };
 
-/* A group that the driver chose would change with the batch, and PoCL compiles a kernel anew for each it chooses. */
+/* A work-group size that the driver selects may vary with the batch, and PoCL compiles a kernel for each size. */
 static cl_int launch(struct run *run, cl_kernel kernel, const struct argument *arguments, cl_uint count, size_t items,
                      size_t group, int is_last)
 {
@@ -54,7 +54,7 @@ static cl_int launch(struct run *run, cl_kernel kernel, const struct argument *a
     return code;
 }
 
-/* What a step reads and writes besides its matrix. */
+/* The operands of a step other than its matrix. */
 struct operands {
     cl_mem x, y, residual, gate_bias, value_bias, workspace;
     struct mglu_rows_job job;
@@ -100,7 +100,7 @@ static cl_int launch_step(struct run *run, const struct mglu_opencl_step *step, 
 
 /* ---- Operands ------------------------------------------------------------------------------------------------- */
 
-/* A caller's buffer; `empty_buffer` where an array without elements has none. */
+/* A caller's buffer; `empty_buffer` for an array without elements, which may be NULL. */
 static cl_mem buffer_or_empty(const struct run *run, const void *data)
 {
     return data ? (cl_mem)(uintptr_t)data : run->layer->device->empty_buffer;
@@ -283,7 +283,7 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
         run.first_token += run.tokens;
     }
     atomic_flag_clear_explicit(&self->taken[run.set], memory_order_release);
-    /* Without it some drivers start nothing before somebody waits. */
+    /* Without a flush some drivers do not start work until it is waited for. */
     if (code == CL_SUCCESS)
         code = self->device->backend->cl.clFlush(to->commands);
     return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "enqueuing a forward");

@@ -3,15 +3,15 @@
 
 #include <string.h>
 
-/* What a layer is: the kernels of its steps, and where a chunk of tokens has its data in the workspace. */
+/* A layer: the kernels of its steps, and the layout of a chunk's data in the workspace. */
 
-/* Most tokens between the steps of a forward, which bounds the workspace. */
+/* Maximum number of tokens per chunk, which bounds the workspace. */
 enum { CHUNK_TOKENS = 256, WORKSPACE_ALIGNMENT = 16 /* words */ };
 
-/* Below this, compiling a second kernel costs more than it will ever save. */
+/* For smaller matrices a second kernel takes longer to compile than it saves. */
 #define SMALL_WEIGHTS ((int64_t)64 << 10)
 
-/* The largest array that is not cut into parts, in bytes. */
+/* The largest array that is not divided into parts, in bytes. */
 static uint64_t largest_whole(const mglu_packed_weights *shape)
 {
     const uint64_t d = (uint64_t)shape->intermediate_size, terms = shape->n_masks ? (uint64_t)shape->n_masks : 1;
@@ -40,7 +40,7 @@ mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_laye
 
 /* ---- The workspace -------------------------------------------------------------------------------------------- */
 
-/* Appends `words` and returns where they begin. */
+/* Appends `words` and returns their offset. */
 static mglu_index reserve(struct mglu_opencl_layer *layer, int64_t words)
 {
     const mglu_index at = layer->end;
@@ -83,7 +83,7 @@ static mglu_status make_kernels(struct mglu_opencl_device *device, cl_program pr
     return MGLU_OK;
 }
 
-/* Chooses and makes the kernels of one step. */
+/* Selects and makes the kernels of one step. */
 static mglu_status make_step(struct mglu_opencl_layer *layer, const struct mglu_opencl_matrix *matrix,
                              const struct mglu_opencl_variant *wanted, struct mglu_opencl_step *step)
 {

@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* The OpenCL backend: one kernel source, compiled on the device for what a layer needs. */
+/* The OpenCL backend: one kernel source, specialised for each layer and compiled on the device. */
 
 /* ---- Devices and queues --------------------------------------------------------------------------------------- */
 
@@ -32,10 +32,10 @@ struct mglu_opencl_device {
     int rounds_division;
     char name[128], driver[160], details[64], reason[256];
     atomic_int lost;
-    pthread_mutex_t lock;   /* guards what follows; forward never takes it */
-    cl_context context;     /* NULL until something is made on the device */
+    pthread_mutex_t lock;   /* guards the members below; forward never locks it */
+    cl_context context;     /* NULL until an object is made on the device */
     cl_command_queue queue; /* for tuning */
-    cl_mem empty_buffer;    /* stands for arrays that a layer does not have */
+    cl_mem empty_buffer;    /* the argument for arrays that a layer does not have */
     struct mglu_opencl_program *programs;
     struct mglu_opencl_selection *selections;
 };
@@ -53,7 +53,7 @@ struct mglu_opencl_queue {
     cl_command_queue commands;
     const mglu_opencl_stream *stream; /* the caller's, or NULL */
     cl_mem bad_routing;               /* an int that kernels set to 1 */
-    atomic_int routed;                /* whether they may have since the last wait */
+    atomic_int routed;                /* whether kernels may have set it since the last wait */
 };
 
 /* ---- Weights -------------------------------------------------------------------------------------------------- */
@@ -75,7 +75,7 @@ struct mglu_opencl_matrix {
 
 struct mglu_opencl_weights {
     struct mglu_opencl_device *device;
-    mglu_packed_weights shape; /* pointers tell presence only */
+    mglu_packed_weights shape; /* pointers mean presence only */
     struct mglu_opencl_matrix projection, router, down;
     cl_mem gate_bias, value_bias, down_bias; /* the device's `empty_buffer` when absent */
     uint64_t bytes;
@@ -95,13 +95,13 @@ struct mglu_opencl_variant {
 enum { MGLU_OPENCL_KERNEL_SETS = 4 };
 
 /*
- * One launch of a forward: a matrix, and kernels for one token at a time and for several. Both give a token the same
- * bits; a layer for single tokens has the first only, and a small one for batches the second only.
+ * One launch of a forward: a matrix, and kernels for one token at a time and for several. Both give the same bits for a
+ * token; a layer for single tokens has only the first, and a small one for batches only the second.
  */
 struct mglu_opencl_step {
     const struct mglu_opencl_matrix *matrix; /* NULL: the layer has no such step */
-    int first, last;                         /* of the two: those that there are */
-    const char *reason;                      /* why the variants are what they are */
+    int first, last;                         /* range of existing kernels of the two */
+    const char *reason;                      /* for the selection of the variants */
     struct mglu_opencl_variant variants[2];
     cl_kernel kernels[MGLU_OPENCL_KERNEL_SETS][2];
 };
@@ -111,7 +111,7 @@ struct mglu_opencl_layer {
     const struct mglu_opencl_weights *weights;
     mglu_layer_desc desc;
     int32_t terms;
-    int64_t chunk_tokens;                          /* that the workspace has room for */
+    int64_t chunk_tokens;                          /* that fit in the workspace */
     mglu_index logits_at, ids_at, p_at, z_at, end; /* in the workspace, in words of 4 bytes */
     struct mglu_opencl_step router, projection, down;
     cl_kernel route[MGLU_OPENCL_KERNEL_SETS];
@@ -133,7 +133,7 @@ static inline void mglu_opencl_release(const mglu_host *host, void *memory, size
 
 /* device.c */
 mglu_status mglu_opencl_open(const mglu_host *host, void **backend);
-/* The same with a driver that is open already; NULL: there is none, and `reason` says why. */
+/* The same with a driver that is already open; NULL: there is none, and `reason` explains why. */
 mglu_status mglu_opencl_open_with(const mglu_host *host, const struct mglu_opencl_driver *driver, const char *reason,
                                   void **backend);
 void mglu_opencl_close(void *backend);
@@ -143,7 +143,7 @@ mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend
 /* failure.c */
 /* MGLU_ERROR_DEVICE_LOST once a call has found the device gone. */
 mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device);
-/* The failure that a code other than CL_SUCCESS stands for. `what` was being done. */
+/* The failure for a code other than CL_SUCCESS. `what` describes the failed action. */
 mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what);
 
 /* buffer.c */
@@ -153,8 +153,8 @@ void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer
 
 /* session.c */
 /*
- * Makes the device ready for use, in the context `wanted` unless it is NULL and a context of its own will do. Once
- * there is a context, another one is refused.
+ * Makes the device ready for use, in the context `wanted` or, if that is NULL, a new one. Once there is a context, any
+ * other is refused.
  */
 mglu_status mglu_opencl_device_start(struct mglu_opencl_device *device, cl_context wanted);
 void mglu_opencl_device_stop(struct mglu_opencl_device *device);
@@ -186,8 +186,8 @@ void mglu_opencl_programs_free(struct mglu_opencl_device *device);
 
 /* tuner.c */
 /*
- * Completes the variant for a matrix: what is fixed by the device, and the fastest of what is not. Its `tokens` is 1,
- * or 0 for as many as suit. Returns why it is this one.
+ * Completes the variant for a matrix: the properties that the device determines, and the fastest values of the others.
+ * Its `tokens` is 1, or 0: to be selected. Returns the reason for the selection.
  */
 const char *mglu_opencl_select(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
                                struct mglu_opencl_variant *variant);

@@ -34,7 +34,7 @@ static void write_options(const struct mglu_opencl_device *device, const struct 
              variant->slices, variant->lines, variant->mask_form, variant->half_form);
 }
 
-/* The end of the compiler's log in one line: the last lines say most. */
+/* The end of the compiler's log in one line: the last lines are the most informative. */
 static void read_log(const struct mglu_opencl_device *device, cl_program program, char text[LOG_SIZE])
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
@@ -84,7 +84,7 @@ static mglu_status compile(struct mglu_opencl_device *device, const char *option
     return host->fail(MGLU_ERROR_BUILD_FAILED, "opencl: %s: %s: %s", device->name, code_text, log);
 }
 
-/* From a binary that the cache has; NULL when there is none, or the driver does not take it. */
+/* From a cached binary; NULL when there is none, or the driver does not accept it. */
 static cl_program from_cache(struct mglu_opencl_device *device, const char *key, const char *options)
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
@@ -128,8 +128,8 @@ static void to_cache(struct mglu_opencl_device *device, const char *key, cl_prog
 }
 
 /*
- * The binary is asked for after a kernel was made: some drivers compile no earlier. What a driver's compiler makes of
- * the text depends on the text, the options, the device and the driver; all are in the key.
+ * The binary is read after a kernel was made: some drivers do not compile earlier. It depends on the source, the
+ * options, the device and the driver; all are in the key.
  */
 static mglu_status make_program(struct mglu_opencl_device *device, const char *options, cl_program *program)
 {

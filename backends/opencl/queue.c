@@ -6,7 +6,7 @@ static struct mglu_opencl_device *device_of(void *backend, int32_t ordinal)
     return &((struct mglu_opencl_backend *)backend)->devices[ordinal];
 }
 
-/* The context of a caller's queue, once it is found to be one that forwards can go to. */
+/* The context of a caller's queue, after checking that forwards can use the queue. */
 static mglu_status check_stream(struct mglu_opencl_device *device, const mglu_opencl_stream *stream,
                                 cl_context *context)
 {
@@ -87,7 +87,7 @@ mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_
     return status;
 }
 
-/* Reads and clears the flag that kernels raise. */
+/* Reads and clears the flag that kernels set. */
 static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
 {
     const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
@@ -125,6 +125,6 @@ void mglu_opencl_queue_destroy(void *backend, void *queue)
 {
     struct mglu_opencl_queue *self = queue;
 
-    (void)self->device->backend->cl.clFinish(self->commands); /* nobody is left to tell of a failure */
+    (void)self->device->backend->cl.clFinish(self->commands); /* a failure can no longer be reported */
     free_queue(self);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/opencl/opencl.h"
 
-/* The one cl_context in which all of a device's objects live, and what is made in it first. */
+/* The single cl_context of all objects of a device, and the first objects in it. */
 
 static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wanted)
 {

@@ -7,18 +7,18 @@
 #include <time.h>
 
 /*
- * Which variant a matrix gets. The number of slices decides the bits of y and follows from the type of the device
- * alone; what is tried here are ways to the same bits. So a layer computes the same whatever was measured.
+ * Selects the variant for a matrix. The number of slices determines the bits of y and depends only on the type of the
+ * device; the variants tried here all give the same bits. So results do not depend on measurements.
  */
 
-/* Smaller matrices are done before a difference could be told. */
+/* Smaller matrices take too little time for a measurable difference. */
 #define LEAST_WEIGHTS ((int64_t)4 << 20)
-/* What one trial reads at most. */
+/* Maximum number of bytes that one trial reads. */
 #define TRIAL_BYTES ((size_t)32 << 20)
 
 enum { TRIAL_RUNS = 5, MOST_VALUES = 4 };
 
-/* What was found for matrices of one kind and size. */
+/* The variant selected for matrices of one kind and size. */
 struct mglu_opencl_selection {
     struct mglu_opencl_selection *next;
     char key[MGLU_OPENCL_KEY_SIZE];
@@ -28,9 +28,9 @@ struct mglu_opencl_selection {
 /* ---- What is fixed -------------------------------------------------------------------------------------------- */
 
 /*
- * On a processor with vectors an item has whole rows, enough of them to be worth widening x for; one token at a time,
- * as the rows are still in a cache for the next one. Elsewhere 32 items share a row; the more sums, the fewer rows and
- * tokens fit into their registers.
+ * On a processor with vector units a work-item has whole rows, enough to amortise the widening of x; one token at a
+ * time, as the rows are still in a cache for the next. On other devices 32 items share a row; the more sums, the fewer
+ * rows and tokens fit into their registers.
  */
 static void set_defaults(const struct mglu_opencl_device *device, struct mglu_opencl_variant *variant)
 {
@@ -52,7 +52,7 @@ static void set_defaults(const struct mglu_opencl_device *device, struct mglu_op
 
 /* ---- Trials --------------------------------------------------------------------------------------------------- */
 
-/* A matrix on trial: the kernel of a variant runs over some of its rows. */
+/* A trial: the kernel of a variant runs over some rows of a matrix. */
 struct trial {
     struct mglu_opencl_device *device;
     const struct mglu_opencl_matrix *matrix;
@@ -84,7 +84,7 @@ static cl_int set_arguments(const struct trial *trial, cl_kernel kernel)
     return code;
 }
 
-/* The shortest of some runs; the first, which may compile, does not count. Negative: it does not run. */
+/* The shortest of several runs, without the first, which may compile. Negative: it does not run. */
 static double time_runs(const struct trial *trial, const struct mglu_opencl_variant *variant, cl_kernel kernel)
 {
     const struct mglu_opencl_driver *cl = &trial->device->backend->cl;
@@ -128,7 +128,7 @@ static double time_variant(const struct trial *trial, const struct mglu_opencl_v
 
 /* ---- The search ----------------------------------------------------------------------------------------------- */
 
-/* One property of a variant and what it may be. */
+/* One property of a variant and its possible values. */
 struct axis {
     int32_t *value;
     int32_t count, values[MOST_VALUES];
@@ -186,7 +186,7 @@ static void tune(struct mglu_opencl_device *device, const struct mglu_opencl_mat
 
 /* ---- What was found ------------------------------------------------------------------------------------------- */
 
-/* A choice holds for all matrices of a kind between two powers of two in size, on one device and driver. */
+/* A selection is valid for all matrices of a kind between two powers of two in size, on one device and driver. */
 static void write_key(const struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
                       const struct mglu_opencl_variant *variant, char key[MGLU_OPENCL_KEY_SIZE])
 {
@@ -221,7 +221,7 @@ static void store_selection(struct mglu_opencl_device *device, const char *key,
     struct mglu_opencl_selection *made = mglu_opencl_allocate(device->backend->host, sizeof *made);
 
     if (!made)
-        return; /* it will be found again */
+        return; /* it will be measured again */
     *made = (struct mglu_opencl_selection){.variant = *variant};
     memcpy(made->key, key, sizeof made->key);
     pthread_mutex_lock(&device->lock);
@@ -239,7 +239,7 @@ void mglu_opencl_selections_free(struct mglu_opencl_device *device)
     }
 }
 
-/* From another process; what does not look like a variant of ours is not taken. */
+/* From another process; anything but a valid variant is ignored. */
 static int load_selection(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
 {
     size_t size = 0;
@@ -253,7 +253,7 @@ static int load_selection(struct mglu_opencl_device *device, const char *key, st
     return fits;
 }
 
-/* Takes from `best` what may differ, whatever number of tokens it was found for. */
+/* Copies the tuned properties of `best`, regardless of the number of tokens that it was tuned for. */
 static void apply(const struct mglu_opencl_variant *best, struct mglu_opencl_variant *variant)
 {
     variant->mask_form = best->mask_form;

@@ -2,14 +2,14 @@
 #include "backends/opencl/opencl.h"
 
 /*
- * The packed arrays go to the device as they are: neighbouring work-items read neighbouring 16 bytes of a row, and the
- * mask words of a group lie side by side. Only what is too large for one buffer is cut, between rows.
+ * The packed arrays are uploaded unchanged: adjacent work-items read adjacent 16 bytes of a row, and the mask words of
+ * a group are adjacent. Only arrays too large for one buffer are split, between rows.
  */
 
-/* Rows of a part but the last are a multiple of this, so that no work-group is cut. */
+/* Rows of every part except the last are a multiple of this, so that no work-group spans two parts. */
 enum { ROWS_TOGETHER = 64 };
 
-/* Where a matrix is in host memory, and what its rows take there. */
+/* The address of a matrix in host memory, and its row strides. */
 struct source {
     const void *weight, *scales, *value, *value_scales, *masks;
     size_t weight_stride, scale_stride, mask_stride; /* bytes */
@@ -37,7 +37,7 @@ static struct source source_of(const mglu_packed_matrix *weight, const mglu_pack
     };
 }
 
-/* A buffer with `size` bytes from `array` + `offset`, counted; `empty_buffer` where there are none. */
+/* A buffer with `size` bytes from `array` + `offset`, added to the byte count; `empty_buffer` if size is 0. */
 static mglu_status upload(struct mglu_opencl_weights *weights, const void *array, size_t offset, size_t size,
                           cl_mem *buffer)
 {
@@ -153,7 +153,7 @@ static mglu_status upload_all(struct mglu_opencl_weights *weights, const mglu_pa
     return status;
 }
 
-/* Releases what is the weights' own. */
+/* Releases a buffer that the weights own. */
 static void release(struct mglu_opencl_weights *weights, cl_mem buffer)
 {
     if (buffer != weights->device->empty_buffer)

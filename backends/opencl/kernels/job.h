@@ -3,8 +3,8 @@
 #define MGLU_OPENCL_JOB_H
 
 /*
- * What the host and the kernels agree on: the scalar arguments, passed by value. Both sides lay them out alike, the
- * 64-bit members first. Offsets and strides are elements of what they belong to.
+ * The interface between the host and the kernels: the scalar arguments, passed by value. The 64-bit members come first,
+ * so that the layout is the same on both sides. Offsets and strides count elements of their array.
  */
 
 /* mglu_rows: `columns` products for each of `rows` rows and `tokens` tokens. */
@@ -27,7 +27,7 @@ struct mglu_rows_job {
 #define MGLU_HAS_VALUE_BIAS 2
 #define MGLU_HAS_RESIDUAL   4
 
-/* mglu_route: ids and weights of the masks that each token sums over. */
+/* mglu_route: ids and weights of each token's masks. */
 struct mglu_route_job {
     mglu_index given_ids_offset, given_ids_stride;
     mglu_index given_p_offset, given_p_stride;

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Sums of rows on processors with vectors: one item has whole rows and adds in 32 lanes. Lane j sums columns j, 32 + j,
- * ... of a block; the blocks are added one after the other, so that no chain of additions is long.
+ * Sums of rows on processors with vector units: each work-item sums whole rows in 32 lanes. Lane j sums columns j, 32 +
+ * j, ... of a block; the blocks are added one after the other, so that no chain of additions is long.
  *
- * A block of x is widened once for all rows of the item. The first mask selects from each product as it is made. The
- * sums of more would find no registers: they select from the block's products, one mask after the other.
+ * A block of x is widened once for all rows of the item. The first mask selects from each product as it is computed.
+ * The sums of more would not fit in registers: those select from the block's products, mask by mask.
  */
 
 #if SLICES == 1
-#define BLOCK_GROUPS 64 /* 8 KiB of x and as much of products */
+#define BLOCK_GROUPS 64 /* 8 KiB of x and 8 KiB of products */
 #define BLOCK_UNITS  (BLOCK_GROUPS * GROUP_UNITS)
 
-/* How far ahead weights are asked for, in bytes. A plain row has two streams, and more of them at a time. */
+/* Prefetch distance of weights in bytes. A plain row has two streams, and more rows are read at a time. */
 #define IS_QUANTISED (WEIGHT == MGLU_DTYPE_Q8_0 || WEIGHT == MGLU_DTYPE_Q4_0)
 #define GROUP_BYTES  (MGLU_GROUP_COLUMNS * (WEIGHT == MGLU_DTYPE_F32 ? 4 : IS_QUANTISED ? 1 : 2))
 #define AHEAD        (MASKS > 0 ? 8192 : 1024)
 
 /*
- * OpenCL C's prefetch() does nothing on PoCL. The compiler's own word for it is there only where it makes the processor's
- * code at once: on the way through SPIR-V, drivers stumble over it.
+ * OpenCL C's prefetch() has no effect on PoCL. The compiler's builtin is used only where it compiles directly to
+ * machine code: drivers that go through SPIR-V fail on it.
  */
 #if (defined(__x86_64__) || defined(__aarch64__)) && !defined(__SPIR__) && !defined(__SPIRV__)
 #define ASK_FOR(address) __builtin_prefetch(address)
@@ -44,7 +44,7 @@ MGLU_INLINE float fold_lanes(const struct lanes *sum)
     return fold((sum->part[0] + sum->part[2]) + (sum->part[1] + sum->part[3]));
 }
 
-/* Adds what a mask selects of a group's products. */
+/* Adds a mask's selection from a group's products. */
 MGLU_INLINE void add_selected(struct lanes *sum, const float8 products[GROUP_UNITS], uint word)
 {
 #pragma unroll
@@ -60,7 +60,7 @@ struct block {
     uint first, groups, n_masks;
 };
 
-/* Adds up the matrices and the first mask's selection, and keeps the products for the other masks. */
+/* Sums the matrices and the first mask's selection, and stores the products for the other masks. */
 MGLU_INLINE void multiply_block(float sums[SUMS], float8 products[BLOCK_UNITS], const struct block *block, uint mask_id)
 {
     __global const uint *words = block->words + mask_id;
@@ -98,7 +98,7 @@ MGLU_INLINE void multiply_block(float sums[SUMS], float8 products[BLOCK_UNITS], 
 #endif
 }
 
-/* The sum of what a mask selects of a block's products. */
+/* The sum of a mask's selection from a block's products. */
 MGLU_INLINE float select_block(const float8 products[BLOCK_UNITS], const struct block *block, uint mask_id)
 {
     __global const uint *words = block->words + mask_id;
@@ -124,7 +124,7 @@ MGLU_INLINE void add_block(float sums[SUMS], struct block *block, const struct p
         sums[MATRICES + i] += select_block(products, block, ROUTED ? place->ids[i] : i);
 }
 
-/* The sums of an item's rows, for its one token. */
+/* The sums of a work-item's rows, for its one token. */
 MGLU_INLINE void sum_rows(float sums[ROWS][TOKENS][SUMS], const struct place *place, __global const void *x, uint slice,
                           const struct mglu_rows_job *job)
 {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Weights and inputs come in units of eight columns: 16 bytes of f16 or bf16, which neighbours load side by side. */
+/* Weights and inputs are loaded in units of eight columns: 16 bytes of f16 or bf16, adjacent for adjacent items. */
 #define UNIT_COLUMNS 8
 
-/* Eight halves to f32. */
+/* Converts eight halves to f32. */
 MGLU_INLINE float8 widen_halves(ushort8 halves)
 {
 #if HALF_FORM == 0
     return vload_half8(0, (const __private half *)&halves);
 #else
-    /* Integers and one exact subtraction, for compilers that convert through memory. No subnormal takes part. */
+    /* Integers and one exact subtraction, for compilers that convert through memory. No operand is subnormal. */
     uint8 bits = convert_uint8(halves);
     uint8 magnitude = (bits & 0x7fff) << 13;
     uint8 number = magnitude + 0x38000000u + select((uint8)0, (uint8)0x38000000u, magnitude >= 0x0f800000u);
@@ -23,7 +23,7 @@ MGLU_INLINE float8 widen_bf16(ushort8 halves)
     return as_float8(convert_uint8(halves) << 16);
 }
 
-/* A row of weights. Its stride is a multiple of 64 bytes; the scales, one for each group, are for quantised ones. */
+/* A row of weights. Its stride is a multiple of 64 bytes; scales, one for each group, are for quantised rows only. */
 struct row {
     __global const uchar *weights;
     __global const ushort *scales;
@@ -71,8 +71,8 @@ MGLU_INLINE float load_element(__global const void *from, size_t index, uint dty
 }
 
 /*
- * Unit `unit` of the row of x that begins at element `start`, of which `columns` exist; zeros behind them. Elements
- * have no alignment but their own. The dtype is the same for all items, and no reason to compile all this anew.
+ * Unit `unit` of the row of x that begins at element `start`, of which `columns` exist, then zeros. Elements are
+ * aligned to their own size only. The branch on the dtype is uniform, so that one program serves all dtypes.
  */
 MGLU_INLINE float8 load_input(__global const void *x, size_t start, uint unit, uint columns, uint dtype)
 {

@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 
-/* From eight mask bits to eight lanes of a sum: a bit selects, it does not multiply. */
+/* Selects lanes of a sum by eight mask bits, without multiplying by them. */
 
 #if MASK_FORM == 0
-/* Ones in the lanes whose bit is set, by comparison. */
+/* All ones in the lanes whose bit is set, by comparison. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 {
     const uint8 bits = (uint8)(1, 2, 4, 8, 16, 32, 64, 128);
     return ((uint8)(word >> unit * UNIT_COLUMNS) & bits) != (uint8)0;
 }
 #elif MASK_FORM == 1
-/* The same by shifts: the bit becomes the sign, and the sign fills the lane. */
+/* The same by shifts: left to the sign bit, then arithmetically right. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 {
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
     return as_int8((uint8)(word >> unit * UNIT_COLUMNS) << shifts) >> 31;
 }
 #elif MASK_FORM == 2
-/* The bit as the sign; select() looks at nothing else. */
+/* The bit moved to the sign, the only bit that select() reads. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 {
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);
     return as_int8((uint8)(word >> unit * UNIT_COLUMNS) << shifts);
 }
 #else
-/* The same in one shift, where `unit` is a constant: the word is then brought into all lanes once for all units. */
+/* The same in one shift, where `unit` is a constant: the word is then broadcast to all lanes once for all units. */
 MGLU_INLINE int8 mask_lanes(uint word, uint unit)
 {
     const uint8 shifts = (uint8)(31, 30, 29, 28, 27, 26, 25, 24);

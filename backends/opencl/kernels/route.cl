@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Which masks a token sums over, in which order, and with which weights. One work-item for each token. */
+/* The masks that a token sums over, their order and their weights. One work-item for each token. */
 
 #define MAX_MASKS 16
 
-/* Ids from the caller. One that is out of range makes the token NaN and raises the flag; 0 is read in its place. */
+/* Ids from the caller. One that is out of range makes the token NaN and sets the flag; 0 replaces it. */
 MGLU_INLINE void route_given(__global const int *given_ids, __global const float *given_p, __global int *ids,
                                __global float *p, __global int *bad_routing, const struct mglu_route_job *job)
 {
@@ -20,7 +20,7 @@ MGLU_INLINE void route_given(__global const int *given_ids, __global const float
         *bad_routing = 1;
 }
 
-/* The ids of the `terms` largest logits, in descending order; the lower id wins a tie. */
+/* The ids of the `terms` largest logits, in descending order; the lower id first on a tie. */
 MGLU_INLINE void select_largest(const float *logits, uint n_masks, int *ids, uint terms)
 {
     for (uint i = 0; i < n_masks; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The kernel: sums of rows, and what becomes of them. Whoever keeps sums in registers needs its loops unrolled. */
+/* The kernel: sums of rows and their epilogue. Loops over sums are unrolled so that the sums stay in registers. */
 
-/* What a row's sums come to. `routing` points at the token's in the workspace. */
+/* The result of a row's sums. `routing` points to that of the token in the workspace. */
 MGLU_INLINE float finish(const float sums[SUMS], size_t row, __global const float *gate_bias,
                          __global const float *value_bias, __global const int *ids, __global const float *p,
                          const struct mglu_rows_job *job)
@@ -47,7 +47,7 @@ mglu_rows(__global const uchar *weights, __global const ushort *scales, __global
     struct place place;
     float sums[ROWS][TOKENS][SUMS];
 
-    /* Rows and tokens that are not there are computed as the last one is, and not stored. */
+    /* Missing rows and tokens repeat the last one and are not stored. */
 #if SLICES > 1
 #pragma unroll
 #endif

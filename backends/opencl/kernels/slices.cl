@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Sums of rows where many items have few columns each, and registers are for more rows.
+ * Sums of rows distributed over many work-items of few columns each, so that registers hold more rows.
  *
- * A work-group has LINES lines of SLICES items. The items of a line share its rows: item s takes the units s,
- * SLICES + s, ... of each row. Their sums are then added in a fixed tree.
+ * A work-group has LINES lines of SLICES items. The items of a line share its rows: item s sums the units s, SLICES +
+ * s, ... of each row. Their sums are then added in a fixed tree.
  */
 
 #if SLICES > 1
@@ -34,7 +34,7 @@ MGLU_INLINE void load_words(uint words[MASKS], __global const uint *group, __glo
     }
 }
 
-/* Adds what the masks select. `unit` is the unit's number within its group of 32 columns. */
+/* Adds the masks' selections. `unit` is the unit's number within its group of 32 columns. */
 MGLU_INLINE void add_masked(float sums[TOKENS][SUMS], const float8 products[TOKENS],
                             const uint words[MASKS], uint unit)
 {
@@ -74,7 +74,7 @@ MGLU_INLINE void add_unit(float sums[TOKENS][SUMS], const struct place *place, i
 #endif
 }
 
-/* The sums of this item's part of its rows. */
+/* The sums of this item's units of its rows. */
 MGLU_INLINE void sum_rows(float sums[ROWS][TOKENS][SUMS], const struct place *place, __global const void *x, uint slice,
                           const struct mglu_rows_job *job)
 {
@@ -98,7 +98,7 @@ MGLU_INLINE void sum_rows(float sums[ROWS][TOKENS][SUMS], const struct place *pl
     }
 }
 
-/* Adds the sums of a line's items in a fixed tree; item 0 has them then. Every item of the work-group takes part. */
+/* Adds the sums of a line's items in a fixed tree; item 0 gets the result. Called by every item of the work-group. */
 MGLU_INLINE void add_slices(float sums[SUMS], __local float (*shared)[SLICES / 2], uint slice)
 {
     for (uint middle = SLICES / 2; middle > 0; middle /= 2) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What lanes.cl and slices.cl have in common. Both sum ROWS rows and TOKENS tokens at a time: the total and what each
- * mask selects of it.
+ * Common to lanes.cl and slices.cl. Both sum ROWS rows and TOKENS tokens at a time: the total and each mask's selection
+ * from it.
  */
 
 #define SUMS (MATRICES + MASKS) /* of a row and token: the total, the second matrix's, then one for each mask */
@@ -14,7 +14,7 @@ MGLU_INLINE float fold(float8 v)
     return two.lo + two.hi;
 }
 
-/* Where an item's rows and tokens lie. */
+/* The addresses of an item's rows and tokens. */
 struct place {
     struct row weights[ROWS];
     struct row values[ROWS];
