@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A whole backend in one file, to start one's own from: docs/backends.md walks through it. Scalar, on the host. */
+/* A complete backend in one file, as a starting point: docs/backends.md explains it. Scalar, on the host. */
 #include <mglu/backend.h>
 
 #include <fenv.h>
@@ -10,7 +10,7 @@ struct sample {
     const mglu_host *host;      /* backend */
     int bad_routing;            /* queue: sticky until the next wait */
     mglu_layer_desc desc;       /* layer */
-    mglu_packed_weights packed; /* weights and layer: the arrays are used where they lie */
+    mglu_packed_weights packed; /* weights and layer: the arrays are used in place */
 };
 
 /* Step 1: the backend and its devices. All memory comes from the host's allocator. */
@@ -49,7 +49,7 @@ static int32_t device_count(void *backend)
 
 static mglu_status device_info(void *backend, int32_t ordinal, mglu_backend_device *info)
 {
-    info->rank = MGLU_RANK_NEVER; /* used only when asked for by name */
+    info->rank = MGLU_RANK_NEVER; /* used only when selected by name */
     info->type = MGLU_DEVICE_CPU;
     info->host_memory = 1;
     info->name = "sample";
@@ -57,7 +57,7 @@ static mglu_status device_info(void *backend, int32_t ordinal, mglu_backend_devi
     return MGLU_OK;
 }
 
-/* Step 2: weights and queues. Work is done when forward returns, so all that a queue carries is its error. */
+/* Step 2: weights and queues. Work is done when forward returns, so a queue holds only its error. */
 static mglu_status weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights)
 {
     return make(backend, (struct sample){.packed = *packed}, weights);
@@ -65,7 +65,7 @@ static mglu_status weights_create(void *backend, int32_t ordinal, const mglu_pac
 
 static uint64_t weights_bytes(void *backend, const void *weights)
 {
-    return 0; /* nothing besides the host's arrays */
+    return 0; /* no memory other than the host's arrays */
 }
 
 static mglu_status queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
@@ -89,7 +89,7 @@ static mglu_status supports(void *backend, int32_t ordinal, const mglu_layer_pla
 {
     const mglu_host *host = ((struct sample *)backend)->host;
 
-    /* Everything, at every shape, that was known when this was compiled; a later library may know more. */
+    /* Supports every shape and all values known when this was compiled; a later library may have more. */
     if ((int)plan->desc.activation >= MGLU_ACTIVATION_COUNT)
         return host->fail(MGLU_ERROR_UNSUPPORTED, "sample: activation %s", mglu_activation_name(plan->desc.activation));
     if ((int)plan->shape->dtype >= MGLU_DTYPE_COUNT)
@@ -121,8 +121,8 @@ static mglu_accuracy layer_accuracy(void *backend, const void *layer)
     return MGLU_ACCURACY_A;
 }
 
-/* Step 4: the arithmetic. Sums are in double; f32 does as well where the additions form a tree, not one long chain. */
-/* Row `r` times x: each product goes to the sum that its mask bit selects. No 0 * product: of Inf it would be NaN. */
+/* Step 4: the arithmetic. Sums are in double; f32 suffices if additions form a tree instead of a long chain. */
+/* Row `r` times x: each product is added to the sum that its mask bit selects. Not 0 * product: NaN for Inf. */
 static void add_row(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t r, const float *x, int64_t columns,
                     const uint32_t *words, int32_t n_masks, double sums[2])
 {
@@ -155,7 +155,7 @@ static double sigmoid(double t)
 
 static double gated(double t, double share)
 {
-    return share == 0 ? 0 : t * share; /* 0, not NaN, where an infinite t has no share */
+    return share == 0 ? 0 : t * share; /* 0, not NaN, for an infinite t */
 }
 
 static double activate(const mglu_layer_desc *desc, double t)
@@ -177,7 +177,7 @@ static double activate(const mglu_layer_desc *desc, double t)
     return NAN;
 }
 
-/* Step 5: forward, a token at a time. */
+/* Step 5: forward, token by token. */
 struct job {
     const mglu_layer_desc *desc;
     const mglu_packed_weights *packed;
@@ -188,7 +188,7 @@ struct job {
     double p[MGLU_MAX_MASKS];               /* and their weights, with routing */
 };
 
-/* A token's row of an input, perhaps NULL where it has no columns: offsets are in bytes, strides in elements. */
+/* A token's row of an input; may be NULL where it has no columns. Offsets are in bytes, strides in elements. */
 static const void *input_row(const mglu_input *input, int64_t token, size_t size)
 {
     return (const void *)((uintptr_t)input->data + input->byte_offset + (size_t)(token * input->row_stride) * size);
@@ -208,7 +208,8 @@ static void route_given(struct job *job, int64_t token)
     }
 }
 
-/* The largest logits in descending order, the lower id first among equals, and their softmax. One NaN spoils all. */
+/* The largest logits in descending order, the lower id first on a tie, and their softmax. One NaN makes all weights
+ * NaN. */
 static void route_by_router(struct job *job)
 {
     double logits[MGLU_MAX_MASKS], sum = 0;
@@ -245,7 +246,7 @@ static double project(const struct job *job, int64_t r)
     return z;
 }
 
-/* One element of y. A residual that is y itself is read before the store; what lies between rows is left alone. */
+/* One element of y. A residual that is y itself is read before the store; memory between rows is not written. */
 static mglu_status store(const struct job *job, int64_t token, int64_t c)
 {
     const mglu_packed_weights *w = job->packed;
@@ -279,7 +280,7 @@ static mglu_status run_token(struct job *job, int64_t token)
     return status;
 }
 
-/* In the default floating-point environment, whatever the caller's is, which is as before on return. */
+/* Runs in the default floating-point environment and restores the caller's. */
 static mglu_status forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
 {
     const struct sample *self = layer;
