@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# compile.sh LOG NVCC ARGUMENT...: runs nvcc and keeps what ptxas says of each kernel (registers, spills) in LOG, where
+# compile.sh LOG NVCC ARGUMENT...: runs nvcc and writes ptxas's report on each kernel (registers, spills) to LOG, where
 # the test cuda-registers reads it.
 set -eu
 log=$1

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# embed.sh SYMBOL FILE SOURCE: writes an assembly file that has the bytes of FILE as a hidden symbol.
+# embed.sh SYMBOL FILE SOURCE: writes an assembly file that defines the bytes of FILE as a hidden symbol.
 set -eu
 cat >"$3" <<ASSEMBLY
     .section .rodata
