@@ -103,7 +103,7 @@ static void read_device(struct mglu_cuda_device *device, int driver_version)
                  (int)device->architecture, mglu_cuda_built_architectures());
 }
 
-/* Kernels of one major version of the toolkit load in drivers of that version or newer, whatever the minor. */
+/* Kernels of one major version of the toolkit load in drivers of that major version or newer. */
 static int is_too_old(int driver_version)
 {
     return driver_version / 1000 < CUDA_VERSION / 1000;

@@ -27,7 +27,7 @@ MGLU_INLINE float sigmoid(float g)
     return (g < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-/* g * share, where share = 0 also stands for the limit at infinity. */
+/* g * share, and 0 for share = 0, the limit at infinity. */
 MGLU_INLINE float gated(float g, float share)
 {
     return share == 0.0f ? 0.0f : g * share;

@@ -18,7 +18,7 @@
  *   word [r][g][i]:   bit   31          ...          2        1        0      (little-endian in memory)
  *                     column 32g+31     ...       32g+2    32g+1     32g
  *
- *   bit = 1: the weight goes to the gate.  bit = 0: to the value.  Padding columns: weight 0, bit 0.
+ *   bit = 1: the weight belongs to the gate.  bit = 0: to the value.  Padding columns: weight 0, bit 0.
  *
  * Quantised weights have an f16 scale for each group, in a separate contiguous array [row][group]:
  *

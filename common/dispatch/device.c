@@ -199,7 +199,7 @@ static mglu_status explain_no_device(const mglu_context *context, const char *ba
     char known[256];
 
     if (strcmp(backend, "auto") == 0)
-        return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sno device is available; 'ref' can be asked for by name", source);
+        return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sno device is available; 'ref' can be selected by name", source);
     for (size_t i = 0; i < context->devices.count; i++) {
         const mglu_device *device = context->devices.items[i];
         if (strcmp(device->backend.fns->name, backend) == 0)

@@ -9,7 +9,7 @@
 /* Larger integers are not exact in JSON readers that use doubles. */
 #define MAX_INTEGER ((json_int_t)1 << 53)
 
-/* The entry being read, with what its error texts need. */
+/* The entry being read, with the data for its error texts. */
 struct entry {
     const char *path;
     const char *name;

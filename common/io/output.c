@@ -26,7 +26,7 @@ static int folder_length(const char *path)
 }
 
 /*
- * Not mkstemp(): its files are 0600 whatever the umask, and the umask cannot be read without changing it for all
+ * Not mkstemp(): its files are 0600 regardless of the umask, and the umask cannot be read without changing it for all
  * threads. The name is short, so that any file name that the folder allows can be written.
  */
 static mglu_status create_temporary(struct mglu_io_output *output)

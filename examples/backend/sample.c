@@ -155,7 +155,7 @@ static double sigmoid(double t)
 
 static double gated(double t, double share)
 {
-    return share == 0 ? 0 : t * share; /* 0, not NaN, for an infinite t */
+    return share == 0 ? 0 : t * share; /* 0, not NaN, where t is infinite */
 }
 
 static double activate(const mglu_layer_desc *desc, double t)
@@ -208,8 +208,7 @@ static void route_given(struct job *job, int64_t token)
     }
 }
 
-/* The largest logits in descending order, the lower id first on a tie, and their softmax. One NaN makes all weights
- * NaN. */
+/* The largest logits in descending order, the lower id first on a tie, and their softmax. NaN makes all NaN. */
 static void route_by_router(struct job *job)
 {
     double logits[MGLU_MAX_MASKS], sum = 0;

@@ -151,7 +151,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_commit(mglu_file_writer *w
 /** Frees a writer, committed or not, and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 
-/** Options of mglu_pack_file(). Zeros keep the file's dtypes and its activation, if it names one. */
+/** Options of mglu_file_pack(). Zeros keep the file's dtypes and its activation, if it names one. */
 typedef struct mglu_file_pack_options {
     uint32_t struct_size;
     int32_t convert;        /**< nonzero: store the layers' matrices (not biases and routers) as `dtype` */

@@ -45,7 +45,7 @@ static int route_given(const struct mglu_ref_layer *layer, const mglu_forward_ar
     return in_range;
 }
 
-/* The unused mask with the largest logit; the lower id wins a tie. */
+/* The unused mask with the largest logit; the lower id on a tie. */
 static int32_t largest(const double *logits, const int *used, int32_t count)
 {
     int32_t best = -1;
@@ -56,7 +56,7 @@ static int32_t largest(const double *logits, const int *used, int32_t count)
     return best;
 }
 
-/* p = softmax of the selected logits; an error e in each changes p by at most exp(2e). A single one has p = 1. */
+/* p = softmax of the selected logits; an error e in each changes p by a factor of at most exp(2e). */
 static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
 {
     double sum = 0;

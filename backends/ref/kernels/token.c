@@ -82,8 +82,7 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     return z;
 }
 
-/* Adds the products of a group of columns with z, which has the error z_error; returns the resulting error of their
- * sum. */
+/* Adds the products of a group of columns with z, whose error is z_error; returns the error of their sum. */
 static double add_group(struct mglu_ref_row row, int64_t first, int64_t end, const double *z, const double *z_error,
                         struct mglu_ref_sums *sums)
 {
