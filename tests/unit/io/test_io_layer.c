@@ -381,7 +381,7 @@ static const struct {
      "tensor 'm.down_proj.weight': has no rows"},
     {"m",
      {WEIGHT("m.up_proj.weight"), MASK("m.up_proj.mask"), {"m.down_proj.bias", "F16", "2", NULL, 4}},
-     "tensor 'm.down_proj.bias': there is no down_proj.weight"},
+     "tensor 'm.down_proj.bias': the file has no down_proj.weight"},
     {"m",
      {WEIGHT("m.up_proj.weight"),
       MASK("m.up_proj.mask"),
