@@ -128,7 +128,7 @@ MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
  *
  * Only layers of the reference backend ("ref") have it; others give MGLU_ERROR_UNSUPPORTED. Synchronous. `args` is as
  * for mglu_forward() on host memory; y and workspace are ignored. `want` and `tolerance` are [batch][d or output_size]
- * contiguous; either may be NULL. `want` is not rounded to y's dtype; `tolerance` includes that rounding.
+ * and contiguous; either may be NULL. `want` is not rounded to y's dtype; `tolerance` includes that rounding.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *args,
                                                             mglu_accuracy accuracy, double *want, double *tolerance);
