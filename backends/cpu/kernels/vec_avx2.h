@@ -86,7 +86,7 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
     return _mm256_blendv_ps(vec_zero(), v, _mm256_castsi256_ps(vec_lane_masks(word, part)));
 }
 
-/* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
+/* A sum that began as +0 is never -0, so adding +0 does not change it. */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
     return _mm256_add_ps(sum, vec_select(p, word, part));

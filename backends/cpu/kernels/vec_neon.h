@@ -94,7 +94,7 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), selected));
 }
 
-/* A sum that began as +0 is never -0, so adding +0 leaves it as it is. */
+/* A sum that began as +0 is never -0, so adding +0 does not change it. */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
 {
     return vaddq_f32(sum, vec_select(p, word, part));
