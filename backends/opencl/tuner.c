@@ -25,7 +25,7 @@ struct mglu_opencl_selection {
     struct mglu_opencl_variant variant;
 };
 
-/* ---- Fixed properties -------------------------------------------------------------------------------------------- */
+/* ---- Fixed properties ----------------------------------------------------------------------------------------- */
 
 /*
  * On a processor with vector units a work-item has whole rows, enough to amortise the widening of x; one token at a
@@ -184,7 +184,7 @@ static void tune(struct mglu_opencl_device *device, const struct mglu_opencl_mat
     mglu_opencl_buffer_release(device, trial.y);
 }
 
-/* ---- Stored selections ------------------------------------------------------------------------------------------- */
+/* ---- Stored selections ---------------------------------------------------------------------------------------- */
 
 /* A selection is valid for all matrices of a kind between two powers of two in size, on one device and driver. */
 static void write_key(const struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
