@@ -43,7 +43,7 @@ const char *mglu_cuda_refusal(const struct mglu_cuda_request *request, enum mglu
 
 /* Without force, never the ring: it has not been timed on any device. */
 struct mglu_cuda_selection mglu_cuda_select(const struct mglu_cuda_request *request,
-                                         const struct mglu_cuda_forced *forced);
+                                            const struct mglu_cuda_forced *forced);
 
 enum mglu_cuda_engine mglu_cuda_engine_for(const struct mglu_cuda_selection *selection, int64_t batch);
 

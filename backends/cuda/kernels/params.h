@@ -220,9 +220,9 @@ static inline uint32_t mglu_cuda_tokens(enum mglu_cuda_engine engine)
 
 /*
  * Warps that share a strip: 4, 8 or 16 for SIMT and the ring, 4 for tensor cores; 16 masks take no more than 8. A
- * function of the shape, the variant and the device only, never of the batch, because it determines the summation order.
- * More columns get more warps, so that chains of additions stay short; and so do few strips, as long as all of them are
- * resident, so that enough loads are in flight.
+ * function of the shape, the variant and the device only, never of the batch, because it determines the summation
+ * order. More columns get more warps, so that chains of additions stay short; and so do few strips, as long as all of
+ * them are resident, so that enough loads are in flight.
  */
 static inline uint32_t mglu_cuda_warps(struct mglu_cuda_variant variant, uint32_t rows, uint32_t columns,
                                        uint32_t multiprocessors)

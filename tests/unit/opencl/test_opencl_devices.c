@@ -176,10 +176,8 @@ static void test_log_of_a_layer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines),
-        cmocka_unit_test(test_cpu_works_without_opencl),
-        cmocka_unit_test(test_rank_follows_type),
-        cmocka_unit_test(test_no_loader),
+        cmocka_unit_test(test_machines),          cmocka_unit_test(test_cpu_works_without_opencl),
+        cmocka_unit_test(test_rank_follows_type), cmocka_unit_test(test_no_loader),
         cmocka_unit_test(test_log_of_a_layer),
     };
 

@@ -88,8 +88,8 @@ EXPORT void fake_reset(void)
 }
 
 /*
- * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS change
- * it, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, how its tensor cores round.
+ * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS
+ * change it, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, how its tensor cores round.
  */
 __attribute__((constructor)) static void begin(void)
 {
