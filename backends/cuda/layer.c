@@ -106,7 +106,7 @@ static void explain_forced(const struct mglu_cuda_layer *layer, const struct mgl
     const char *refusal = mglu_cuda_refusal(request, backend->forced.engine);
 
     if (backend->forced.is_forced && refusal)
-        backend->host->log(backend->host, MGLU_LOG_WARN, "cuda: %s is not used as asked for: %s",
+        backend->host->log(backend->host, MGLU_LOG_WARN, "cuda: %s is not used as requested: %s",
                            mglu_cuda_engine_name(backend->forced.engine), refusal);
 }
 

@@ -110,8 +110,8 @@ static void a_forced_engine_that_a_layer_cannot_have_is_named_with_the_reason(vo
     } cases[] = {
         {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F16, 8192, NULL},
         {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 8191, NULL},
-        {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 8192, "ring is not used as asked for: two blocks of weights"},
-        {"mma8", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 64, "mma8 is not used as asked for: there is no tensor core kernel"},
+        {"ring", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 8192, "ring is not used as requested: two blocks of weights"},
+        {"mma8", MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 64, "mma8 is not used as requested: no tensor core kernel"},
         {"simt", MGLU_KIND_MASKED, MGLU_DTYPE_F32, 64, NULL},
     };
 
