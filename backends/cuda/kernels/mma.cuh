@@ -71,10 +71,10 @@ template <mglu_dtype DTYPE, int TILES, mglu_cuda_form FORM> struct mma_strip {
 
         MGLU_UNROLL
         for (int step = 0; step < STEPS; step++) {
-            const uint4 turned = turn_signs(weights[step], word, step);
+            const uint4 signed_weights = turn_signs(weights[step], word, step);
             MGLU_UNROLL
             for (int tile = 0; tile < TILES; tile++)
-                multiply<DTYPE>(block[tile], turned, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
+                multiply<DTYPE>(block[tile], signed_weights, {x[tile].pairs[2 * step], x[tile].pairs[2 * step + 1]});
         }
         MGLU_UNROLL
         for (int i = 0; i < TILES * 4; i++)

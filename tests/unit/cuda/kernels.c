@@ -91,6 +91,18 @@ static void make_all_positive(const struct kernel_run *run)
     make_positive(run->args.x.data, (size_t)run->test.shape.h);
 }
 
+const mglu_dtype kernel_dtypes[KERNEL_DTYPES] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+
+struct sample_shape kernel_shape(struct kernel_size size, mglu_dtype dtype, int32_t n_masks)
+{
+    return (struct sample_shape){.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
+                                 .dtype = dtype,
+                                 .h = size.h,
+                                 .d = size.d,
+                                 .out = 19,
+                                 .n_masks = n_masks};
+}
+
 struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
 {
     struct kernel_run run = {.test = *test, .seed = seed};
@@ -474,7 +486,7 @@ static void judge_gaps(const struct kernel_run *run)
             assert_int_equal(((const unsigned char *)run->args.y.data)[i], 0xff);
 }
 
-void kernel_judge(const struct kernel_run *run)
+void kernel_compare(const struct kernel_run *run)
 {
     const size_t count = (size_t)(run->test.batch * run->columns);
     const mglu_accuracy accuracy = mglu_cuda_has_tensor_cores(run->test.engine) ? MGLU_ACCURACY_B : MGLU_ACCURACY_A;
@@ -495,7 +507,7 @@ void kernel_check(const struct kernel_case *test, uint32_t seed)
 
     mglu_shim_shuffle(seed);
     kernel_forward(&run);
-    kernel_judge(&run);
+    kernel_compare(&run);
     assert_int_equal(run.bad_routing, 0);
     kernel_free(&run);
 }

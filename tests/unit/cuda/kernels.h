@@ -42,10 +42,20 @@ struct kernel_run {
     uint32_t seed;
 };
 
+/* The dtypes that matrices, x and y of the kernels can have, without quantised ones. */
+enum { KERNEL_DTYPES = 3 };
+extern const mglu_dtype kernel_dtypes[KERNEL_DTYPES];
+
+struct kernel_size {
+    int64_t h, d;
+};
+/* A masked layer, or a plain one where n_masks is 0. */
+struct sample_shape kernel_shape(struct kernel_size size, mglu_dtype dtype, int32_t n_masks);
+
 struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed);
 void kernel_forward(struct kernel_run *run);
 /* Compares y with the reference, and checks that the bytes between its rows are unchanged. */
-void kernel_judge(const struct kernel_run *run);
+void kernel_compare(const struct kernel_run *run);
 void kernel_free(struct kernel_run *run);
 
 /* All of it. */

@@ -8,34 +8,24 @@
 /* Every kernel of the CUDA backend on the host, against the reference. */
 
 /* Shapes that fill blocks, strips and warps completely and partly. */
-static const struct {
-    int64_t h, d;
-} shapes[] = {{1, 1}, {64, 16}, {70, 21}, {333, 33}, {31, 5}, {256, 48}, {129, 17}};
+static const struct kernel_size sizes[] = {{1, 1}, {64, 16}, {70, 21}, {333, 33}, {31, 5}, {256, 48}, {129, 17}};
 
-static const mglu_dtype stored[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
-enum { SHAPES = sizeof shapes / sizeof shapes[0], STORED = sizeof stored / sizeof stored[0] };
-
-/* A masked layer, or a plain one where n_m is 0. */
 static struct sample_shape shape_of(mglu_dtype dtype, int32_t n_masks, size_t index)
 {
-    return (struct sample_shape){.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
-                                 .dtype = dtype,
-                                 .h = shapes[index % SHAPES].h,
-                                 .d = shapes[index % SHAPES].d,
-                                 .out = 19,
-                                 .n_masks = n_masks};
+    return kernel_shape(sizes[index % SIZES], dtype, n_masks);
 }
 
 static void test_simt_kernels_of_every_dtype_and_mask_count(void **state)
 {
     uint32_t seed = 1;
 
-    for (size_t i = 0; i < STORED; i++)
-        for (size_t x = 0; x < STORED; x++)
+    for (size_t i = 0; i < KERNEL_DTYPES; i++)
+        for (size_t x = 0; x < KERNEL_DTYPES; x++)
             for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
-                kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
-                                                   .x = stored[x],
+                kernel_check(&(struct kernel_case){.shape = shape_of(kernel_dtypes[i], n_masks, seed),
+                                                   .x = kernel_dtypes[x],
                                                    .batch = 1 + seed % 3},
                              seed);
 }
@@ -48,10 +38,11 @@ static void test_quantised_kernels_of_every_mask_count(void **state)
         for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++) {
             struct sample_shape shape = shape_of(MGLU_DTYPE_F32, n_masks, seed);
             shape.parts = seed % 2 ? WITH_DOWN : WITH_BIASES;
-            kernel_check(
-                &(struct kernel_case){
-                    .shape = shape, .quantised = (mglu_dtype)dtype, .x = stored[seed % STORED], .batch = 1 + seed % 2},
-                seed);
+            kernel_check(&(struct kernel_case){.shape = shape,
+                                               .quantised = (mglu_dtype)dtype,
+                                               .x = kernel_dtypes[seed % KERNEL_DTYPES],
+                                               .batch = 1 + seed % 2},
+                         seed);
         }
     }
 }
@@ -62,16 +53,16 @@ static void check_tensor_cores(enum mglu_cuda_engine engine, int32_t most_masks)
     uint32_t seed = 100;
 
     for (int model = 0; model < MGLU_SHIM_TENSOR_CORES; model++) {
-        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)model);
-        for (size_t i = 1; i < STORED; i++)
+        mglu_shim_set_tensor_core((mglu_shim_tensor_core)model);
+        for (size_t i = 1; i < KERNEL_DTYPES; i++)
             for (int32_t n_masks = 0; n_masks <= most_masks; n_masks++, seed++)
-                kernel_check(&(struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
+                kernel_check(&(struct kernel_case){.shape = shape_of(kernel_dtypes[i], n_masks, seed),
                                                    .engine = engine,
-                                                   .x = stored[i],
+                                                   .x = kernel_dtypes[i],
                                                    .batch = 1 + seed % 17},
                              seed);
     }
-    mglu_shim_choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
+    mglu_shim_set_tensor_core(MGLU_SHIM_EXACT_TERMS);
 }
 
 static void test_tensor_core_kernels_of_8_tokens(void **state)
@@ -88,9 +79,9 @@ static void test_tensor_core_kernels_of_16_tokens(void **state)
 static void test_long_rows_of_one_sign_on_every_model_of_tensor_cores(void **state)
 {
     for (int model = 0; model < MGLU_SHIM_TENSOR_CORES; model++) {
-        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)model);
+        mglu_shim_set_tensor_core((mglu_shim_tensor_core)model);
         for (int32_t n_masks = 0; n_masks <= 2; n_masks++) {
-            struct sample_shape shape = shape_of(stored[1 + n_masks % 2], n_masks, 1);
+            struct sample_shape shape = shape_of(kernel_dtypes[1 + n_masks % 2], n_masks, 1);
             shape.h = 14336;
             kernel_check(&(struct kernel_case){.shape = shape,
                                                .engine = MGLU_CUDA_MMA8,
@@ -100,7 +91,7 @@ static void test_long_rows_of_one_sign_on_every_model_of_tensor_cores(void **sta
                          (uint32_t)model);
         }
     }
-    mglu_shim_choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
+    mglu_shim_set_tensor_core(MGLU_SHIM_EXACT_TERMS);
 }
 
 static void test_every_batch(void **state)
@@ -165,12 +156,12 @@ static void test_every_output_type_and_activation(void **state)
     uint32_t seed = 200;
 
     for (int engine = 0; engine <= MGLU_CUDA_MMA8; engine++)
-        for (size_t y = 0; y < STORED; y++)
+        for (size_t y = 0; y < KERNEL_DTYPES; y++)
             for (int a = MGLU_ACTIVATION_SILU; a < MGLU_ACTIVATION_COUNT; a++, seed++)
                 kernel_check(&(struct kernel_case){.shape = shape_of(MGLU_DTYPE_F16, 4, seed),
                                                    .engine = (enum mglu_cuda_engine)engine,
                                                    .x = MGLU_DTYPE_F16,
-                                                   .y = stored[y],
+                                                   .y = kernel_dtypes[y],
                                                    .activation = (mglu_activation)a,
                                                    .batch = 2},
                              seed);
@@ -203,7 +194,7 @@ static void test_biases_residual_and_down_projection(void **state)
             kernel_check(&(struct kernel_case){.shape = shape,
                                                .engine = (enum mglu_cuda_engine)engine,
                                                .x = MGLU_DTYPE_BF16,
-                                               .y = stored[seed % STORED],
+                                               .y = kernel_dtypes[seed % KERNEL_DTYPES],
                                                .batch = 3,
                                                .gap = 3,
                                                .offset = 1},
@@ -222,7 +213,7 @@ static void test_routing_by_router_and_by_caller(void **state)
                 struct sample_shape shape = shape_of(MGLU_DTYPE_F16, n_masks, seed);
                 shape.parts = WITH_BIASES | (given ? 0 : WITH_ROUTER) | (seed % 2 ? WITH_DOWN : 0);
                 kernel_check(&(struct kernel_case){.shape = shape,
-                                                   .x = stored[seed % STORED],
+                                                   .x = kernel_dtypes[seed % KERNEL_DTYPES],
                                                    .top_k = top_k,
                                                    .given_routing = given,
                                                    .batch = 3,
@@ -243,7 +234,7 @@ static void test_ids_out_of_range_make_their_token_nan(void **state)
             1);
         run.ids[2 * 1 + (int)i % 2] = wrong[i];
         kernel_forward(&run);
-        kernel_judge(&run);
+        kernel_compare(&run);
         assert_true(isnan(kernel_y(&run, 1, 0)));
         assert_int_equal(run.bad_routing, 1);
         kernel_free(&run);

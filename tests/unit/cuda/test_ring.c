@@ -8,22 +8,13 @@
 
 /* From one strip to more than blocks of threads are resident, from less than a block a warp to more than a ring holds.
  */
-static const struct {
-    int64_t h, d;
-} shapes[] = {{1, 1}, {64, 16}, {70, 150}, {333, 90}, {31, 5}, {1100, 100}, {129, 17}};
+static const struct kernel_size sizes[] = {{1, 1}, {64, 16}, {70, 150}, {333, 90}, {31, 5}, {1100, 100}, {129, 17}};
 
-static const mglu_dtype stored[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
-
-enum { SHAPES = sizeof shapes / sizeof shapes[0], STORED = sizeof stored / sizeof stored[0] };
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static struct sample_shape shape_of(mglu_dtype dtype, int32_t n_masks, size_t index)
 {
-    return (struct sample_shape){.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
-                                 .dtype = dtype,
-                                 .h = shapes[index % SHAPES].h,
-                                 .d = shapes[index % SHAPES].d,
-                                 .out = 19,
-                                 .n_masks = n_masks};
+    return kernel_shape(sizes[index % SIZES], dtype, n_masks);
 }
 
 /* The ring within the tolerance, with the bits of SIMT. */
@@ -38,7 +29,7 @@ static void check(struct kernel_case test, uint32_t seed)
     mglu_shim_shuffle(seed);
     kernel_forward(&ring);
     kernel_forward(&simt);
-    kernel_judge(&ring);
+    kernel_compare(&ring);
     assert_memory_equal(ring.args.y.data, simt.args.y.data, ring.y_bytes);
     kernel_free(&ring);
     kernel_free(&simt);
@@ -48,11 +39,11 @@ static void the_bits_are_those_of_simt_for_every_dtype_and_mask_count(void **sta
 {
     uint32_t seed = 1;
 
-    for (size_t i = 0; i < STORED; i++)
-        for (size_t x = 0; x < STORED; x++)
+    for (size_t i = 0; i < KERNEL_DTYPES; i++)
+        for (size_t x = 0; x < KERNEL_DTYPES; x++)
             for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
-                check((struct kernel_case){.shape = shape_of(stored[i], n_masks, seed),
-                                           .x = stored[x],
+                check((struct kernel_case){.shape = shape_of(kernel_dtypes[i], n_masks, seed),
+                                           .x = kernel_dtypes[x],
                                            .batch = 1 + seed % 2},
                       seed);
 }
@@ -65,7 +56,7 @@ static void the_bits_are_those_of_simt_for_quantised_weights(void **state)
         for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS; n_masks++, seed++)
             check((struct kernel_case){.shape = shape_of(MGLU_DTYPE_F32, n_masks, seed),
                                        .quantised = (mglu_dtype)dtype,
-                                       .x = stored[seed % STORED],
+                                       .x = kernel_dtypes[seed % KERNEL_DTYPES],
                                        .batch = 1},
                   seed);
 }
@@ -98,7 +89,10 @@ static void biases_residual_and_down_projection(void **state)
     for (int parts = 0; parts <= (WITH_BIASES | WITH_DOWN | WITH_RESIDUAL); parts++, seed++) {
         struct sample_shape shape = shape_of(MGLU_DTYPE_BF16, (int32_t)(seed % 4), 2 + seed % 4);
         shape.parts = parts & ~WITH_ROUTER;
-        check((struct kernel_case){.shape = shape, .x = MGLU_DTYPE_BF16, .y = stored[seed % STORED], .batch = 2}, seed);
+        check(
+            (struct kernel_case){
+                .shape = shape, .x = MGLU_DTYPE_BF16, .y = kernel_dtypes[seed % KERNEL_DTYPES], .batch = 2},
+            seed);
     }
 }
 

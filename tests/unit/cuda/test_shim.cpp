@@ -176,7 +176,7 @@ double long_row_error(mglu_shim_tensor_core model, int steps_per_chain)
     double exact = 0;
     float sum = 0, chain = 0;
 
-    shim::choose_tensor_core(model);
+    shim::set_tensor_core(model);
     for (int step = 0; step < STEPS; step++) {
         double a[shim::MMA_DEPTH], b[shim::MMA_DEPTH];
         for (int k = 0; k < shim::MMA_DEPTH; k++) {
@@ -210,7 +210,7 @@ void test_only_sums_restarted_in_each_block_stay_in_class_b(void **)
         assert_int_equal(long_row_error(one.model, 14336 / 16 / 4) < 1, one.long_chain_is_in_class_b);
         assert_true(long_row_error(one.model, 4) < 0.1);
     }
-    shim::choose_tensor_core(MGLU_SHIM_EXACT_TERMS);
+    shim::set_tensor_core(MGLU_SHIM_EXACT_TERMS);
 }
 
 void test_what_a_device_leaves_undefined_ends_the_program(void **)

@@ -102,7 +102,7 @@ __attribute__((constructor)) static void begin(void)
     if (multiprocessors)
         settings.multiprocessors = atoi(multiprocessors);
     if (tensor_core)
-        mglu_shim_choose_tensor_core((mglu_shim_tensor_core)atoi(tensor_core));
+        mglu_shim_set_tensor_core((mglu_shim_tensor_core)atoi(tensor_core));
 }
 
 static int count_things(const struct thing *thing)

@@ -38,7 +38,7 @@ typedef enum mglu_shim_tensor_core {
 } mglu_shim_tensor_core;
 
 /* The model for the launches that follow. */
-void mglu_shim_choose_tensor_core(mglu_shim_tensor_core chosen);
+void mglu_shim_set_tensor_core(mglu_shim_tensor_core chosen);
 
 #ifdef __cplusplus
 }

@@ -53,7 +53,7 @@ double aligned_sum(const double *terms, int count)
 
 } // namespace
 
-void choose_tensor_core(mglu_shim_tensor_core chosen)
+void set_tensor_core(mglu_shim_tensor_core chosen)
 {
     current = models[chosen];
 }
@@ -76,7 +76,7 @@ float tensor_core_sum(const double (&a)[MMA_DEPTH], const double (&b)[MMA_DEPTH]
 
 } // namespace shim
 
-void mglu_shim_choose_tensor_core(mglu_shim_tensor_core chosen)
+void mglu_shim_set_tensor_core(mglu_shim_tensor_core chosen)
 {
-    shim::choose_tensor_core(chosen);
+    shim::set_tensor_core(chosen);
 }

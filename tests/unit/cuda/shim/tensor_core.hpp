@@ -12,7 +12,7 @@ namespace shim
 enum { MMA_DEPTH = 16 };
 
 /* Sets the model of later multiplications. */
-void choose_tensor_core(mglu_shim_tensor_core chosen);
+void set_tensor_core(mglu_shim_tensor_core chosen);
 
 /* sum + the products of a row of A and a column of B. */
 float tensor_core_sum(const double (&a)[MMA_DEPTH], const double (&b)[MMA_DEPTH], float sum);
