@@ -104,7 +104,7 @@ static int gain(const signed char row[AXES], int axis)
 }
 
 /* The value that covers most; false when none is allowed with the others. */
-static bool choose_value(signed char row[AXES], int axis)
+static bool assign_best_value(signed char row[AXES], int axis)
 {
     int best = -1, best_gain = -1, first = random_below(sizes[axis]);
 
@@ -131,7 +131,7 @@ static bool complete(signed char row[AXES])
         order[at] = i;
     }
     for (int i = 0; i < AXES; i++)
-        if (row[order[i]] < 0 && !choose_value(row, order[i]))
+        if (row[order[i]] < 0 && !assign_best_value(row, order[i]))
             return false;
     return true;
 }

@@ -200,7 +200,7 @@ static void compare_device(const struct golden *golden, const struct target *tar
     y = run_on(&rig, problem, &tight, outcome);
     if (y && mglu_layer_accuracy(rig.layer) == MGLU_ACCURACY_A)
         compare_with_oracle(&file, problem, y, outcome);
-    else if (y && ask_oracle(&other, target, problem, mglu_layer_accuracy(rig.layer), outcome))
+    else if (y && compute_oracle(&other, target, problem, mglu_layer_accuracy(rig.layer), outcome))
         compare_with_oracle(&other, problem, y, outcome);
     free_oracle(&other);
     free(y);
@@ -215,7 +215,7 @@ static void run_golden(const struct target *target, const struct test_case *test
     if (!open_file(names[case_number(test)], &golden.file, outcome))
         return;
     if (read_problem(&golden, outcome)) {
-        if (ask_oracle(&oracle, target, &golden.problem, MGLU_ACCURACY_A, outcome)) {
+        if (compute_oracle(&oracle, target, &golden.problem, MGLU_ACCURACY_A, outcome)) {
             compare_weights(&golden, outcome);
             compare_reference(&golden, &oracle, outcome);
             free_oracle(&oracle);

@@ -30,7 +30,7 @@ static void expect_ieee(const struct trial *trial, const struct problem *problem
 
     if (!open_rig(&rig, trial->target->device, problem, trial->outcome))
         return;
-    asked = ask_oracle(&oracle, trial->target, problem, mglu_layer_accuracy(rig.layer), trial->outcome);
+    asked = compute_oracle(&oracle, trial->target, problem, mglu_layer_accuracy(rig.layer), trial->outcome);
     rig_close(&rig);
     if (!asked)
         return;
@@ -167,10 +167,10 @@ static void limits(const struct trial *trial)
 
     for (size_t i = 0; i < (trial->activation == MGLU_ACTIVATION_SILU ? 3 : 1); i++) {
         struct problem problem = bias_problem(trial, gates, values, 3);
-        bool turned = betas[i] < 0;
+        bool negative_beta = betas[i] < 0;
         problem.layer.silu_beta = trial->activation == MGLU_ACTIVATION_SILU ? betas[i] : 0;
         unsigned char *y = special_run(trial, &problem);
-        if (y && turned) {
+        if (y && negative_beta) {
             expect_value(trial->outcome, &problem, y, 0, 0, -INFINITY);
             expect_value(trial->outcome, &problem, y, 0, 1, 0);
         } else if (y) {

@@ -79,8 +79,8 @@ static void note_bad(struct findings *findings, int64_t row, int64_t column)
 }
 
 /* Of two infinite ratios the one with the larger error is worse; NaN is the worst. */
-static void look_at(const struct expectation *expected, struct findings *findings, int64_t row, int64_t column,
-                    double got, struct outcome *outcome)
+static void compare_element(const struct expectation *expected, struct findings *findings, int64_t row, int64_t column,
+                            double got, struct outcome *outcome)
 {
     int64_t at = row * expected->columns + column;
     double ratio = error_ratio(expected, at, got), error = fabs(got - expected->want[at]);
@@ -172,7 +172,8 @@ void compare_rows(const struct expectation *expected, const struct rows *y, stru
         exit(EXIT_FAILURE);
     for (int64_t row = 0; row < expected->rows; row++)
         for (int64_t column = 0; column < expected->columns; column++)
-            look_at(expected, &findings, row, column, (double)element_of(y, expected->dtype, row, column), outcome);
+            compare_element(expected, &findings, row, column, (double)element_of(y, expected->dtype, row, column),
+                            outcome);
     if (findings.bad_count)
         report(expected, y, &findings, outcome);
     free(findings.bad);

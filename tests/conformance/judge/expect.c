@@ -107,8 +107,8 @@ static bool ask(struct oracle *oracle, const struct rig *rig, const struct probl
     return answered;
 }
 
-bool ask_oracle(struct oracle *oracle, const struct target *target, const struct problem *problem,
-                mglu_accuracy accuracy, struct outcome *outcome)
+bool compute_oracle(struct oracle *oracle, const struct target *target, const struct problem *problem,
+                    mglu_accuracy accuracy, struct outcome *outcome)
 {
     struct rig rig;
     bool answered;
@@ -173,7 +173,7 @@ void check_with_oracle(const struct target *target, const struct problem *proble
     if (!open_rig(&rig, target->device, problem, outcome))
         return;
     y = run_on(&rig, problem, &tight, outcome);
-    if (y && ask_oracle(&oracle, target, problem, mglu_layer_accuracy(rig.layer), outcome)) {
+    if (y && compute_oracle(&oracle, target, problem, mglu_layer_accuracy(rig.layer), outcome)) {
         compare_with_oracle(&oracle, problem, y, outcome);
         free_oracle(&oracle);
     }

@@ -26,8 +26,8 @@ bool expect_value(struct outcome *outcome, const struct problem *problem, const 
 struct oracle {
     double *want, *tolerance;
 };
-bool ask_oracle(struct oracle *oracle, const struct target *target, const struct problem *problem,
-                mglu_accuracy accuracy, struct outcome *outcome);
+bool compute_oracle(struct oracle *oracle, const struct target *target, const struct problem *problem,
+                    mglu_accuracy accuracy, struct outcome *outcome);
 void free_oracle(struct oracle *oracle);
 
 /** Every element within its tolerance; NaN for NaN, infinity for infinity. */

@@ -29,7 +29,7 @@ static struct expectation expect(const struct grid_trial *trial, mglu_accuracy a
                                 .exact = accuracy != MGLU_ACCURACY_C && grid_is_exact(test)};
 }
 
-static bool ask_oracle_for(struct grid_trial *trial, mglu_accuracy accuracy, struct outcome *outcome)
+static bool compute_grid_expectation(struct grid_trial *trial, mglu_accuracy accuracy, struct outcome *outcome)
 {
     mglu_forward_args args = grid_problem_args(&trial->problem, false);
 
@@ -47,7 +47,7 @@ static bool prepare_once(struct grid_trial *trial, problem_maker *make, const st
 
     make(&trial->problem, grid, target, test->name, attempt);
     if (!rig_open(&trial->oracle, target->reference, &trial->problem.weights, &trial->problem.layer, outcome) ||
-        !ask_oracle_for(trial, MGLU_ACCURACY_A, outcome))
+        !compute_grid_expectation(trial, MGLU_ACCURACY_A, outcome))
         return false;
     expected = expect(trial, MGLU_ACCURACY_A);
     trial->vacuous = expectation_vacuous(&expected, grid->fill < FILL_EXACT);
@@ -122,7 +122,7 @@ static bool learn_accuracy(struct grid_trial *trial, const struct rig *rig, stru
         outcome_set(outcome, VERDICT_FAIL, "class C without MGLU_LAYER_ALLOW_QUANTISED_X");
     if (outcome->verdict == VERDICT_FAIL || outcome->accuracy == MGLU_ACCURACY_A)
         return outcome->verdict != VERDICT_FAIL;
-    return ask_oracle_for(trial, outcome->accuracy, outcome);
+    return compute_grid_expectation(trial, outcome->accuracy, outcome);
 }
 
 /* Runs the problem on an open rig and checks the results. */
@@ -132,7 +132,7 @@ static void judge(const struct target *target, struct grid_trial *trial, const s
 
     if (!learn_accuracy(trial, rig, outcome))
         return;
-    grid_problem_spoil_sources(problem);
+    grid_problem_overwrite_sources(problem);
     if (!forward(target, rig, problem, outcome))
         return;
     struct expectation expected = expect(trial, outcome->accuracy);

@@ -44,7 +44,7 @@ static bool routing_fits(const signed char row[AXES])
 }
 
 /* Combinations that prove nothing: with one column and no bias, gate or value is empty and every product 0. */
-static bool says_something(const signed char row[AXES])
+static bool can_be_nonzero(const signed char row[AXES])
 {
     bool masked = (row[AXIS_MASKS] >= 0 && axis_masks[row[AXIS_MASKS]] > 0) || row[AXIS_ROUTING] > ROUTING_OFF;
 
@@ -76,5 +76,5 @@ bool axes_allow(const signed char row[AXES], int64_t limit)
     if (row[AXIS_BATCH] >= 0)
         products *= axis_batch[row[AXIS_BATCH]];
     products *= fewest_masks(row);
-    return products <= limit && routing_fits(row) && says_something(row) && bits_fit(row);
+    return products <= limit && routing_fits(row) && can_be_nonzero(row) && bits_fit(row);
 }

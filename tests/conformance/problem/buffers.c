@@ -118,7 +118,7 @@ bool rows_download(struct rows *rows, const struct rig *rig, struct outcome *out
 }
 
 /* Describes the position of a byte: how far behind the end of which row. */
-static void report_spoiled(const struct rows *rows, size_t at, const char *what, struct outcome *outcome)
+static void report_changed_byte(const struct rows *rows, size_t at, const char *what, struct outcome *outcome)
 {
     size_t stride = stride_bytes(rows), row, column;
 
@@ -148,15 +148,15 @@ static const unsigned char *first_other(const unsigned char *from, const unsigne
 
 bool rows_check_gaps(const struct rows *rows, const char *what, struct outcome *outcome)
 {
-    const unsigned char *from = rows->region, *spoiled = NULL;
+    const unsigned char *from = rows->region, *changed = NULL;
 
-    for (int64_t row = 0; row < rows->count && !spoiled; row++) {
-        spoiled = first_other(from, rows_at(rows, row));
+    for (int64_t row = 0; row < rows->count && !changed; row++) {
+        changed = first_other(from, rows_at(rows, row));
         from = rows_at(rows, row) + row_bytes(rows);
     }
-    if (!spoiled)
-        spoiled = first_other(from, rows->region + rows->region_size);
-    if (spoiled)
-        report_spoiled(rows, (size_t)(spoiled - rows->region), what, outcome);
-    return !spoiled;
+    if (!changed)
+        changed = first_other(from, rows->region + rows->region_size);
+    if (changed)
+        report_changed_byte(rows, (size_t)(changed - rows->region), what, outcome);
+    return !changed;
 }

@@ -147,7 +147,7 @@ float *draw_matrix(const struct grid_case *test, enum role role, int64_t rows, i
  * Neither gate nor value may be empty: in three of four rows the first and the last column, where x is never 0, belong
  * to different sides; a single column belongs to the side without a bias.
  */
-static void mend_mask_row(const struct grid_case *test, unsigned char *row, struct random *random)
+static void make_sides_nonempty(const struct grid_case *test, unsigned char *row, struct random *random)
 {
     if (test->h == 1 && (test->bias == BIAS_GATE || test->bias == BIAS_VALUE))
         row[0] = test->bias == BIAS_VALUE;
@@ -165,6 +165,6 @@ void draw_masks(const struct grid_case *test, struct rows *masks, struct random 
             bits = i % 64 ? bits >> 1 : random_u64(random);
             row[i] = bits & 1;
         }
-        mend_mask_row(test, row, random);
+        make_sides_nonempty(test, row, random);
     }
 }

@@ -232,7 +232,7 @@ void grid_problem_reset_y(struct grid_problem *problem)
         rows_fill(&problem->y, ROWS_GAP);
 }
 
-void grid_problem_spoil_sources(struct grid_problem *problem)
+void grid_problem_overwrite_sources(struct grid_problem *problem)
 {
     for (int i = 0; i < problem->source_count; i++)
         rows_fill(&problem->sources[i], ROWS_GAP);

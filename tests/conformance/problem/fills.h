@@ -33,7 +33,7 @@ void grid_problem_reset_y(struct grid_problem *problem);
 void grid_problem_set_weight(struct grid_problem *problem, const float *numbers, struct random *random);
 
 /** Overwrites the sources: a device that still needs them after weights were made gives wrong results. */
-void grid_problem_spoil_sources(struct grid_problem *problem);
+void grid_problem_overwrite_sources(struct grid_problem *problem);
 
 /** The arguments of a forward without workspace. */
 mglu_forward_args grid_problem_args(const struct grid_problem *problem, bool on_device);

@@ -99,7 +99,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 /* Whether a device runs exactly the requested instruction set, not a smaller one. */
-static bool has_level(const struct options *options, const struct target *target)
+static bool has_requested_isa(const struct options *options, const struct target *target)
 {
     char isa[64];
 
@@ -137,7 +137,7 @@ static int run_devices(const struct options *options, const struct case_list *ca
     bool written = true;
 
     for (size_t i = 0; i < count; i++)
-        if (!has_level(options, &reports[i].target))
+        if (!has_requested_isa(options, &reports[i].target))
             return EXIT_LACKS_ISA;
     for (size_t i = 0; i < count; i++)
         run_device(options, cases, &reports[i]);
