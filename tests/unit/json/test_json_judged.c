@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/check.h"
+
+#include "common/json/json.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Random texts are read by jansson as well: both accept the same texts, and find the same values in them. */
+
+enum { TEXTS = 200000, MOST = 200 };
+
+static uint64_t random_state = 1;
+
+static unsigned random_below(unsigned limit)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)((random_state >> 33) % limit);
+}
+
+static const char *const seeds[] = {
+    "{\"a\":{\"dtype\":\"F32\",\"shape\":[4,5],\"data_offsets\":[0,80]},\"__metadata__\":{\"format\":\"pt\"}}",
+    "[1,-2,3.25,-4e5,6E-7,0,-0,0.0,1e22,12345678901234567]",
+    "[\"\\u00e4\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\",\"\"]",
+    "[true,false,null,[],{},[[[]]],{\"\":{\"b\":[]}}]",
+    " { \"hidden_size\" : 128 ,\n \"rms_norm_eps\" : 1e-05 ,\t\"tied\" : true }\r\n",
+};
+
+/* Inserts, removes or replaces some characters of a seed. */
+static size_t make_text(char text[MOST + 4])
+{
+    static const char pieces[] = "{}[]\",:\\u0dDeE+-.19tfn \n\t\x01\x80\xc3\xa4\xed\xff/'";
+    size_t length;
+
+    strcpy(text, seeds[random_below(sizeof seeds / sizeof seeds[0])]);
+    length = strlen(text);
+    for (unsigned edits = random_below(4); edits > 0; edits--) {
+        size_t at = random_below((unsigned)length);
+        char piece = pieces[random_below(sizeof pieces - 1)];
+
+        switch (random_below(3)) {
+        case 0:
+            text[at] = piece;
+            break;
+        case 1:
+            memmove(text + at, text + at + 1, length-- - at);
+            break;
+        default:
+            memmove(text + at + 1, text + at, ++length - at);
+            text[at] = piece;
+        }
+    }
+    return length;
+}
+
+static int same_value(struct mglu_json *json, json_t *wanted);
+
+static int same_text(const struct mglu_json *json, const char *wanted)
+{
+    char buffer[MOST + 4];
+
+    return mglu_json_decode(json, buffer) == strlen(wanted) && strcmp(buffer, wanted) == 0 &&
+           mglu_json_equals(json, wanted);
+}
+
+static int same_object(struct mglu_json *json, json_t *wanted)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(wanted, key, value)
+    {
+        if (mglu_json_next(json) != MGLU_JSON_KEY || !same_text(json, key))
+            return 0;
+        mglu_json_next(json);
+        if (!same_value(json, value))
+            return 0;
+    }
+    return mglu_json_next(json) == MGLU_JSON_OBJECT_END;
+}
+
+static int same_array(struct mglu_json *json, json_t *wanted)
+{
+    for (size_t i = 0; i < json_array_size(wanted); i++) {
+        mglu_json_next(json);
+        if (!same_value(json, json_array_get(wanted, i)))
+            return 0;
+    }
+    return mglu_json_next(json) == MGLU_JSON_ARRAY_END;
+}
+
+static int same_number(const struct mglu_json *json, json_t *wanted)
+{
+    double real;
+    uint64_t integer;
+
+    if (mglu_json_is_integer(json) != json_is_integer(wanted) || !mglu_json_double(json, &real) ||
+        real != json_number_value(wanted))
+        return 0;
+    if (json_is_real(wanted) || json->first[0] == '-')
+        return 1;
+    return mglu_json_uint64(json, &integer) && integer == (uint64_t)json_integer_value(wanted);
+}
+
+/* Compares from the last token on. */
+static int same_value(struct mglu_json *json, json_t *wanted)
+{
+    switch (json_typeof(wanted)) {
+    case JSON_OBJECT:
+        return json->token == MGLU_JSON_OBJECT && same_object(json, wanted);
+    case JSON_ARRAY:
+        return json->token == MGLU_JSON_ARRAY && same_array(json, wanted);
+    case JSON_STRING:
+        return json->token == MGLU_JSON_STRING && same_text(json, json_string_value(wanted));
+    case JSON_TRUE:
+        return json->token == MGLU_JSON_TRUE;
+    case JSON_FALSE:
+        return json->token == MGLU_JSON_FALSE;
+    case JSON_NULL:
+        return json->token == MGLU_JSON_NULL;
+    default:
+        return json->token == MGLU_JSON_NUMBER && same_number(json, wanted);
+    }
+}
+
+static int is_read(const char *text, size_t length)
+{
+    struct mglu_json json;
+
+    mglu_json_begin(&json, text, length);
+    while (mglu_json_next(&json) > MGLU_JSON_END)
+        continue;
+    return json.token == MGLU_JSON_END;
+}
+
+static void random_texts_are_read_as_jansson_reads_them(void **state)
+{
+    size_t accepted = 0;
+
+    for (size_t i = 0; i < TEXTS; i++) {
+        char text[MOST + 4];
+        size_t length = make_text(text);
+        json_error_t error;
+        json_t *wanted = json_loadb(text, length, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
+        struct mglu_json json;
+
+        /* What it limits for reasons of its own. */
+        if (!wanted && (json_error_code(&error) == json_error_numeric_overflow ||
+                        json_error_code(&error) == json_error_duplicate_key))
+            continue;
+        if (is_read(text, length) != (wanted != NULL))
+            fail_msg("text %zu: %s: jansson says '%s'", i, text, wanted ? "valid" : error.text);
+        accepted += wanted != NULL;
+        mglu_json_begin(&json, text, length);
+        mglu_json_next(&json);
+        if (wanted && !same_value(&json, wanted))
+            fail_msg("text %zu: %s: another value", i, text);
+        json_decref(wanted);
+    }
+    assert_in_range(accepted, TEXTS / 8, TEXTS * 7 / 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_texts_are_read_as_jansson_reads_them)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
