@@ -5,13 +5,30 @@
 
 static const struct {
     const char *name;
-    size_t size;
+    unsigned bits;
 } dtypes[] = {
-    [MGLU_FILE_BOOL] = {"BOOL", 1}, [MGLU_FILE_U8] = {"U8", 1},   [MGLU_FILE_I8] = {"I8", 1},
-    [MGLU_FILE_I16] = {"I16", 2},   [MGLU_FILE_U16] = {"U16", 2}, [MGLU_FILE_F16] = {"F16", 2},
-    [MGLU_FILE_BF16] = {"BF16", 2}, [MGLU_FILE_I32] = {"I32", 4}, [MGLU_FILE_U32] = {"U32", 4},
-    [MGLU_FILE_F32] = {"F32", 4},   [MGLU_FILE_F64] = {"F64", 8}, [MGLU_FILE_I64] = {"I64", 8},
-    [MGLU_FILE_U64] = {"U64", 8},
+    [MGLU_FILE_BOOL] = {"BOOL", 8},
+    [MGLU_FILE_U8] = {"U8", 8},
+    [MGLU_FILE_I8] = {"I8", 8},
+    [MGLU_FILE_I16] = {"I16", 16},
+    [MGLU_FILE_U16] = {"U16", 16},
+    [MGLU_FILE_F16] = {"F16", 16},
+    [MGLU_FILE_BF16] = {"BF16", 16},
+    [MGLU_FILE_I32] = {"I32", 32},
+    [MGLU_FILE_U32] = {"U32", 32},
+    [MGLU_FILE_F32] = {"F32", 32},
+    [MGLU_FILE_F64] = {"F64", 64},
+    [MGLU_FILE_I64] = {"I64", 64},
+    [MGLU_FILE_U64] = {"U64", 64},
+    [MGLU_FILE_C64] = {"C64", 64},
+    [MGLU_FILE_F8_E4M3] = {"F8_E4M3", 8},
+    [MGLU_FILE_F8_E5M2] = {"F8_E5M2", 8},
+    [MGLU_FILE_F8_E8M0] = {"F8_E8M0", 8},
+    [MGLU_FILE_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
+    [MGLU_FILE_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
+    [MGLU_FILE_F6_E2M3] = {"F6_E2M3", 6},
+    [MGLU_FILE_F6_E3M2] = {"F6_E3M2", 6},
+    [MGLU_FILE_F4] = {"F4", 4},
 };
 
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
@@ -23,7 +40,7 @@ const char *mglu_file_dtype_name(mglu_file_dtype dtype)
 
 size_t mglu_file_dtype_size(mglu_file_dtype dtype)
 {
-    return (size_t)dtype < DTYPES ? dtypes[dtype].size : 0;
+    return (size_t)dtype < DTYPES && dtypes[dtype].bits % 8 == 0 ? dtypes[dtype].bits / 8 : 0;
 }
 
 int mglu_io_dtype_from_name(const char *name, mglu_file_dtype *dtype)
@@ -93,11 +110,13 @@ mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype)
 
 int mglu_io_tensor_bytes(mglu_file_dtype dtype, int32_t rank, const int64_t *shape, size_t *bytes)
 {
-    size_t product = mglu_file_dtype_size(dtype);
+    size_t product = 1;
 
     for (int32_t i = 0; i < rank; i++)
         if (shape[i] < 0 || __builtin_mul_overflow(product, (uint64_t)shape[i], &product))
             return 0;
-    *bytes = product;
+    if (__builtin_mul_overflow(product, (size_t)dtypes[dtype].bits, &product) || product % 8 != 0)
+        return 0;
+    *bytes = product / 8;
     return 1;
 }

@@ -19,7 +19,7 @@ int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form);
 /* The reverse of mglu_io_weight_dtype(). */
 mglu_file_dtype mglu_io_file_dtype(mglu_dtype dtype);
 
-/* Bytes of a tensor. Returns 0 when they do not fit in a size_t. */
+/* Bytes of a tensor. Returns 0 when its bits do not fit in a size_t, or are no whole number of bytes. */
 int mglu_io_tensor_bytes(mglu_file_dtype dtype, int32_t rank, const int64_t *shape, size_t *bytes);
 
 #endif

@@ -14,7 +14,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are little-endian in files and used in place");
 
-/* Files smaller than a huge page are aligned to a cache line, for vector loads. */
+/* Data smaller than a huge page is aligned to a cache line, for vector loads. */
 enum { HUGE_PAGE = 2 * 1024 * 1024, SMALL_ALIGNMENT = 64 };
 
 /* Linux reads at most 2^31 - 4096 bytes at once. */
@@ -45,65 +45,81 @@ static mglu_status open_regular(mglu_file *file, int *descriptor)
                         (long long)about.st_size, about.st_size < MGLU_IO_LENGTH_BYTES ? "few" : "many");
 }
 
-/* Reads the bytes from `first` up to `end` to their place. */
-static mglu_status read_bytes(mglu_file *file, int descriptor, size_t first, size_t end)
+/* Reads the next `size` bytes of the file. */
+static mglu_status read_bytes(const mglu_file *file, int descriptor, void *bytes, size_t size)
 {
-    while (first < end) {
-        size_t count = end - first < READ_AT_ONCE ? end - first : READ_AT_ONCE;
-        ssize_t got = read(descriptor, file->bytes + first, count);
+    size_t done = 0;
+
+    while (done < size) {
+        size_t count = size - done < READ_AT_ONCE ? size - done : READ_AT_ONCE;
+        ssize_t got = read(descriptor, (char *)bytes + done, count);
 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return mglu_io_system_error(file->path, "cannot read");
         if (got == 0)
-            return mglu_io_fail(MGLU_ERROR_IO, file->path, NULL, "truncated while it was read: %zu of %zu bytes", first,
-                                file->size);
-        first += (size_t)got;
+            return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "truncated while it was read");
+        done += (size_t)got;
     }
     return MGLU_OK;
 }
 
-/* The header is checked before the data is read: a bad file costs no more than its header. */
-static mglu_status read_file(mglu_file *file, int descriptor)
+static mglu_status parse_header(mglu_file *file, int descriptor, size_t length)
 {
-    void *memory;
-    size_t length = 0;
+    char *text = malloc(length + 1);
     mglu_status status;
 
-    if (posix_memalign(&memory, file->size < HUGE_PAGE ? SMALL_ALIGNMENT : HUGE_PAGE, file->size) != 0)
+    if (!text)
         return mglu_io_out_of_memory(file->path);
-    file->bytes = memory;
-#ifdef MADV_HUGEPAGE
-    if (file->size >= HUGE_PAGE)
-        madvise(memory, file->size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: failure costs only speed */
-#endif
-    status = read_bytes(file, descriptor, 0, MGLU_IO_LENGTH_BYTES);
+    status = read_bytes(file, descriptor, text, length);
     if (status == MGLU_OK)
-        status = mglu_io_header_length(file, &length);
-    if (status == MGLU_OK)
-        status = read_bytes(file, descriptor, MGLU_IO_LENGTH_BYTES, MGLU_IO_LENGTH_BYTES + length);
-    if (status == MGLU_OK)
-        status = mglu_io_read_header(file, length);
-    if (status == MGLU_OK)
-        status = read_bytes(file, descriptor, MGLU_IO_LENGTH_BYTES + length, file->size);
-    return status;
+        status = mglu_io_read_header(file, text, length);
+    free(text); /* before the indices are made: the less memory is needed at once */
+    return status == MGLU_OK ? mglu_io_index_header(file) : status;
 }
 
-static mglu_status map_file(mglu_file *file, int descriptor)
+static mglu_status read_header(mglu_file *file, int descriptor)
 {
-    size_t length;
-    mglu_status status;
+    unsigned char bytes[MGLU_IO_LENGTH_BYTES];
+    size_t length = 0;
+    mglu_status status = read_bytes(file, descriptor, bytes, sizeof bytes);
+
+    if (status == MGLU_OK)
+        status = mglu_io_header_length(file, bytes, &length);
+    file->data_size = file->size - sizeof bytes - length;
+    return status == MGLU_OK ? parse_header(file, descriptor, length) : status;
+}
+
+static mglu_status read_data(mglu_file *file, int descriptor)
+{
+    size_t size = file->data_size;
+
+    if (posix_memalign(&file->memory, size < HUGE_PAGE ? SMALL_ALIGNMENT : HUGE_PAGE, size ? size : 1) != 0) {
+        file->memory = NULL;
+        return mglu_io_out_of_memory(file->path);
+    }
+#ifdef MADV_HUGEPAGE
+    if (size >= HUGE_PAGE)
+        madvise(file->memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: failure costs only speed */
+#endif
+    mglu_io_place_data(file, file->memory);
+    return read_bytes(file, descriptor, file->memory, size);
+}
+
+static mglu_status map_data(mglu_file *file, int descriptor)
+{
     void *memory = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
 
     if (memory == MAP_FAILED)
         return mglu_io_system_error(file->path, "cannot map");
-    file->bytes = memory;
+    file->memory = memory;
     file->mapped = 1;
-    status = mglu_io_header_length(file, &length);
-    return status == MGLU_OK ? mglu_io_read_header(file, length) : status;
+    mglu_io_place_data(file, (const char *)memory + (file->size - file->data_size));
+    return MGLU_OK;
 }
 
+/* The header is checked before there is memory for the data: a bad file costs no more than its header. */
 static mglu_status load(mglu_file *file, uint32_t flags)
 {
     int descriptor = -1;
@@ -111,9 +127,15 @@ static mglu_status load(mglu_file *file, uint32_t flags)
 
     if (status != MGLU_OK)
         return status;
-    status = flags & MGLU_FILE_MMAP ? map_file(file, descriptor) : read_file(file, descriptor);
+    status = read_header(file, descriptor);
+    if (status == MGLU_OK)
+        status = mglu_io_list_layers(file);
+    if (status == MGLU_OK && flags & MGLU_FILE_HEADER)
+        mglu_io_place_data(file, NULL);
+    else if (status == MGLU_OK)
+        status = flags & MGLU_FILE_MMAP ? map_data(file, descriptor) : read_data(file, descriptor);
     close(descriptor);
-    return status == MGLU_OK ? mglu_io_list_layers(file) : status;
+    return status;
 }
 
 mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file)
@@ -126,7 +148,7 @@ mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file)
     *file = NULL;
     if (!path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: path is NULL");
-    if (flags & ~(uint32_t)MGLU_FILE_MMAP)
+    if (flags & ~(uint32_t)(MGLU_FILE_MMAP | MGLU_FILE_HEADER))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: unknown flags %#x", flags);
     opened = calloc(1, sizeof *opened);
     if (!opened)
@@ -144,15 +166,16 @@ void mglu_file_close(mglu_file **file)
     if (!file || !*file)
         return;
     if ((*file)->mapped)
-        munmap((*file)->bytes, (*file)->size);
+        munmap((*file)->memory, (*file)->size);
     else
-        free((*file)->bytes);
+        free((*file)->memory);
     mglu_io_index_clear(&(*file)->by_name);
     mglu_io_index_clear(&(*file)->by_key);
     free((*file)->layers);
     free((*file)->layer_texts);
     free((*file)->metadata);
     free((*file)->tensors);
+    free((*file)->dims);
     free((*file)->texts);
     free((*file)->path);
     free(*file);

@@ -15,10 +15,12 @@ struct mglu_io_metadata {
 
 struct mglu_file {
     char *path;
-    unsigned char *bytes; /* the whole file: 8 bytes of length, header, data */
-    size_t size;
+    size_t size;      /* of the file: 8 bytes of length, header, data */
+    size_t data_size; /* the data is the end of the file */
+    void *memory;     /* the data; mapped: the whole file; NULL: not read */
     int mapped;
     char *texts;               /* every name, key and value of the header */
+    int64_t *dims;             /* every shape */
     mglu_file_tensor *tensors; /* in the order of their data */
     size_t tensor_count;
     struct mglu_io_metadata *metadata; /* in the order of the file */

@@ -3,193 +3,133 @@
 
 #include "common/io/entry.h"
 #include "common/io/report.h"
+#include "common/json/json.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 /*
- * The header is one JSON object with an entry for each tensor. Its two outer levels are parsed here, and jansson parses
- * one name or entry at a time: a tree of a whole hostile header would need twenty times its memory.
+ * The header is one JSON object with an entry for each tensor. It is read twice: first to count, then into memory of
+ * exactly that size.
  */
-
-/* Levels of brackets within one entry; safetensors needs 2. Jansson recurses, and its own limit is 2048. */
-enum { MAX_DEPTH = 8 };
-
-/* Bytes of one name or entry: far above what a tensor of rank 8 can need. */
-enum { MAX_ENTRY = 64 * 1024 };
 
 /* Entries of __metadata__: far above any real file. */
 enum { MAX_METADATA = 64 * 1024 };
 
-/* The shortest possible members: arrays allocated once for as many as fit in the header never grow. */
-enum {
-    SHORTEST_TENSOR = sizeof "'':{'dtype':'U8','shape':[],'data_offsets':[0,0]}" - 1,
-    SHORTEST_METADATA = sizeof "'':''," - 1
+/* Numbers in all shapes together: one in so many bytes of the header, and some. Real names alone are longer. */
+enum { BYTES_PER_NUMBER = 16, NUMBERS_ANYWAY = 1024 };
+
+/* What a header has. */
+struct counts {
+    size_t tensors, numbers, metadata, text;
 };
 
 struct reader {
     mglu_file *file;
-    const char *start, *at, *end;
-    char *free_text; /* in file->texts */
-    size_t tensor_room, metadata_room;
-    struct mglu_io_data data;
+    struct mglu_json json;
+    char *free_text;    /* in file->texts */
+    int64_t *free_dims; /* in file->dims */
     int has_metadata;
 };
 
-typedef mglu_status member_fn(struct reader *reader, const char *key);
-
 #define CORRUPT(reader, ...) mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, (reader)->file->path, NULL, __VA_ARGS__)
 
-static void skip_space(struct reader *reader)
+/* Counts up to the end or the first fault, which is reported when the text is read again. */
+static void count_contents(const char *text, size_t length, struct counts *counts)
 {
-    while (reader->at < reader->end && *reader->at && strchr(" \t\r\n", *reader->at))
-        reader->at++;
-}
+    struct mglu_json json;
+    int metadata = 0, shape = 0;
 
-/* Skips `wanted` if it is next. */
-static int skip_char(struct reader *reader, char wanted)
-{
-    skip_space(reader);
-    if (reader->at == reader->end || *reader->at != wanted)
-        return 0;
-    reader->at++;
-    return 1;
-}
+    mglu_json_begin(&json, text, length);
+    while (mglu_json_next(&json) > MGLU_JSON_END) {
+        int depth = mglu_json_depth(&json);
 
-static mglu_status take_char(struct reader *reader, char wanted)
-{
-    if (skip_char(reader, wanted))
-        return MGLU_OK;
-    return CORRUPT(reader, "header byte %zu: expected '%c'", (size_t)(reader->at - reader->start), wanted);
-}
-
-/* Length of the string, object or array that begins at `text`; 0, with the fault, when it has no end. */
-static size_t text_length(const char *text, const char *end, const char **fault)
-{
-    int depth = 0, quoted = 0;
-
-    *fault = "has no end in the header";
-    for (const char *c = text; c < end; c++) {
-        if (quoted && *c == '\\')
-            c++;
-        else if (*c == '"')
-            quoted = !quoted;
-        else if (!quoted && (*c == '{' || *c == '['))
-            depth++;
-        else if (!quoted && (*c == '}' || *c == ']'))
-            depth--;
-        if (depth > MAX_DEPTH) {
-            *fault = "is nested too deep";
-            return 0;
+        if (json.token == MGLU_JSON_KEY && depth == 1) {
+            metadata = mglu_json_equals(&json, "__metadata__");
+            counts->tensors += !metadata;
+        } else if (json.token == MGLU_JSON_KEY && depth == 2) {
+            shape = !metadata && mglu_json_equals(&json, "shape");
+            counts->metadata += metadata;
         }
-        if (depth <= 0 && !quoted)
-            return (size_t)(c - text) + 1;
+        if (json.token == MGLU_JSON_KEY ? depth == 1 || metadata : json.token == MGLU_JSON_STRING && metadata)
+            counts->text += json.length + 1;
+        counts->numbers += json.token == MGLU_JSON_NUMBER && shape && depth == 3;
     }
-    return 0;
 }
 
-/*
- * Reads a string of at most `most` bytes and stores it in file->texts, where it is shorter than in the header, without
- * quotes and escapes.
- */
-static mglu_status take_string(struct reader *reader, size_t most, const char **string)
+static mglu_status syntax_fault(const struct reader *reader)
 {
-    const char *fault;
-    json_error_t error;
-    json_t *value;
-    size_t length;
-
-    skip_space(reader);
-    if (reader->at == reader->end || *reader->at != '"')
-        return CORRUPT(reader, "header byte %zu: expected a string", (size_t)(reader->at - reader->start));
-    length = text_length(reader->at, reader->end, &fault);
-    if (length > most)
-        fault = "is too long";
-    if (length == 0 || length > most)
-        return CORRUPT(reader, "header byte %zu: string %s", (size_t)(reader->at - reader->start), fault);
-    value = json_loadb(reader->at, length, JSON_DECODE_ANY, &error);
-    if (!value && error.text[0] == '\0')
-        return mglu_io_out_of_memory(reader->file->path);
-    if (!value)
-        return CORRUPT(reader, "header byte %zu: %s", (size_t)(reader->at - reader->start), error.text);
-    *string = strcpy(reader->free_text, json_string_value(value));
-    reader->free_text += json_string_length(value) + 1;
-    reader->at += length;
-    json_decref(value);
-    return MGLU_OK;
+    return CORRUPT(reader, "header byte %zu: %s", mglu_json_offset(&reader->json), reader->json.fault);
 }
 
-static mglu_status walk_object(struct reader *reader, member_fn *member)
+/* Stores the key or string that was read last. */
+static const char *take_text(struct reader *reader)
 {
-    mglu_status status = take_char(reader, '{');
-    const char *key;
+    char *text = reader->free_text;
 
-    if (status == MGLU_OK && skip_char(reader, '}'))
-        return MGLU_OK;
-    while (status == MGLU_OK) {
-        status = take_string(reader, MAX_ENTRY, &key);
-        if (status == MGLU_OK)
-            status = take_char(reader, ':');
-        if (status == MGLU_OK)
-            status = member(reader, key);
-        if (status != MGLU_OK || skip_char(reader, '}'))
-            return status;
-        status = take_char(reader, ',');
-    }
-    return status;
+    reader->free_text += mglu_json_decode(&reader->json, text) + 1;
+    return text;
 }
 
-static mglu_status take_metadata(struct reader *reader, const char *key)
+static mglu_status read_metadata(struct reader *reader)
 {
     mglu_file *file = reader->file;
-    const char *value;
-    mglu_status status;
 
-    skip_space(reader);
-    if (reader->at < reader->end && *reader->at != '"')
-        return CORRUPT(reader, "metadata '%.80s' is not a string", key);
-    if (file->metadata_count == reader->metadata_room)
-        return CORRUPT(reader, "metadata has more than %zu texts", reader->metadata_room);
-    status = take_string(reader, MGLU_IO_MAX_HEADER, &value);
-    if (status != MGLU_OK)
-        return status;
-    file->metadata[file->metadata_count++] = (struct mglu_io_metadata){key, value};
-    return MGLU_OK;
-}
-
-static mglu_status take_tensor(struct reader *reader, const char *name)
-{
-    mglu_file *file = reader->file;
-    mglu_file_tensor *tensor;
-    const char *fault = "is not an object";
-    size_t length = 0;
-
-    skip_space(reader);
-    if (*name == '\0')
-        return CORRUPT(reader, "a tensor has an empty name");
-    if (reader->at < reader->end && *reader->at == '{')
-        length = text_length(reader->at, reader->end, &fault);
-    if (length > MAX_ENTRY)
-        fault = "is too long";
-    if (length == 0 || length > MAX_ENTRY)
-        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, name, "its entry %s", fault);
-    if (file->tensor_count == reader->tensor_room)
-        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, name, "more tensors than the header has room for");
-    tensor = &file->tensors[file->tensor_count++];
-    *tensor = (mglu_file_tensor){.name = name};
-    reader->at += length;
-    return mglu_io_read_entry(file->path, reader->at - length, length, &reader->data, tensor);
-}
-
-static mglu_status take_member(struct reader *reader, const char *key)
-{
-    if (strcmp(key, "__metadata__") != 0)
-        return take_tensor(reader, key);
     if (reader->has_metadata)
         return CORRUPT(reader, "__metadata__ appears twice");
     reader->has_metadata = 1;
-    return walk_object(reader, take_metadata);
+    if (reader->json.token == MGLU_JSON_NULL)
+        return MGLU_OK;
+    if (reader->json.token != MGLU_JSON_OBJECT)
+        return CORRUPT(reader, "__metadata__ is not an object");
+    while (mglu_json_next(&reader->json) == MGLU_JSON_KEY) {
+        struct mglu_io_metadata *pair = &file->metadata[file->metadata_count++];
+
+        pair->key = take_text(reader);
+        if (mglu_json_next(&reader->json) == MGLU_JSON_FAULT)
+            return syntax_fault(reader);
+        if (reader->json.token != MGLU_JSON_STRING)
+            return CORRUPT(reader, "metadata '%.80s' is not a string", pair->key);
+        pair->value = take_text(reader);
+    }
+    return reader->json.token == MGLU_JSON_OBJECT_END ? MGLU_OK : syntax_fault(reader);
+}
+
+static mglu_status read_tensor(struct reader *reader, const char *name)
+{
+    mglu_file *file = reader->file;
+    mglu_file_tensor *tensor = &file->tensors[file->tensor_count++];
+    mglu_status status;
+
+    *tensor = (mglu_file_tensor){.name = name};
+    status = mglu_io_read_entry(file, &reader->json, reader->free_dims, tensor);
+    reader->free_dims += tensor->rank;
+    return status;
+}
+
+static mglu_status read_member(struct reader *reader)
+{
+    int metadata = mglu_json_equals(&reader->json, "__metadata__");
+    const char *name = take_text(reader);
+
+    if (mglu_json_next(&reader->json) == MGLU_JSON_FAULT)
+        return metadata ? syntax_fault(reader)
+                        : mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, reader->file->path, name, "header byte %zu: %s",
+                                       mglu_json_offset(&reader->json), reader->json.fault);
+    return metadata ? read_metadata(reader) : read_tensor(reader, name);
+}
+
+static mglu_status read_members(struct reader *reader)
+{
+    mglu_status status = MGLU_OK;
+
+    if (mglu_json_next(&reader->json) != MGLU_JSON_OBJECT)
+        return CORRUPT(reader, "the header does not begin with '{': not a safetensors file");
+    while (status == MGLU_OK && mglu_json_next(&reader->json) == MGLU_JSON_KEY)
+        status = read_member(reader);
+    if (status == MGLU_OK && (reader->json.token == MGLU_JSON_FAULT || mglu_json_next(&reader->json) != MGLU_JSON_END))
+        return syntax_fault(reader);
+    return status;
 }
 
 static int compare_places(const void *a, const void *b)
@@ -197,20 +137,20 @@ static int compare_places(const void *a, const void *b)
     const mglu_file_tensor *left = a, *right = b;
 
     if (left->data != right->data)
-        return (const char *)left->data < (const char *)right->data ? -1 : 1;
+        return (uintptr_t)left->data < (uintptr_t)right->data ? -1 : 1;
     if (left->bytes != right->bytes)
         return left->bytes < right->bytes ? -1 : 1;
     return strcmp(left->name, right->name);
 }
 
 /* The tensors, in order, must follow each other from the first to the last byte of the data. */
-static mglu_status check_cover(const mglu_file *file, const struct mglu_io_data *data)
+static mglu_status check_cover(const mglu_file *file)
 {
     size_t end = 0;
 
     for (size_t i = 0; i < file->tensor_count; i++) {
         const mglu_file_tensor *tensor = &file->tensors[i];
-        size_t begin = (size_t)((const unsigned char *)tensor->data - data->first);
+        size_t begin = (size_t)(uintptr_t)tensor->data;
 
         if (begin != end)
             return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name,
@@ -218,9 +158,9 @@ static mglu_status check_cover(const mglu_file *file, const struct mglu_io_data 
                                 begin < end ? "overlap" : "hole", begin, end);
         end = begin + tensor->bytes;
     }
-    if (end != data->size)
+    if (end != file->data_size)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "%zu bytes of data after the last tensor",
-                            data->size - end);
+                            file->data_size - end);
     return MGLU_OK;
 }
 
@@ -241,55 +181,73 @@ static mglu_status index_names(mglu_file *file)
     return MGLU_OK;
 }
 
-mglu_status mglu_io_header_length(const mglu_file *file, size_t *length)
+mglu_status mglu_io_header_length(const mglu_file *file, const unsigned char bytes[MGLU_IO_LENGTH_BYTES],
+                                  size_t *length)
 {
-    uint64_t bytes = 0;
+    uint64_t count = 0;
 
     for (int i = MGLU_IO_LENGTH_BYTES - 1; i >= 0; i--)
-        bytes = bytes << 8 | file->bytes[i];
-    if (bytes > MGLU_IO_MAX_HEADER)
+        count = count << 8 | bytes[i];
+    if (count > MGLU_IO_MAX_HEADER)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "header of %llu bytes, at most %zu are allowed",
-                            (unsigned long long)bytes, MGLU_IO_MAX_HEADER);
-    if (bytes > file->size - MGLU_IO_LENGTH_BYTES)
+                            (unsigned long long)count, MGLU_IO_MAX_HEADER);
+    if (count > file->size - MGLU_IO_LENGTH_BYTES)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL,
                             "header of %llu bytes in a file of %zu: truncated, or not safetensors",
-                            (unsigned long long)bytes, file->size);
-    *length = (size_t)bytes;
+                            (unsigned long long)count, file->size);
+    *length = (size_t)count;
     return MGLU_OK;
 }
 
-static int make_room(struct reader *reader, size_t length)
+static mglu_status check_counts(const struct reader *reader, const struct counts *counts, size_t length)
+{
+    size_t most = length / BYTES_PER_NUMBER + NUMBERS_ANYWAY;
+
+    if (counts->metadata > MAX_METADATA)
+        return CORRUPT(reader, "metadata has more than %d texts", MAX_METADATA);
+    if (counts->numbers > most)
+        return CORRUPT(reader, "the shapes have %zu numbers in all, at most %zu are read in a header of %zu bytes",
+                       counts->numbers, most, length);
+    return MGLU_OK;
+}
+
+/* Memory for at least one of each, so that NULL means failure. */
+static int make_room(struct reader *reader, const struct counts *counts)
 {
     mglu_file *file = reader->file;
 
-    reader->tensor_room = length / SHORTEST_TENSOR + 1;
-    reader->metadata_room = length / SHORTEST_METADATA + 1;
-    if (reader->metadata_room > MAX_METADATA)
-        reader->metadata_room = MAX_METADATA;
-    file->texts = reader->free_text = malloc(length + 1);
-    file->tensors = malloc(reader->tensor_room * sizeof *file->tensors);
-    file->metadata = malloc(reader->metadata_room * sizeof *file->metadata);
-    return file->texts && file->tensors && file->metadata;
+    file->texts = reader->free_text = malloc(counts->text + 1);
+    file->dims = reader->free_dims = malloc((counts->numbers + MGLU_FILE_MAX_RANK) * sizeof *file->dims);
+    file->tensors = malloc((counts->tensors + 1) * sizeof *file->tensors);
+    file->metadata = malloc((counts->metadata + 1) * sizeof *file->metadata);
+    return file->texts && file->dims && file->tensors && file->metadata;
 }
 
-mglu_status mglu_io_read_header(mglu_file *file, size_t length)
+mglu_status mglu_io_read_header(mglu_file *file, const char *text, size_t length)
 {
-    const char *text = (const char *)file->bytes + MGLU_IO_LENGTH_BYTES;
-    struct reader reader = {.file = file, .start = text, .at = text, .end = text + length};
+    struct reader reader = {.file = file};
+    struct counts counts = {0};
     mglu_status status;
 
-    reader.data.first = file->bytes + MGLU_IO_LENGTH_BYTES + length;
-    reader.data.size = file->size - MGLU_IO_LENGTH_BYTES - length;
-    if (!make_room(&reader, length))
-        return mglu_io_out_of_memory(file->path);
-    if (length == 0 || *text != '{')
-        return CORRUPT(&reader, "the header does not begin with '{'");
-    status = walk_object(&reader, take_member);
+    count_contents(text, length, &counts);
+    status = check_counts(&reader, &counts, length);
     if (status != MGLU_OK)
         return status;
-    skip_space(&reader);
-    if (reader.at != reader.end)
-        return CORRUPT(&reader, "header byte %zu: text after the end", (size_t)(reader.at - reader.start));
-    status = index_names(file);
-    return status == MGLU_OK ? check_cover(file, &reader.data) : status;
+    if (!make_room(&reader, &counts))
+        return mglu_io_out_of_memory(file->path);
+    mglu_json_begin(&reader.json, text, length);
+    return read_members(&reader);
+}
+
+mglu_status mglu_io_index_header(mglu_file *file)
+{
+    mglu_status status = index_names(file);
+
+    return status == MGLU_OK ? check_cover(file) : status;
+}
+
+void mglu_io_place_data(mglu_file *file, const void *data)
+{
+    for (size_t i = 0; i < file->tensor_count; i++)
+        file->tensors[i].data = data ? (const char *)data + (uintptr_t)file->tensors[i].data : NULL;
 }

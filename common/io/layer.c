@@ -50,6 +50,12 @@ static mglu_status check_version(const mglu_file *file)
     return MGLU_OK;
 }
 
+/* Whether the values of tensors can be checked. */
+static int has_data(const mglu_file *file)
+{
+    return file->memory != NULL;
+}
+
 /* The scales of quantised weights, [rows][groups of 32 columns]. Their values are checked, all others are not. */
 static mglu_status take_scales(const mglu_file *file, const mglu_file_tensor *tensor, int64_t rows, int64_t columns,
                                mglu_array *array)
@@ -64,7 +70,7 @@ static mglu_status take_scales(const mglu_file *file, const mglu_file_tensor *te
                             mglu_file_dtype_name(tensor->dtype));
     if (tensor->rank != 2 || tensor->shape[0] != rows || tensor->shape[1] != groups)
         return wrong_shape(file, tensor, expected);
-    bad = mglu_first_nonfinite(tensor->data, MGLU_DTYPE_F16, count);
+    bad = has_data(file) ? mglu_first_nonfinite(tensor->data, MGLU_DTYPE_F16, count) : count;
     if (bad < count)
         return mglu_io_fail(MGLU_ERROR_NONFINITE, file->path, tensor->name, "element [%zu, %zu] is not finite",
                             bad / (size_t)groups, bad % (size_t)groups);
@@ -175,8 +181,9 @@ static mglu_status take_words(const mglu_file *file, const mglu_file_tensor *ten
     if (tensor->rank != 3 || tensor->shape[0] != weights->intermediate_size || tensor->shape[1] != groups)
         return wrong_shape(file, tensor, expected);
     status = take_mask_count(file, tensor, tensor->shape[2], weights);
-    if (status == MGLU_OK && mglu_check_mask_words(tensor->data, weights->n_masks, weights->intermediate_size,
-                                                   weights->hidden_size) != MGLU_OK)
+    if (status == MGLU_OK && has_data(file) &&
+        mglu_check_mask_words(tensor->data, weights->n_masks, weights->intermediate_size, weights->hidden_size) !=
+            MGLU_OK)
         status = mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, tensor->name, "%s", mglu_last_error());
     weights->masks = (mglu_mask_array){tensor->data, MGLU_MASK_WORDS};
     return status;

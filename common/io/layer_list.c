@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Far above any model: 512 experts in 128 layers are a quarter of it. */
+enum { MAX_LAYERS = 1 << 18 };
+
 const mglu_file_tensor *mglu_io_find(const mglu_file *file, const char *prefix, const char *inner, const char *leaf)
 {
     return mglu_io_index_find(&file->by_name, &(struct mglu_io_name){{prefix, inner, leaf}});
@@ -45,7 +48,7 @@ static int is_plain_layer(const mglu_file *file, const char *prefix)
 static char *append_layers(mglu_file *file, const char *leaf, int (*is_layer)(const mglu_file *, const char *),
                            char *text)
 {
-    for (size_t i = 0; i < file->tensor_count; i++)
+    for (size_t i = 0; i < file->tensor_count && file->layer_count <= MAX_LAYERS; i++)
         if (copy_prefix(file->tensors[i].name, leaf, text) && is_layer(file, text)) {
             file->layers[file->layer_count++] = text;
             text += strlen(text) + 1;
@@ -66,6 +69,8 @@ mglu_status mglu_io_list_layers(mglu_file *file)
         return mglu_io_out_of_memory(file->path);
     text = append_layers(file, "weight", is_masked_layer, file->layer_texts);
     append_layers(file, "gate_proj.weight", is_plain_layer, text);
+    if (file->layer_count > MAX_LAYERS)
+        return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL, "more than %d layers", MAX_LAYERS);
     return MGLU_OK;
 }
 

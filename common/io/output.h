@@ -5,23 +5,33 @@
 #include <mglu/io.h>
 
 /*
- * A file that is written atomically: under another name in the same folder, synced, then renamed.
+ * A file that is written atomically: complete or absent, and an older one unchanged until then. Where the file system
+ * can (O_TMPFILE), the new file has no name before it is complete, so that nothing is left even of a killed process.
+ * Links are followed: the file that a symbolic link names is replaced, and the link kept. The new file has the mode
+ * and the owner of the older one.
  */
 struct mglu_io_output {
     const char *path; /* the caller's; must stay valid until commit or discard */
-    char *temporary;  /* NULL: nothing to clean up */
+    char *target;     /* what it names, its links followed */
+    const char *name; /* the last part of target */
+    int folder;       /* the descriptor of the rest */
     int descriptor;
+    int replaces;       /* there is an older file */
+    char temporary[48]; /* name in the folder; "": it has none yet */
 };
 
-/* Begins a file; an older one at `path` stays until the commit. Only regular files are ever replaced. */
+/*
+ * Begins a file. What prevents it from being written (a name that is too long, no permission, an owner that can't be
+ * kept) is known now, except for the space. Only regular files are ever replaced.
+ */
 mglu_status mglu_io_output_begin(struct mglu_io_output *output, const char *path);
 
 mglu_status mglu_io_output_write(struct mglu_io_output *output, const void *bytes, size_t count);
 
-/* Syncs and renames. On failure the temporary file is removed and the older file unchanged. */
+/* Syncs and gives the file its name. On failure nothing is left of it and the older file is unchanged. */
 mglu_status mglu_io_output_commit(struct mglu_io_output *output);
 
-/* Removes the temporary file. Does not change mglu_last_error(). */
+/* Leaves nothing of the file. Does not change mglu_last_error(). */
 void mglu_io_output_discard(struct mglu_io_output *output);
 
 #endif

@@ -52,9 +52,8 @@ const char *mglu_io_shape_text(char text[MGLU_IO_SHAPE_TEXT], int32_t rank, cons
     size_t used = 0;
 
     text[used++] = '[';
-    for (int32_t i = 0; i < rank; i++)
+    for (int32_t i = 0; i < rank && i < MGLU_IO_SHOWN_SIZES; i++)
         used += (size_t)snprintf(text + used, MGLU_IO_SHAPE_TEXT - used, i ? ", %lld" : "%lld", (long long)shape[i]);
-    text[used++] = ']';
-    text[used] = '\0';
+    snprintf(text + used, MGLU_IO_SHAPE_TEXT - used, "%s", rank > MGLU_IO_SHOWN_SIZES ? ", ...]" : "]");
     return text;
 }

@@ -16,8 +16,8 @@ mglu_status mglu_io_out_of_memory(const char *path);
 /* MGLU_ERROR_IO: the failed action, with the system's error message for errno. */
 mglu_status mglu_io_system_error(const char *path, const char *what);
 
-/* Buffer size for any shape. */
-enum { MGLU_IO_SHAPE_TEXT = MGLU_FILE_MAX_RANK * 22 + 3 };
+/* Buffer size for the text of any shape: so many of its sizes are shown, then "...". */
+enum { MGLU_IO_SHOWN_SIZES = 8, MGLU_IO_SHAPE_TEXT = (MGLU_IO_SHOWN_SIZES + 1) * 22 };
 
 /* Writes a shape as "[4, 5]" and returns `text`. */
 const char *mglu_io_shape_text(char text[MGLU_IO_SHAPE_TEXT], int32_t rank, const int64_t *shape);

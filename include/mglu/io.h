@@ -29,19 +29,28 @@ typedef enum mglu_file_dtype {
     MGLU_FILE_F32 = 9,
     MGLU_FILE_F64 = 10,
     MGLU_FILE_I64 = 11,
-    MGLU_FILE_U64 = 12
+    MGLU_FILE_U64 = 12,
+    MGLU_FILE_C64 = 13, /**< this and the following are copied, and read by nothing here */
+    MGLU_FILE_F8_E4M3 = 14,
+    MGLU_FILE_F8_E5M2 = 15,
+    MGLU_FILE_F8_E8M0 = 16,
+    MGLU_FILE_F8_E4M3FNUZ = 17,
+    MGLU_FILE_F8_E5M2FNUZ = 18,
+    MGLU_FILE_F6_E2M3 = 19,
+    MGLU_FILE_F6_E3M2 = 20,
+    MGLU_FILE_F4 = 21
 } mglu_file_dtype;
 
 /** Maximum number of dimensions of a tensor in a file. */
-#define MGLU_FILE_MAX_RANK 8
+#define MGLU_FILE_MAX_RANK 64
 
-/** One tensor of an open file. All pointers belong to the file. */
+/** One tensor of a file. All pointers belong to the open file, or to the caller of mglu_file_writer_tensor(). */
 typedef struct mglu_file_tensor {
     const char *name;
     mglu_file_dtype dtype;
     int32_t rank;
-    int64_t shape[MGLU_FILE_MAX_RANK];
-    const void *data; /**< rank 0 or a zero dimension: never dereferenced. No alignment is promised */
+    const int64_t *shape; /**< `rank` sizes */
+    const void *data;     /**< rank 0 or a zero dimension: never dereferenced. No alignment is promised */
     size_t bytes;
 } mglu_file_tensor;
 
@@ -53,17 +62,22 @@ enum {
     /**
      * Maps the file instead of reading it. If another process truncates a mapped file, reading it raises SIGBUS.
      */
-    MGLU_FILE_MMAP = 1u << 0
+    MGLU_FILE_MMAP = 1u << 0,
+    /**
+     * Reads the header alone: `data` of every tensor is NULL, and so are the pointers in descs. Values are not checked.
+     */
+    MGLU_FILE_HEADER = 1u << 1
 };
 
 /**
  * Opens and checks a file: header length, JSON, names, dtypes, shapes, and that the tensors cover the data without
- * gaps, overlaps or trailing bytes. By default the file is read into memory aligned to 64 bytes; files of 2 MiB and
- * more are aligned to 2 MiB, and huge pages are requested. The header is checked before any data is read.
+ * gaps, overlaps or trailing bytes. By default the data is read into memory aligned to 64 bytes; data of 2 MiB and
+ * more is aligned to 2 MiB, and huge pages are requested. The header is checked before any data is read, or memory for
+ * it allocated.
  *
  * @param[out] file The open file, NULL on failure. Release with mglu_file_close().
  * @return MGLU_ERROR_IO when it cannot be read or is not a regular file, MGLU_ERROR_CORRUPT_FILE when it violates the
- *         format.
+ *         format, has more than 262144 layers, or is cut short while it is read.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
 
@@ -86,7 +100,7 @@ MGLU_API const char *mglu_file_metadata(const mglu_file *file, const char *key);
 /** Keys of __metadata__ in the order of the file; NULL out of range. */
 MGLU_API const char *mglu_file_metadata_key(const mglu_file *file, size_t index);
 
-/** Name of a file dtype ("BF16") and its element size in bytes; NULL and 0 for a value not listed. */
+/** Name of a file dtype ("BF16") and its element size in bytes, 0 for F4 and F6; NULL and 0 for a value not listed. */
 MGLU_API const char *mglu_file_dtype_name(mglu_file_dtype dtype);
 MGLU_API size_t mglu_file_dtype_size(mglu_file_dtype dtype);
 

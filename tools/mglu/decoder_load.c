@@ -20,7 +20,8 @@ static bool load(const mglu_file *file, const char *name, int64_t rows, int64_t 
     if (!tensor_is_float(tensor))
         return report_failure("%s: tensor '%s': %s, not a floating-point dtype", path, name,
                               mglu_file_dtype_name(tensor->dtype));
-    const mglu_file_tensor want = {.rank = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}};
+    const int64_t sizes[] = {rows ? rows : columns, columns};
+    const mglu_file_tensor want = {.rank = rows ? 2 : 1, .shape = sizes};
     if (tensor->rank != want.rank || tensor->shape[0] != want.shape[0] || (rows && tensor->shape[1] != columns)) {
         char has[256], wanted[256];
         tensor_shape_text(tensor, has, sizeof has);

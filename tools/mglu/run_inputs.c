@@ -69,7 +69,9 @@ static bool open_x(struct run_inputs *inputs)
     inputs->y = *inputs->x;
     inputs->y.name = inputs->request->out.tensor;
     inputs->y.dtype = half ? inputs->x->dtype : MGLU_FILE_F32;
-    inputs->y.shape[rank - 1] = inputs->width;
+    memcpy(inputs->y_shape, inputs->x->shape, (size_t)rank * sizeof inputs->y_shape[0]);
+    inputs->y_shape[rank - 1] = inputs->width;
+    inputs->y.shape = inputs->y_shape;
     inputs->y.bytes = (size_t)tensor_elements(&inputs->y) * mglu_file_dtype_size(inputs->y.dtype);
     inputs->desc.x_dtype = inputs->y.dtype == MGLU_FILE_F16    ? MGLU_DTYPE_F16
                            : inputs->y.dtype == MGLU_FILE_BF16 ? MGLU_DTYPE_BF16

@@ -28,6 +28,7 @@ struct run_inputs {
     int64_t rows;       /**< of x and y */
     int64_t width;      /**< of a row of y */
     mglu_file_tensor y; /**< name, shape and dtype of the result, no data yet */
+    int64_t y_shape[MGLU_FILE_MAX_RANK];
 };
 
 /** Reports why when something is missing or does not fit. */

@@ -41,6 +41,9 @@ struct part {
 /* Writes a file of `count` tensors in this order; `metadata` is JSON or NULL. */
 void write_parts(const char *path, const char *metadata, const struct part *parts, size_t count);
 
+/* The shape of a tensor. */
+#define SHAPE(...) ((const int64_t[]){__VA_ARGS__})
+
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 #endif

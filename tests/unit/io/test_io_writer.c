@@ -22,7 +22,7 @@ static mglu_file_writer *new_writer(void)
 static mglu_file_writer *writer_of_bytes(const void *data, size_t count)
 {
     mglu_file_writer *writer = new_writer();
-    mglu_file_tensor tensor = {"a", MGLU_FILE_U8, 1, {(int64_t)count}, data, count};
+    mglu_file_tensor tensor = {"a", MGLU_FILE_U8, 1, SHAPE((int64_t)count), data, count};
 
     assert_ok(mglu_file_writer_tensor(writer, &tensor));
     return writer;
@@ -30,12 +30,13 @@ static mglu_file_writer *writer_of_bytes(const void *data, size_t count)
 
 static void what_is_written_is_read_back(void **state)
 {
-    static const mglu_file_tensor tensors[] = {
-        {"scalar", MGLU_FILE_F64, 0, {0}, numbers, 8},
-        {"empty", MGLU_FILE_I32, 2, {0, 7}, NULL, 0},
-        {"bytes", MGLU_FILE_BOOL, 1, {5}, numbers, 0},
-        {"matrix \"q\" \xc3\xa4\n", MGLU_FILE_BF16, 2, {3, 2}, numbers + 3, 12},
-        {"rank 8", MGLU_FILE_U64, 8, {1, 1, 2, 1, 1, 1, 1, 2}, numbers, 32},
+    const mglu_file_tensor tensors[] = {
+        {"scalar", MGLU_FILE_F64, 0, SHAPE(0), numbers, 8},
+        {"empty", MGLU_FILE_I32, 2, SHAPE(0, 7), NULL, 0},
+        {"bytes", MGLU_FILE_BOOL, 1, SHAPE(5), numbers, 0},
+        {"matrix \"q\" \xc3\xa4\n", MGLU_FILE_BF16, 2, SHAPE(3, 2), numbers + 3, 12},
+        {"rank 9", MGLU_FILE_U64, 9, SHAPE(1, 1, 2, 1, 1, 1, 1, 2, 1), numbers, 32},
+        {"nibbles", MGLU_FILE_F4, 2, SHAPE(3, 2), numbers, 3},
     };
     mglu_file_writer *writer = new_writer();
     mglu_file *file;
@@ -96,7 +97,7 @@ static void tensors_are_aligned_as_far_as_their_sizes_allow(void **state)
 
     for (size_t i = 0; i < COUNT(sizes); i++) {
         char name[8];
-        mglu_file_tensor tensor = {name, MGLU_FILE_U8, 1, {sizes[i]}, numbers, 0};
+        mglu_file_tensor tensor = {name, MGLU_FILE_U8, 1, SHAPE(sizes[i]), numbers, 0};
 
         snprintf(name, sizeof name, "%zu", i);
         assert_ok(mglu_file_writer_tensor(writer, &tensor));
@@ -123,7 +124,8 @@ static void equally_aligned_tensors_keep_the_order_of_insertion(void **state)
     mglu_file *file;
 
     for (size_t i = 0; i < COUNT(names); i++)
-        assert_ok(mglu_file_writer_tensor(writer, &(mglu_file_tensor){names[i], MGLU_FILE_F32, 1, {1}, numbers, 4}));
+        assert_ok(
+            mglu_file_writer_tensor(writer, &(mglu_file_tensor){names[i], MGLU_FILE_F32, 1, SHAPE(1), numbers, 4}));
     assert_ok(mglu_file_writer_commit(writer, scratch("x")));
     mglu_file_writer_destroy(&writer);
     assert_ok(mglu_file_open(scratch("x"), 0, &file));
@@ -132,7 +134,7 @@ static void equally_aligned_tensors_keep_the_order_of_insertion(void **state)
     mglu_file_close(&file);
 }
 
-static void the_umask_decides_who_may_read_the_file(void **state)
+static void the_umask_decides_who_may_read_a_new_file(void **state)
 {
     static const mode_t masks[] = {0022, 0077, 0002};
     mglu_file_writer *writer = writer_of_bytes(numbers, 5);
@@ -145,6 +147,7 @@ static void the_umask_decides_who_may_read_the_file(void **state)
         umask(before);
         assert_int_equal(stat(scratch("x"), &about), 0);
         assert_int_equal(about.st_mode & 0777, 0666 & ~masks[i]);
+        remove(scratch("x"));
     }
     mglu_file_writer_destroy(&writer);
 }
@@ -252,23 +255,25 @@ static void a_full_disk_leaves_the_older_file_and_nothing_else(void **state)
 
 static void wrong_tensors_are_refused(void **state)
 {
-    static const struct {
+    const struct {
         mglu_file_tensor tensor;
         const char *says;
     } cases[] = {
-        {{NULL, MGLU_FILE_U8, 1, {1}, numbers, 1}, "needs a name"},
-        {{"", MGLU_FILE_U8, 1, {1}, numbers, 1}, "needs a name"},
-        {{"__metadata__", MGLU_FILE_U8, 1, {1}, numbers, 1}, "needs a name"},
-        {{"a", MGLU_FILE_U8, 1, {1}, numbers, 1}, "tensor 'a' was added already"},
-        {{"b\xff", MGLU_FILE_U8, 1, {1}, numbers, 1}, "tensor name is not UTF-8"},
-        {{"b", (mglu_file_dtype)99, 1, {1}, numbers, 1}, "tensor 'b': unknown dtype 99"},
-        {{"b", MGLU_FILE_U8, -1, {1}, numbers, 1}, "tensor 'b': rank -1"},
-        {{"b", MGLU_FILE_U8, 9, {1}, numbers, 1}, "tensor 'b': rank 9"},
-        {{"b", MGLU_FILE_U8, 1, {-1}, numbers, 0}, "tensor 'b': its shape is negative"},
-        {{"b", MGLU_FILE_F64, 2, {INT64_MAX, 4}, numbers, 0}, "too large"},
-        {{"b", MGLU_FILE_F64, 1, {(int64_t)1 << 50}, numbers, 0}, "more than 2^53 bytes"},
-        {{"b", MGLU_FILE_F16, 1, {3}, numbers, 5}, "tensor 'b': 5 bytes, its shape needs 6"},
-        {{"b", MGLU_FILE_F16, 1, {3}, NULL, 0}, "tensor 'b': data is NULL"},
+        {{NULL, MGLU_FILE_U8, 1, SHAPE(1), numbers, 1}, "needs a name"},
+        {{"", MGLU_FILE_U8, 1, SHAPE(1), numbers, 1}, "needs a name"},
+        {{"__metadata__", MGLU_FILE_U8, 1, SHAPE(1), numbers, 1}, "needs a name"},
+        {{"a", MGLU_FILE_U8, 1, SHAPE(1), numbers, 1}, "tensor 'a' was added already"},
+        {{"b\xff", MGLU_FILE_U8, 1, SHAPE(1), numbers, 1}, "tensor name is not UTF-8"},
+        {{"b", (mglu_file_dtype)99, 1, SHAPE(1), numbers, 1}, "tensor 'b': unknown dtype 99"},
+        {{"b", MGLU_FILE_U8, -1, SHAPE(1), numbers, 1}, "tensor 'b': rank -1"},
+        {{"b", MGLU_FILE_U8, 65, SHAPE(1), numbers, 1}, "tensor 'b': rank 65"},
+        {{"b", MGLU_FILE_U8, 1, NULL, numbers, 1}, "tensor 'b': shape is NULL"},
+        {{"b", MGLU_FILE_U8, 1, SHAPE(-1), numbers, 0}, "tensor 'b': its shape is negative"},
+        {{"b", MGLU_FILE_F4, 1, SHAPE(3), numbers, 0}, "no whole number of bytes"},
+        {{"b", MGLU_FILE_F64, 2, SHAPE(INT64_MAX, 4), numbers, 0}, "too large"},
+        {{"b", MGLU_FILE_F64, 1, SHAPE((int64_t)1 << 50), numbers, 0}, "more than 2^53 bytes"},
+        {{"b", MGLU_FILE_F16, 1, SHAPE(3), numbers, 5}, "tensor 'b': 5 bytes, its shape needs 6"},
+        {{"b", MGLU_FILE_F16, 1, SHAPE(3), NULL, 0}, "tensor 'b': data is NULL"},
     };
     mglu_file_writer *writer = writer_of_bytes(numbers, 5);
 
@@ -306,7 +311,7 @@ int main(void)
         TEST(a_file_may_be_empty),
         TEST(tensors_are_aligned_as_far_as_their_sizes_allow),
         TEST(equally_aligned_tensors_keep_the_order_of_insertion),
-        TEST(the_umask_decides_who_may_read_the_file),
+        TEST(the_umask_decides_who_may_read_a_new_file),
         TEST(a_commit_replaces_an_older_file_and_can_be_repeated),
         TEST(a_path_may_be_short_or_long),
         TEST(temporary_files_of_others_are_not_used),

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/io/pack_plan.h"
+
+#include "common/core/mask_format.h"
+#include "common/io/dtype.h"
+#include "common/io/pack_roles.h"
+#include "common/io/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const tails[] = {
+    [MGLU_IO_MAKE_COPY] = "",         [MGLU_IO_MAKE_FLOATS] = "",     [MGLU_IO_MAKE_QUANTS] = "",
+    [MGLU_IO_MAKE_SCALES] = "_scale", [MGLU_IO_MAKE_WORDS] = "_bits",
+};
+
+/* The name of the new tensor must be free; the checks of layers should see to that already. */
+static mglu_status check_name(const mglu_file *input, const char *stem, const char *tail)
+{
+    size_t size = strlen(stem) + strlen(tail) + 1;
+    char *name = malloc(size);
+    mglu_status status = MGLU_OK;
+
+    if (!name)
+        return mglu_io_out_of_memory(input->path);
+    snprintf(name, size, "%s%s", stem, tail);
+    if (mglu_file_find(input, name))
+        status = mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, input->path, name, "is in the file already, and would be made");
+    free(name);
+    return status;
+}
+
+static mglu_status add(struct mglu_io_plan *plan, size_t source, enum mglu_io_make make, enum mglu_io_role role)
+{
+    const char *tail = tails[make];
+
+    plan->tensors[plan->count++] = (struct mglu_io_planned){(uint32_t)source, (uint16_t)make, (uint16_t)role};
+    return *tail ? check_name(plan->input, plan->input->tensors[source].name, tail) : MGLU_OK;
+}
+
+static mglu_status check_floats(const mglu_file *input, const mglu_file_tensor *tensor)
+{
+    mglu_dtype dtype;
+
+    if (mglu_io_compute_dtype(tensor->dtype, &dtype))
+        return MGLU_OK;
+    return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, input->path, tensor->name, "dtype %s, expected F32, F16 or BF16",
+                        mglu_file_dtype_name(tensor->dtype));
+}
+
+static mglu_status add_quantised(struct mglu_io_plan *plan, size_t source)
+{
+    const mglu_file_tensor *tensor = &plan->input->tensors[source];
+    mglu_status status;
+
+    if (plan->options->dtype == MGLU_DTYPE_Q4_0 && tensor->shape[1] % MGLU_GROUP_COLUMNS != 0)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, plan->input->path, tensor->name,
+                            "rows of %lld, but q4_0 needs a multiple of %d in a file", (long long)tensor->shape[1],
+                            MGLU_GROUP_COLUMNS);
+    status = add(plan, source, MGLU_IO_MAKE_QUANTS, MGLU_IO_ROLE_MATRIX);
+    return status == MGLU_OK ? add(plan, source, MGLU_IO_MAKE_SCALES, MGLU_IO_ROLE_PASS) : status;
+}
+
+/* A layer's matrix. One that is already quantised is unchanged, and so are its scales. */
+static mglu_status add_matrix(struct mglu_io_plan *plan, size_t source)
+{
+    const mglu_file_pack_options *options = plan->options;
+    const mglu_file_tensor *tensor = &plan->input->tensors[source];
+    mglu_dtype dtype = MGLU_DTYPE_F32;
+    int quantised = mglu_io_weight_dtype(tensor->dtype, &dtype) && mglu_dtype_is_quantised(dtype);
+    int keep = !options->convert || options->dtype == dtype;
+    mglu_status status = quantised ? MGLU_OK : check_floats(plan->input, tensor);
+
+    if (status != MGLU_OK)
+        return status;
+    if (quantised && !keep)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, plan->input->path, tensor->name,
+                            "is %s, which is not converted to %s", mglu_dtype_name(dtype),
+                            mglu_dtype_name(options->dtype));
+    if (quantised || keep)
+        return add(plan, source, MGLU_IO_MAKE_COPY, quantised ? MGLU_IO_ROLE_PASS : MGLU_IO_ROLE_MATRIX);
+    if (mglu_dtype_is_quantised(options->dtype))
+        return add_quantised(plan, source);
+    return add(plan, source, MGLU_IO_MAKE_FLOATS, MGLU_IO_ROLE_MATRIX);
+}
+
+static mglu_status add_tensor(struct mglu_io_plan *plan, size_t source, enum mglu_io_role role)
+{
+    mglu_status status = MGLU_OK;
+
+    if (role == MGLU_IO_ROLE_MASKS)
+        return add(plan, source, MGLU_IO_MAKE_WORDS, role);
+    if (role == MGLU_IO_ROLE_MATRIX)
+        return add_matrix(plan, source);
+    if (role == MGLU_IO_ROLE_FINITE)
+        status = check_floats(plan->input, &plan->input->tensors[source]);
+    return status == MGLU_OK ? add(plan, source, MGLU_IO_MAKE_COPY, role) : status;
+}
+
+static mglu_status add_tensors(struct mglu_io_plan *plan)
+{
+    size_t count = plan->input->tensor_count;
+    unsigned char *roles = calloc(count + 1, 1);
+    mglu_status status;
+
+    /* Quantising makes two tensors of one. */
+    plan->tensors = malloc((2 * count + 1) * sizeof *plan->tensors);
+    if (!roles || !plan->tensors) {
+        free(roles);
+        return mglu_io_out_of_memory(plan->input->path);
+    }
+    status = mglu_io_pack_roles(plan->input, roles);
+    for (size_t i = 0; i < count && status == MGLU_OK; i++)
+        status = add_tensor(plan, i, (enum mglu_io_role)roles[i]);
+    free(roles);
+    return status;
+}
+
+static void describe_tensor(const struct mglu_io_plan *plan, const struct mglu_io_planned *planned,
+                            struct mglu_io_entry *entry)
+{
+    const mglu_file_tensor *source = &plan->input->tensors[planned->source];
+    const int64_t *sizes = source->shape + (source->rank > 2 ? source->rank - 2 : 0);
+    int64_t *own = entry->own_shape;
+
+    *entry = (struct mglu_io_entry){.name = source->name,
+                                    .tail = tails[planned->make],
+                                    .dtype = source->dtype,
+                                    .rank = source->rank,
+                                    .shape = source->shape};
+    if (planned->make == MGLU_IO_MAKE_COPY)
+        return;
+    if (planned->make == MGLU_IO_MAKE_FLOATS) {
+        entry->dtype = mglu_io_file_dtype(plan->options->dtype);
+        return;
+    }
+    entry->shape = own;
+    own[0] = sizes[0];
+    own[1] = (int64_t)mglu_format_groups((uint64_t)sizes[1]);
+    if (planned->make == MGLU_IO_MAKE_SCALES) {
+        entry->dtype = MGLU_FILE_F16;
+    } else if (planned->make == MGLU_IO_MAKE_QUANTS) {
+        entry->dtype = mglu_io_file_dtype(plan->options->dtype);
+        own[1] = sizes[1] / (plan->options->dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
+    } else {
+        entry->dtype = MGLU_FILE_I32;
+        own[2] = source->rank == 3 ? source->shape[0] : 1;
+        entry->rank = 3;
+    }
+}
+
+void mglu_io_plan_describe(const void *source, size_t index, struct mglu_io_entry *entry)
+{
+    const struct mglu_io_plan *plan = source;
+
+    describe_tensor(plan, &plan->tensors[plan->order[index]], entry);
+    mglu_io_tensor_bytes(entry->dtype, entry->rank, entry->shape, &entry->bytes);
+}
+
+static mglu_status order_tensors(struct mglu_io_plan *plan)
+{
+    size_t *bytes = malloc((plan->count + 1) * sizeof *bytes);
+
+    plan->order = malloc((plan->count + 1) * sizeof *plan->order);
+    if (!bytes || !plan->order) {
+        free(bytes);
+        return mglu_io_out_of_memory(plan->input->path);
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        struct mglu_io_entry entry;
+
+        plan->order[i] = i;
+        mglu_io_plan_describe(plan, i, &entry);
+        bytes[i] = entry.bytes;
+    }
+    mglu_io_order(bytes, plan->count, plan->order);
+    free(bytes);
+    return MGLU_OK;
+}
+
+mglu_status mglu_io_plan_make(struct mglu_io_plan *plan)
+{
+    mglu_status status = add_tensors(plan);
+
+    return status == MGLU_OK ? order_tensors(plan) : status;
+}
+
+void mglu_io_plan_clear(struct mglu_io_plan *plan)
+{
+    free(plan->tensors);
+    free(plan->order);
+}

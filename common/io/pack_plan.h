@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_IO_PACK_PLAN_H
+#define MGLU_IO_PACK_PLAN_H
+
+#include "common/io/front.h"
+
+/* What packing writes: a list of tensors, each made from one of the input when its turn comes. */
+
+enum mglu_io_make {
+    MGLU_IO_MAKE_COPY,
+    MGLU_IO_MAKE_FLOATS, /* of another dtype */
+    MGLU_IO_MAKE_QUANTS,
+    MGLU_IO_MAKE_SCALES, /* of these quants */
+    MGLU_IO_MAKE_WORDS   /* of masks */
+};
+
+struct mglu_io_planned {
+    uint32_t source; /* index in the input */
+    uint16_t make;   /* enum mglu_io_make */
+    uint16_t role;   /* enum mglu_io_role */
+};
+
+struct mglu_io_plan {
+    const mglu_file *input;
+    const mglu_file_pack_options *options;
+    struct mglu_io_planned *tensors; /* in the order of the input */
+    size_t *order;                   /* indices of them in the order of the output */
+    size_t count;
+};
+
+/* Checks the layers and what is to be converted. mglu_io_plan_clear() frees the result, also after a failure. */
+mglu_status mglu_io_plan_make(struct mglu_io_plan *plan);
+
+void mglu_io_plan_clear(struct mglu_io_plan *plan);
+
+/* For struct mglu_io_front: tensor number `index` of the output of a plan. */
+void mglu_io_plan_describe(const void *plan, size_t index, struct mglu_io_entry *entry);
+
+#endif
