@@ -4,10 +4,12 @@
 #include "tools/common/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 char *path_in(const char *folder, const char *name)
 {
@@ -38,21 +40,35 @@ bool path_same(const char *a, const char *b)
            first.st_ino == second.st_ino;
 }
 
-/** Appends the rest of `file` in pieces, since the size of a pipe is not known in advance. */
-static bool read_all(FILE *file, const char *path, size_t limit, char **text, size_t *size)
+/** Reads up to `room` bytes; the number, or -1 for an error. */
+static ssize_t read_some(int file, char *text, size_t room)
 {
-    size_t room = 1 << 16;
+    ssize_t got;
+    do
+        got = read(file, text, room);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+/** Appends the rest of `file` in pieces, since the size of a pipe is not known in advance. */
+static bool read_all(int file, const char *path, size_t limit, char **text, size_t *size)
+{
+    size_t room = 0;
+    ssize_t got = 1;
     *size = 0;
     *text = NULL;
-    do {
-        room *= 2;
-        char *grown = realloc(*text, room + 1);
-        if (!grown)
-            return report_failure("%s: out of memory", path);
-        *text = grown;
-        *size += fread(*text + *size, 1, room - *size, file);
-    } while (*size == room && room < 2 * limit);
-    if (ferror(file))
+    while (got > 0 && *size <= limit) {
+        if (*size == room) {
+            room = room ? 2 * room : 1 << 16;
+            char *grown = realloc(*text, room + 1);
+            if (!grown)
+                return report_failure("%s: out of memory", path);
+            *text = grown;
+        }
+        got = read_some(file, *text + *size, room - *size);
+        *size += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0)
         return report_failure("%s: %s", path, strerror(errno));
     if (*size > limit)
         return report_failure("%s: larger than %zu bytes", path, limit);
@@ -60,18 +76,43 @@ static bool read_all(FILE *file, const char *path, size_t limit, char **text, si
     return true;
 }
 
-bool text_load(const char *path, size_t limit, char **text, size_t *size)
+static bool load(int file, const char *path, size_t limit, char **text, size_t *size)
 {
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return report_failure("%s: %s", path, strerror(errno));
     const bool done = read_all(file, path, limit, text, size);
-    fclose(file);
+    close(file);
     if (!done) {
         free(*text);
         *text = NULL;
     }
     return done;
+}
+
+bool text_load(const char *path, size_t limit, char **text, size_t *size)
+{
+    struct stat about;
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (file < 0)
+        return report_failure("%s: %s", path, strerror(errno));
+    /* What is too large is known of a file before it is read. */
+    if (fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > (off_t)limit) {
+        close(file);
+        return report_failure("%s: larger than %zu bytes", path, limit);
+    }
+    return load(file, path, limit, text, size);
+}
+
+bool text_load_regular(const char *path, size_t limit, char **text, size_t *size)
+{
+    struct stat about;
+    /* Without waiting for somebody to write to a pipe. */
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (file < 0)
+        return report_failure("%s: %s", path, strerror(errno));
+    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) {
+        close(file);
+        return report_failure("%s: not a regular file", path);
+    }
+    return load(file, path, limit, text, size);
 }
 
 bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor)

@@ -26,8 +26,11 @@ char *path_beside(const char *file, const char *name);
 /** Whether both paths name the same existing file. */
 bool path_same(const char *a, const char *b);
 
-/** Reads a whole file into new memory, with a NUL after it. Refuses more than `limit` bytes. */
+/** Reads a whole file or pipe into new memory, with a NUL after it. Refuses more than `limit` bytes. */
 bool text_load(const char *path, size_t limit, char **text, size_t *size);
+
+/** The same for files whose content a program does not ask for by name: anything but a regular file is refused. */
+bool text_load_regular(const char *path, size_t limit, char **text, size_t *size);
 
 /** Opens the file of a tensor name and finds the tensor. The caller closes the file. */
 bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor);

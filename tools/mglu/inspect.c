@@ -55,34 +55,78 @@ static const char *activation_text(const struct summary *layer)
     return layer->has_activation ? mglu_activation_name(layer->desc.activation) : NULL;
 }
 
-/** Counts the ones in packed masks, where words of all masks alternate. */
-static void count_ones(struct summary *layer, const uint32_t *words)
+/** Bytes of an element of masks in a checkpoint. */
+static size_t mask_element_size(mglu_mask_form form)
 {
-    const mglu_weights_desc *weights = &layer->weights;
+    return form == MGLU_MASK_BYTES ? 1 : form == MGLU_MASK_LOGITS_F32 ? 4 : 2;
+}
+
+static uint64_t count_bits(const uint32_t *words, size_t count)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count; i++)
+        bits += (uint64_t)__builtin_popcount(words[i]);
+    return bits;
+}
+
+/** Packed masks: the words of all masks alternate, at any alignment. */
+static void count_packed(const mglu_weights_desc *weights, uint64_t ones[MGLU_MAX_MASKS])
+{
     const int32_t n_masks = weights->n_masks;
     const size_t count = mglu_packed_mask_size(n_masks, weights->intermediate_size, weights->hidden_size) / 4;
-    const double bits = (double)weights->intermediate_size * (double)weights->hidden_size;
-    uint64_t ones[MGLU_MAX_MASKS] = {0};
-    for (size_t i = 0; i < count; i += (size_t)n_masks)
-        for (int32_t mask = 0; mask < n_masks; mask++)
-            ones[mask] += (uint64_t)__builtin_popcount(words[i + (size_t)mask]);
-    for (int32_t mask = 0; mask < n_masks; mask++)
-        layer->ones[mask] = bits > 0 ? (double)ones[mask] / bits : 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t word;
+        memcpy(&word, (const char *)weights->masks.data + i * sizeof word, sizeof word);
+        ones[i % (size_t)n_masks] += (uint64_t)__builtin_popcount(word);
+    }
+}
+
+/** The reason in mglu_last_error() counts rows from `row`, and knows one mask only. */
+static bool report_mask(const char *path, const char *prefix, int32_t mask, int64_t row)
+{
+    const char *reason = mglu_last_error(), *only = "mask 0 ";
+    if (strncmp(reason, only, strlen(only)) == 0)
+        reason += strlen(only);
+    return report_failure("%s: %s: mask %d, counting from row %lld: %s", path, prefix, mask, (long long)row, reason);
+}
+
+/** Packs the masks of a checkpoint in pieces of some rows of one mask, and counts in those. */
+static bool count_dense(const char *path, const struct summary *layer, uint64_t ones[MGLU_MAX_MASKS])
+{
+    enum { PIECE = 1 << 20 };
+    const mglu_weights_desc *weights = &layer->weights;
+    const int64_t d = weights->intermediate_size, h = weights->hidden_size;
+    const size_t row_bytes = (size_t)h * mask_element_size(weights->masks.form);
+    const size_t words = mglu_packed_mask_row_stride(1, h) / sizeof(uint32_t);
+    const int64_t most = words < PIECE ? (int64_t)(PIECE / (words ? words : 1)) : 1;
+    uint32_t *piece = report_allocate((size_t)most * words, sizeof *piece);
+    bool done = piece != NULL;
+    for (int64_t row = 0; done && h && row < d * weights->n_masks;) {
+        const int64_t left = d - row % d, rows = left < most ? left : most;
+        const int32_t mask = (int32_t)(row / d);
+        const mglu_mask_array part = {(const char *)weights->masks.data + (size_t)row * row_bytes, weights->masks.form};
+        done = mglu_pack_masks(&part, 1, rows, h, piece) == MGLU_OK || report_mask(path, layer->prefix, mask, row % d);
+        if (done)
+            ones[mask] += count_bits(piece, (size_t)rows * words);
+        row += rows;
+    }
+    free(piece);
+    return done;
 }
 
 static bool measure_masks(const char *path, struct summary *layer)
 {
     const mglu_weights_desc *weights = &layer->weights;
-    const size_t bytes = mglu_packed_mask_size(weights->n_masks, weights->intermediate_size, weights->hidden_size);
-    uint32_t *words = report_allocate(bytes, 1);
-    if (!words)
-        return false;
-    const bool done = mglu_pack_masks(&weights->masks, weights->n_masks, weights->intermediate_size,
-                                      weights->hidden_size, words) == MGLU_OK;
-    if (done)
-        count_ones(layer, words);
-    free(words);
-    return done || report_failure("%s: %s: %s", path, layer->prefix, mglu_last_error());
+    const double bits = (double)weights->intermediate_size * (double)weights->hidden_size;
+    uint64_t ones[MGLU_MAX_MASKS] = {0};
+    bool done = true;
+    if (weights->masks.form == MGLU_MASK_WORDS)
+        count_packed(weights, ones);
+    else
+        done = count_dense(path, layer, ones);
+    for (int32_t mask = 0; mask < weights->n_masks; mask++)
+        layer->ones[mask] = bits > 0 ? (double)ones[mask] / bits : 0;
+    return done;
 }
 
 /** Describes layer number `index`; `layer->prefix` is NULL after the last. */
@@ -105,17 +149,21 @@ static double mean_ones(const struct summary *layer)
     return layer->weights.n_masks ? sum / layer->weights.n_masks : 0;
 }
 
+/** Prints a text from a file without its control characters. */
+static void print_clean(const char *text)
+{
+    for (; *text; text++)
+        putchar((unsigned char)*text < ' ' || *text == 127 ? '?' : *text);
+}
+
 static void print_layer(const struct summary *layer)
 {
     const mglu_weights_desc *weights = &layer->weights;
     const char *activation = activation_text(layer);
-    char *prefix = strdup(layer->prefix);
-    if (prefix)
-        report_clean(prefix);
-    printf("%s\n  %s, h %lld, d %lld, %d masks, %s, activation %s\n", prefix ? prefix : "?", kind_name(layer),
-           (long long)weights->hidden_size, (long long)weights->intermediate_size, weights->n_masks,
-           mglu_dtype_name(weights->dtype), activation ? activation : "not named");
-    free(prefix);
+    print_clean(layer->prefix);
+    printf("\n  %s, h %lld, d %lld, %d masks, %s, activation %s\n", kind_name(layer), (long long)weights->hidden_size,
+           (long long)weights->intermediate_size, weights->n_masks, mglu_dtype_name(weights->dtype),
+           activation ? activation : "not named");
     if (weights->n_masks) {
         printf("  ones %.4f (", mean_ones(layer));
         for (int32_t i = 0; i < weights->n_masks; i++)
@@ -126,31 +174,39 @@ static void print_layer(const struct summary *layer)
            (unsigned long long)layer->size.glu_bytes, layer_size_percent(layer->size));
 }
 
+/** NULL when out of memory. */
+static json_t *ones_json(const struct summary *layer)
+{
+    json_t *ones = json_array();
+    for (int32_t i = 0; ones && i < layer->weights.n_masks; i++)
+        if (json_array_append_new(ones, json_real(layer->ones[i])) != 0) {
+            json_decref(ones);
+            return NULL;
+        }
+    return ones;
+}
+
 static json_t *layer_json(const struct summary *layer)
 {
     const mglu_weights_desc *weights = &layer->weights;
-    json_t *ones = json_array();
-    for (int32_t i = 0; i < weights->n_masks; i++)
-        json_array_append_new(ones, json_real(layer->ones[i]));
     return json_pack("{s:s, s:s, s:I, s:I, s:i, s:s, s:s?, s:o, s:o, s:I, s:I}", "prefix", layer->prefix, "kind",
                      kind_name(layer), "h", (json_int_t)weights->hidden_size, "d",
                      (json_int_t)weights->intermediate_size, "n_masks", weights->n_masks, "dtype",
                      mglu_dtype_name(weights->dtype), "activation", activation_text(layer), "ones",
-                     weights->n_masks ? json_real(mean_ones(layer)) : json_null(), "ones_per_mask", ones, "bytes",
-                     (json_int_t)layer->size.bytes, "glu_bytes", (json_int_t)layer->size.glu_bytes);
+                     weights->n_masks ? json_real(mean_ones(layer)) : json_null(), "ones_per_mask", ones_json(layer),
+                     "bytes", (json_int_t)layer->size.bytes, "glu_bytes", (json_int_t)layer->size.glu_bytes);
 }
 
-static bool print_json(json_t *list, const struct layer_size *total)
+/** Prints a layer in a line of its own, so that no more than one is in memory. */
+static bool print_layer_json(const struct summary *layer, bool first)
 {
-    json_t *root = json_pack("{s:O, s:I, s:I}", "layers", list, "bytes", (json_int_t)total->bytes, "glu_bytes",
-                             (json_int_t)total->glu_bytes);
-    const bool done = root && json_dumpf(root, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF;
-    json_decref(root);
-    return done || report_stdout_failed() || report_failure("JSON: can't be written");
+    json_t *object = layer_json(layer);
+    const bool done = object && fputs(first ? "\n  " : ",\n  ", stdout) >= 0 && json_dumpf(object, stdout, 0) == 0;
+    json_decref(object);
+    return done || report_stdout_failed() || report_failure("JSON: out of memory");
 }
 
-/** Adds all layers to the list, or prints them if it is NULL. */
-static bool show_layers(const mglu_file *file, json_t *list, struct layer_size *total, size_t *count)
+static bool print_layers(const mglu_file *file, bool json, struct layer_size *total, size_t *count)
 {
     for (*count = 0;; (*count)++) {
         struct summary layer;
@@ -160,10 +216,10 @@ static bool show_layers(const mglu_file *file, json_t *list, struct layer_size *
             return true;
         total->bytes += layer.size.bytes;
         total->glu_bytes += layer.size.glu_bytes;
-        if (!list)
+        if (!json)
             print_layer(&layer);
-        else if (json_array_append_new(list, layer_json(&layer)) != 0)
-            return report_failure("JSON: out of memory");
+        else if (!print_layer_json(&layer, *count == 0))
+            return false;
     }
 }
 
@@ -171,17 +227,17 @@ static bool show(const mglu_file *file, bool json)
 {
     struct layer_size total = {0};
     size_t count;
-    json_t *list = json ? json_array() : NULL;
-    if (json && !list)
-        return report_failure("JSON: out of memory");
-    bool done = show_layers(file, list, &total, &count);
-    if (done && json)
-        done = print_json(list, &total);
-    else if (done)
+    if (json)
+        printf("{\n \"layers\": [");
+    if (!print_layers(file, json, &total, &count))
+        return false;
+    if (json)
+        printf("%s],\n \"bytes\": %llu,\n \"glu_bytes\": %llu\n}\n", count ? "\n " : "",
+               (unsigned long long)total.bytes, (unsigned long long)total.glu_bytes);
+    else
         printf("%zu layers, %llu bytes, GLUs %llu (%.1f %%)\n", count, (unsigned long long)total.bytes,
                (unsigned long long)total.glu_bytes, layer_size_percent(total));
-    json_decref(list);
-    return done;
+    return true;
 }
 
 int command_inspect(int argc, char **argv)

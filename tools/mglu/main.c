@@ -100,8 +100,9 @@ int main(int argc, char **argv)
     };
     struct selection selection = {0};
     threads_limit_spinning(argv);
-    /* A write to a closed pipe fails as any other write does. */
+    /* A write to a closed pipe, or beyond the limit of a file's size, fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     report_check_stdout();
     argp_err_exit_status = EXIT_USAGE;
     /* Wide enough that "Try `mglu perplexity --help' ..." stays on one line. */

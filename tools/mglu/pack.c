@@ -26,6 +26,21 @@ static void interrupt(int number)
     interrupted = 1;
 }
 
+/**
+ * What would end the program stops the packing first, so that it can remove a temporary file where the file system has
+ * no others. A second time it ends the program at once. Calls that wait are not begun again.
+ */
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction before, action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+        /* What is ignored stays so, as SIGHUP under nohup. */
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
@@ -62,8 +77,7 @@ static bool find_activation(const char *input, const struct options *options, co
     mglu_file *file;
     if (*name)
         return true;
-    /* Only the header is needed here; mglu_file_pack() reads the rest. */
-    if (mglu_file_open(input, MGLU_FILE_MMAP, &file) != MGLU_OK)
+    if (mglu_file_open(input, MGLU_FILE_HEADER, &file) != MGLU_OK)
         return report_library(NULL);
     const bool has = mglu_file_metadata(file, "mglu.activation") != NULL;
     mglu_file_close(&file);
@@ -87,7 +101,7 @@ static bool print_summary(const char *input, const char *output)
     mglu_file *file;
     if (stat(input, &before) != 0 || stat(output, &after) != 0)
         return report_failure("%s: can't be read back", output);
-    if (mglu_file_open(output, MGLU_FILE_MMAP, &file) != MGLU_OK)
+    if (mglu_file_open(output, MGLU_FILE_HEADER, &file) != MGLU_OK)
         return report_library(NULL);
     const bool done = layer_size_total(file, &total, &layers, &masked);
     const char *named = mglu_file_metadata(file, "mglu.activation");
@@ -161,8 +175,6 @@ int command_pack(int argc, char **argv)
     struct options options = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_FAILED;
-    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signals();
     return pack(&options) ? EXIT_SUCCESS : EXIT_FAILED;
 }

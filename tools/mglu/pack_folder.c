@@ -5,7 +5,6 @@
 #include "tools/common/report.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,40 +12,10 @@
 
 enum { CONFIG_LIMIT = 1 << 20 };
 
-static bool write_all(int file, const char *text, size_t size)
-{
-    while (size) {
-        const ssize_t written = write(file, text, size);
-        if (written < 0 && errno != EINTR)
-            return false;
-        if (written > 0) {
-            text += written;
-            size -= (size_t)written;
-        }
-    }
-    return true;
-}
-
-/** Writes a new file beside config_out and remembers it as config_copy. */
 static bool write_copy(struct pack_folder *folder, const char *text, size_t size)
 {
-    folder->config_copy = path_in(folder->output, ".config.json.XXXXXX");
-    if (!folder->config_copy)
-        return false;
-    const int file = mkstemp(folder->config_copy);
-    if (file < 0) {
-        report_failure("%s: %s", folder->config_out, strerror(errno));
-        free(folder->config_copy);
-        folder->config_copy = NULL;
-        return false;
-    }
-    const mode_t mask = umask(0);
-    umask(mask);
-    const bool written = write_all(file, text, size) && fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0;
-    const int reason = errno;
-    if (close(file) == 0 && written)
-        return true;
-    return report_failure("%s: %s", folder->config_out, strerror(written ? errno : reason));
+    folder->has_config = mglu_io_output_begin(&folder->config, folder->config_out) == MGLU_OK;
+    return (folder->has_config && mglu_io_output_write(&folder->config, text, size) == MGLU_OK) || report_library(NULL);
 }
 
 static bool copy_config(struct pack_folder *folder, const char *input)
@@ -57,7 +26,7 @@ static bool copy_config(struct pack_folder *folder, const char *input)
     if (!path)
         return false;
     const bool absent = access(path, F_OK) != 0;
-    const bool done = absent || (text_load(path, CONFIG_LIMIT, &text, &size) && write_copy(folder, text, size));
+    const bool done = absent || (text_load_regular(path, CONFIG_LIMIT, &text, &size) && write_copy(folder, text, size));
     free(text);
     free(path);
     return done;
@@ -96,24 +65,20 @@ bool pack_folder_begin(struct pack_folder *folder, const char *input, const char
 
 bool pack_folder_finish(struct pack_folder *folder)
 {
-    if (folder->config_copy && rename(folder->config_copy, folder->config_out) != 0) {
-        report_failure("%s: %s", folder->config_out, strerror(errno));
-        if (!folder->had_model)
-            unlink(folder->model_out);
-        return false;
-    }
-    folder->finished = true;
-    return true;
+    folder->finished = !folder->has_config || mglu_io_output_commit(&folder->config) == MGLU_OK;
+    folder->has_config = false;
+    if (!folder->finished && !folder->had_model)
+        unlink(folder->model_out);
+    return folder->finished || report_library(NULL);
 }
 
 void pack_folder_end(struct pack_folder *folder)
 {
-    if (!folder->finished && folder->config_copy)
-        unlink(folder->config_copy);
+    if (folder->has_config)
+        mglu_io_output_discard(&folder->config);
     if (!folder->finished && folder->created)
         rmdir(folder->output);
     free(folder->model_in);
     free(folder->model_out);
     free(folder->config_out);
-    free(folder->config_copy);
 }

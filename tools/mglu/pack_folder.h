@@ -7,22 +7,25 @@
  * The folder of a packed model: a run leaves it complete or leaves nothing. Functions that fail have reported why.
  */
 
+#include "common/io/output.h"
+
 #include <stdbool.h>
 
 struct pack_folder {
     const char *output;
     char *model_in, *model_out;
     char *config_out;
-    char *config_copy; /**< finished copy under another name, NULL when the input has none */
-    bool created;      /**< this run created the output folder */
-    bool had_model;    /**< the output folder held a model before */
+    struct mglu_io_output config; /**< a copy, complete but not in its place */
+    bool has_config;
+    bool created;   /**< this run created the output folder */
+    bool had_model; /**< the output folder held a model before */
     bool finished;
 };
 
-/** Makes the output folder and in it a copy of config.json under a temporary name. */
+/** Makes the output folder and a copy of config.json, which is not in its place yet. */
 bool pack_folder_begin(struct pack_folder *folder, const char *input, const char *output);
 
-/** Call it once the model is written: gives config.json its name. */
+/** Call it once the model is written: puts config.json in its place. */
 bool pack_folder_finish(struct pack_folder *folder);
 
 /** Frees the paths and, unless finished, removes what this run has created. */

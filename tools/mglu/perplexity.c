@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/** Bytes of a text: far more than is measured in a day. */
+enum { TEXT_LIMIT = 1 << 30 };
+
 struct options {
     char *dir;
     const char *text;
@@ -144,7 +147,7 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
 int command_perplexity(int argc, char **argv)
 {
     static const struct argp_option list[] = {
-        {"text", 't', "FILE", 0, "Text to predict, byte by byte", 0},
+        {"text", 't', "FILE", 0, "Text to predict, byte by byte; at most 1 GiB", 0},
         {"window", 'w', "N", 0, "Predict in separate windows of N bytes (default: max_position_embeddings)", 0},
         {"json", 'j', NULL, 0, "Print a JSON object", 0},
         {0},
@@ -161,7 +164,7 @@ int command_perplexity(int argc, char **argv)
     size_t size;
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_FAILED;
-    if (!text_load(options.text, (size_t)1 << 40, &text, &size))
+    if (!text_load(options.text, TEXT_LIMIT, &text, &size))
         return EXIT_FAILED;
     const bool done = measure_text(&options, (const uint8_t *)text, size);
     free(text);
