@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include <mglu/status.h>
 
+#include "common/core/static_tls.h"
+
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-static _Thread_local char last_error[512];
+enum { TEXT_SIZE = 512 };
+
+/* The text of mglu_last_error(): the thread's own memory, which its first failure allocates, or a constant. */
+static MGLU_THREAD_LOCAL const char *last_error = "";
+static MGLU_THREAD_LOCAL char *own_text;
+
+/* Its destructor frees own_text when the thread ends. */
+static pthread_key_t own_text_key;
+static pthread_once_t own_text_once = PTHREAD_ONCE_INIT;
+static int has_own_text_key;
 
 static const char *const status_names[] = {
     [MGLU_OK] = "ok",
@@ -40,15 +53,48 @@ const char *mglu_last_error(void)
     return last_error;
 }
 
+static void free_own_text(void *text)
+{
+    last_error = "";
+    own_text = NULL;
+    free(text);
+}
+
+static void make_own_text_key(void)
+{
+    has_own_text_key = pthread_key_create(&own_text_key, free_own_text) == 0;
+}
+
+/* NULL when there is no memory; the next failure tries again. */
+static char *get_own_text(void)
+{
+    char *text = own_text;
+
+    if (text)
+        return text;
+    pthread_once(&own_text_once, make_own_text_key);
+    text = has_own_text_key ? malloc(TEXT_SIZE) : NULL;
+    if (text && pthread_setspecific(own_text_key, text) != 0) {
+        free(text);
+        text = NULL;
+    }
+    own_text = text;
+    return text;
+}
+
 mglu_status mglu_fail(mglu_status status, const char *format, ...)
 {
-    char text[sizeof last_error];
+    char text[TEXT_SIZE], *target = get_own_text();
     va_list arguments;
 
-    /* The arguments may point into last_error itself. */
+    last_error = "out of memory: the text of this error could not be stored";
+    if (!target)
+        return status;
+    /* The arguments may point into the target itself. */
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    snprintf(last_error, sizeof last_error, "%s", text);
+    snprintf(target, TEXT_SIZE, "%s", text);
+    last_error = target;
     return status;
 }
