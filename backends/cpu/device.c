@@ -112,6 +112,7 @@ mglu_status mglu_cpu_device_info(void *backend, int32_t ordinal, mglu_backend_de
     info->details = self->details;
     info->memory_bytes = self->memory_bytes;
     info->instruction_sets = self->instruction_sets;
+    info->works_after_fork = 1;
     return MGLU_OK;
 }
 

@@ -41,6 +41,7 @@ mglu_status mglu_ref_device_info(void *backend, int32_t ordinal, mglu_backend_de
     info->host_memory = 1;
     info->name = "reference";
     info->details = "scalar double, for checking; slow";
+    info->works_after_fork = 1;
     return MGLU_OK;
 }
 

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static mglu_status read_hooks(mglu_context *context, const mglu_context_desc *desc)
 {
@@ -50,13 +49,16 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
     *context = NULL;
     if (desc && (status = mglu_struct_read("mglu_context_desc", &known, sizeof known, desc)) != MGLU_OK)
         return status;
+    status = mglu_fork_register();
+    if (status != MGLU_OK)
+        return status;
     /* The context itself is malloc memory: it must exist before the caller's allocator can be called through it. */
     made = calloc(1, sizeof *made);
     if (!made)
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     init_host(&made->host);
     atomic_init(&made->refcount, 1);
-    made->process = getpid();
+    made->forks = atomic_load(&mglu_forks);
     pthread_mutex_init(&made->lock, NULL);
     status = read_hooks(made, &known);
     if (status == MGLU_OK)
@@ -65,6 +67,7 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
         mglu_context_release(made);
         return status;
     }
+    mglu_parallel_limit(made);
     *context = made;
     return MGLU_OK;
 }
@@ -74,12 +77,19 @@ void mglu_context_hold(mglu_context *context)
     atomic_fetch_add_explicit(&context->refcount, 1, memory_order_relaxed);
 }
 
-static void free_context(mglu_context *context)
+static void free_devices(mglu_context *context)
 {
     while (context->backends.count)
         mglu_context_drop_last_backend(context, 0);
     mglu_list_free(context, &context->devices);
     mglu_list_free(context, &context->backends);
+}
+
+/* In a child forked while another thread changed the list, what the list holds is not freed: it is incomplete. */
+static void free_context(mglu_context *context)
+{
+    if (!is_inherited(context) || atomic_load(&context->is_listed))
+        free_devices(context);
     pthread_mutex_destroy(&context->lock);
     free(context->max_isa);
     free(context->default_backend);

@@ -4,12 +4,11 @@
 #include "common/dispatch/objects.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* Device limit per backend; a backend that claims more is refused. */
 enum { MAX_DEVICES = 1024 };
 
-static mglu_status add_device(mglu_context *context, const struct opened_backend *backend, int32_t ordinal,
+static mglu_status add_device(mglu_context *context, struct opened_backend *backend, int32_t ordinal,
                               const mglu_backend_device *info)
 {
     mglu_device *device = mglu_host_allocate(context, sizeof *device, _Alignof(mglu_device));
@@ -18,13 +17,14 @@ static mglu_status add_device(mglu_context *context, const struct opened_backend
     if (!device)
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *device = (mglu_device){.context = context, .backend = *backend, .ordinal = ordinal, .info = *info};
+    backend->has_drivers |= !info->works_after_fork;
     status = mglu_list_append(context, &context->devices, device);
     if (status != MGLU_OK)
         mglu_host_release(context, device, sizeof *device, _Alignof(mglu_device));
     return status;
 }
 
-static mglu_status add_devices(mglu_context *context, const struct opened_backend *backend)
+static mglu_status add_devices(mglu_context *context, struct opened_backend *backend)
 {
     const mglu_backend_fns *fns = backend->fns;
     mglu_backend_device info = {.struct_size = sizeof info, .name = "", .reason = fns->unavailable};
@@ -47,7 +47,7 @@ static mglu_status add_devices(mglu_context *context, const struct opened_backen
 
 static void close_backend(mglu_context *context, struct opened_backend *backend)
 {
-    if (!backend->fns->unavailable)
+    if (!backend->fns->unavailable && !(backend->has_drivers && is_inherited(context)))
         backend->fns->close(backend->state);
     mglu_host_release(context, backend, sizeof *backend, _Alignof(struct opened_backend));
 }
@@ -86,35 +86,64 @@ mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_f
     return status;
 }
 
-mglu_status mglu_context_check(const mglu_context *context)
+mglu_status mglu_device_check_fork(const mglu_device *device)
 {
-    if (getpid() != context->process)
-        return mglu_fail(MGLU_ERROR_AFTER_FORK, "this context was made by process %ld before fork(); make a new one",
-                         (long)context->process);
-    return MGLU_OK;
+    if (is_callable(device))
+        return MGLU_OK;
+    return mglu_fail(MGLU_ERROR_AFTER_FORK,
+                     "backend '%s' was opened before fork() and does not work in the child; make a new context",
+                     device->backend.fns->name);
+}
+
+void mglu_context_begin_change(mglu_context *context)
+{
+    atomic_store(&context->is_listed, 0);
+    atomic_thread_fence(memory_order_seq_cst); /* the change comes after it, also as seen by a child */
+}
+
+void mglu_context_end_change(mglu_context *context)
+{
+    atomic_store(&context->is_listed, 1);
 }
 
 /* Opens the built-in backends that are not open yet: after a failure the next call continues where this one stopped. */
 static mglu_status enumerate(mglu_context *context)
 {
-    mglu_status status = mglu_context_check(context);
+    mglu_status status = MGLU_OK;
 
     for (size_t i = context->backends.count; status == MGLU_OK && mglu_builtin_backends[i]; i++)
         status = mglu_context_add_backend(context, mglu_builtin_backends[i]);
-    context->enumerated = status == MGLU_OK;
+    if (status == MGLU_OK)
+        mglu_context_end_change(context);
     return status;
+}
+
+static mglu_status check_inherited_list(const mglu_context *context)
+{
+    if (atomic_load(&context->is_listed))
+        return MGLU_OK;
+    return mglu_fail(MGLU_ERROR_AFTER_FORK,
+                     "the devices of this context were not listed before fork(); make a new context in the child");
 }
 
 mglu_status mglu_context_lock_devices(mglu_context *context)
 {
     mglu_status status = MGLU_OK;
 
+    if (is_inherited(context))
+        return check_inherited_list(context);
     pthread_mutex_lock(&context->lock);
-    if (!context->enumerated)
+    if (!atomic_load(&context->is_listed))
         status = enumerate(context);
     if (status != MGLU_OK)
         pthread_mutex_unlock(&context->lock);
     return status;
+}
+
+void mglu_context_unlock_devices(mglu_context *context)
+{
+    if (!is_inherited(context))
+        pthread_mutex_unlock(&context->lock);
 }
 
 mglu_status mglu_device_check(const mglu_device *device)
@@ -122,7 +151,7 @@ mglu_status mglu_device_check(const mglu_device *device)
     if (!is_available(device))
         return mglu_fail(MGLU_ERROR_NO_DEVICE, "backend '%s' is not available: %s", device->backend.fns->name,
                          device->info.reason);
-    return mglu_context_check(device->context);
+    return mglu_device_check_fork(device);
 }
 
 mglu_status mglu_device_count(mglu_context *context, size_t *count)
@@ -136,7 +165,7 @@ mglu_status mglu_device_count(mglu_context *context, size_t *count)
     if (status != MGLU_OK)
         return status;
     *count = context->devices.count;
-    pthread_mutex_unlock(&context->lock);
+    mglu_context_unlock_devices(context);
     return MGLU_OK;
 }
 
@@ -148,7 +177,7 @@ mglu_device *mglu_device_at(mglu_context *context, size_t index)
         return NULL;
     if (index < context->devices.count)
         device = context->devices.items[index];
-    pthread_mutex_unlock(&context->lock);
+    mglu_context_unlock_devices(context);
     return device;
 }
 
@@ -170,6 +199,7 @@ mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *in
         .available = is_available(device),
         .host_memory = device->info.host_memory,
         .instruction_sets = device->info.instruction_sets ? device->info.instruction_sets : no_names,
+        .works_after_fork = device->info.works_after_fork,
     };
     return mglu_struct_write("mglu_device_info", info, &known, sizeof known);
 }
@@ -230,11 +260,12 @@ mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_de
     if (status != MGLU_OK)
         return status;
     *device = best_device(context, strcmp(backend, "auto") == 0 ? NULL : backend);
-    if (!*device)
-        status = explain_no_device(context, backend, source);
+    status = *device ? mglu_device_check_fork(*device) : explain_no_device(context, backend, source);
+    if (status != MGLU_OK)
+        *device = NULL;
     else
         mglu_log(&context->host, MGLU_LOG_INFO, "picked %s: %s %s", (*device)->backend.fns->name,
                  text_or_empty((*device)->info.name), text_or_empty((*device)->info.details));
-    pthread_mutex_unlock(&context->lock);
+    mglu_context_unlock_devices(context);
     return status;
 }

@@ -71,7 +71,7 @@ static mglu_status check_copy(const mglu_memory *memory, const mglu_queue *queue
     if (offset > memory->size || size > memory->size - offset)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%zu bytes at %zu: the memory has %zu bytes", size, offset,
                          memory->size);
-    return mglu_context_check(memory->device->context);
+    return mglu_device_check_fork(memory->device);
 }
 
 mglu_status mglu_memory_write(mglu_memory *memory, mglu_queue *queue, size_t offset, const void *source, size_t size)
@@ -112,7 +112,7 @@ void mglu_memory_destroy(mglu_memory **memory)
     context = old->device->context;
     if (is_host_memory(old->device))
         mglu_host_release(context, old->data, old->size, MEMORY_ALIGNMENT);
-    else if (old->data)
+    else if (old->data && is_callable(old->device))
         old->device->backend.fns->memory_release(old->device->backend.state, old->device->ordinal, old->data,
                                                  old->size);
     mglu_host_release(context, old, sizeof *old, _Alignof(mglu_memory));

@@ -95,7 +95,8 @@ void mglu_layer_destroy(mglu_layer **layer)
     old = *layer;
     *layer = NULL;
     weights = old->weights;
-    fns_of(old)->layer_destroy(state_of(old), old->state);
+    if (is_callable(weights->device))
+        fns_of(old)->layer_destroy(state_of(old), old->state);
     mglu_host_release(weights->device->context, old, sizeof *old, _Alignof(mglu_layer));
     mglu_weights_release(weights);
 }
@@ -136,7 +137,7 @@ mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forwar
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer or queue is NULL");
     if (queue->device != layer->weights->device)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: the queue is on another device than the layer");
-    status = mglu_context_check(queue->device->context);
+    status = mglu_device_check_fork(queue->device);
     if (status == MGLU_OK)
         status = read_args(layer, args, &known, &is_noop);
     if (status != MGLU_OK || is_noop)
@@ -158,7 +159,7 @@ mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *a
         return mglu_fail(MGLU_ERROR_UNSUPPORTED, "backend '%s' is not a reference", fns_of(layer)->name);
     if (accuracy < MGLU_ACCURACY_A || accuracy > MGLU_ACCURACY_C)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unknown accuracy class %d", (int)accuracy);
-    status = mglu_context_check(layer->weights->device->context);
+    status = mglu_device_check_fork(layer->weights->device);
     if (status == MGLU_OK)
         status = read_args(layer, args, &known, &is_noop);
     if (status != MGLU_OK || is_noop)

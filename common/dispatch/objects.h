@@ -8,14 +8,14 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/types.h>
 
 /* The structs of the public handles, and helpers shared by all files of the dispatch layer. */
 
 /* A backend opened for one context. */
 struct opened_backend {
     const mglu_backend_fns *fns;
-    void *state; /* from fns->open(); NULL when fns->unavailable */
+    void *state;     /* from fns->open(); NULL when fns->unavailable */
+    int has_drivers; /* a device does not work after fork() */
 };
 
 struct mglu_device {
@@ -35,14 +35,16 @@ struct pointer_list {
 struct mglu_context {
     mglu_host host; /* first: the backends hold its address */
     atomic_int refcount;
-    pid_t process;
+    unsigned forks; /* mglu_forks when it was made */
     mglu_logger logger;
     mglu_parallel parallel;
+    size_t stack_size; /* of OpenMP's threads; 0: the system's default */
+    atomic_int warned_of_fork, warned_of_limit;
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
     char *cache_dir;
-    pthread_mutex_t lock; /* guards the members below */
-    int enumerated;
+    pthread_mutex_t lock;         /* guards the members below */
+    atomic_int is_listed;         /* the list of devices is complete, and nothing changes it at the moment */
     struct pointer_list backends; /* struct opened_backend */
     struct pointer_list devices;  /* mglu_device */
 };
@@ -86,6 +88,25 @@ static inline int is_available(const mglu_device *device)
     return !device->info.reason || !device->info.reason[0];
 }
 
+/* fork.c */
+extern atomic_uint mglu_forks; /* between this process and the first that used the library */
+/* Makes fork() count from now on. */
+mglu_status mglu_fork_register(void);
+/* Whether a fork left threads behind, among which OpenMP's may have been. */
+int mglu_fork_lost_threads(void);
+
+/* Whether a context was made by a parent process. */
+static inline int is_inherited(const mglu_context *context)
+{
+    return atomic_load_explicit(&mglu_forks, memory_order_relaxed) != context->forks;
+}
+
+/* Whether a device's backend may be called: not in a child of the process that opened its driver. */
+static inline int is_callable(const mglu_device *device)
+{
+    return device->info.works_after_fork || !is_inherited(device->context);
+}
+
 /* context.c */
 void mglu_context_hold(mglu_context *context);
 void mglu_context_release(mglu_context *context);
@@ -100,7 +121,16 @@ extern const mglu_logger mglu_stderr_logger;
 
 /* parallel.c */
 void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument);
-int mglu_has_openmp(void);
+/* Sets host.num_threads to the number of threads that can be made. */
+void mglu_parallel_limit(mglu_context *context);
+
+/* threads.c */
+/* Threads of this process; 0: unknown. */
+int64_t mglu_process_threads(void);
+/* The part of `wanted` threads that can exist, this one included. */
+int32_t mglu_possible_threads(int32_t wanted, size_t stack_size);
+/* As the environment sets it; 0: not set. */
+size_t mglu_openmp_stack_size(void);
 
 /* host_memory.c */
 extern const mglu_allocator mglu_default_allocator;
@@ -111,15 +141,22 @@ mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *l
 void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 
 /* device.c */
-/* MGLU_ERROR_AFTER_FORK in a child of the process that made the context. */
-mglu_status mglu_context_check(const mglu_context *context);
-/* Opens a backend and lists its devices; the caller holds the lock. */
+/* MGLU_ERROR_AFTER_FORK unless is_callable(). */
+mglu_status mglu_device_check_fork(const mglu_device *device);
+/* Opens a backend and lists its devices; the caller holds the lock and has begun a change. */
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
 /* Removes the backend that was added last, and the devices from `first_device` on. */
 void mglu_context_drop_last_backend(mglu_context *context, size_t first_device);
-/* Opens the built-in backends unless they are open; MGLU_OK: the caller holds the lock. */
+/*
+ * Opens the built-in backends unless they are open. MGLU_OK: the caller may read the list until it unlocks it. In a
+ * forked child nothing is locked, since the list no longer changes and a thread that does not exist may hold the lock.
+ */
 mglu_status mglu_context_lock_devices(mglu_context *context);
-/* Whether objects can be made on a device: it is available, and this is not a forked child. */
+void mglu_context_unlock_devices(mglu_context *context);
+/* Around every change of the list, with the lock held: a child forked meanwhile does not read it. */
+void mglu_context_begin_change(mglu_context *context);
+void mglu_context_end_change(mglu_context *context);
+/* Whether objects can be made on a device: it is available and is_callable(). */
 mglu_status mglu_device_check(const mglu_device *device);
 
 /* validate.c: the rules of weights.h and layer.h. */

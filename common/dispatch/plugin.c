@@ -142,9 +142,12 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     if (status != MGLU_OK)
         return status;
     status = check_table(context, fns, path);
-    if (status == MGLU_OK)
+    if (status == MGLU_OK) {
+        mglu_context_begin_change(context);
         status = add_checked(context, fns, path);
-    pthread_mutex_unlock(&context->lock);
+        mglu_context_end_change(context);
+    }
+    mglu_context_unlock_devices(context);
     return status;
 }
 
@@ -157,6 +160,9 @@ mglu_status mglu_backend_load(mglu_context *context, const char *path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context or path is NULL");
     if (path[0] != '/')
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: must be an absolute path; no directory is searched", path);
+    if (is_inherited(context))
+        return mglu_fail(MGLU_ERROR_AFTER_FORK,
+                         "this context was made before fork() and takes no more backends; make a new one");
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", dlerror());

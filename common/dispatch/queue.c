@@ -35,7 +35,7 @@ mglu_status mglu_queue_wait(mglu_queue *queue)
 
     if (!queue)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "queue is NULL");
-    status = mglu_context_check(queue->device->context);
+    status = mglu_device_check_fork(queue->device);
     if (status != MGLU_OK)
         return status;
     return queue->device->backend.fns->queue_wait(queue->device->backend.state, queue->state);
@@ -51,7 +51,8 @@ void mglu_queue_destroy(mglu_queue **queue)
     old = *queue;
     *queue = NULL;
     context = old->device->context;
-    old->device->backend.fns->queue_destroy(old->device->backend.state, old->state);
+    if (is_callable(old->device))
+        old->device->backend.fns->queue_destroy(old->device->backend.state, old->state);
     mglu_host_release(context, old, sizeof *old, _Alignof(mglu_queue));
     mglu_context_release(context);
 }

@@ -375,7 +375,8 @@ void mglu_weights_release(mglu_weights *weights)
 
     if (atomic_fetch_sub_explicit(&weights->refcount, 1, memory_order_acq_rel) != 1)
         return;
-    device->backend.fns->weights_destroy(device->backend.state, weights->state);
+    if (is_callable(device))
+        device->backend.fns->weights_destroy(device->backend.state, weights->state);
     free_arena(weights);
     mglu_host_release(device->context, weights, sizeof *weights, _Alignof(mglu_weights));
     mglu_context_release(device->context);

@@ -54,6 +54,7 @@ static mglu_status device_info(void *backend, int32_t ordinal, mglu_backend_devi
     info->host_memory = 1;
     info->name = "sample";
     info->details = "scalar";
+    info->works_after_fork = 1; /* it has no driver */
     return MGLU_OK;
 }
 

@@ -96,6 +96,11 @@ typedef struct mglu_backend_device {
     const char *details; /**< NULL or words as "isa=avx2" */
     uint64_t memory_bytes;
     const char *const *instruction_sets; /**< as in mglu_device_info; NULL: none */
+    /**
+     * Nonzero: the device consists of memory and code of this process only, so that all its functions work in a forked
+     * child. Else none of the backend's functions is called in the child: what it allocated stays allocated there.
+     */
+    int32_t works_after_fork;
 } mglu_backend_device;
 
 /** The layer to plan, checked and with every default filled in. */

@@ -8,10 +8,24 @@ MGLU_BEGIN_DECLS
 
 /**
  * A context holds all state of the library: hooks, backends and their devices. Several contexts may exist at the same
- * time; there is no global state. All calls on a context and on objects made from it may come from any thread, except
- * that an object must not be destroyed while another call uses it.
+ * time; they share nothing. All calls on a context and on objects made from it may come from any thread, except that an
+ * object must not be destroyed while another call uses it.
  *
- * A context that was made before fork() does not work in the child: calls on it give MGLU_ERROR_AFTER_FORK.
+ * After fork(), in the child:
+ *  - A context of the parent and the objects made from it work on devices without a driver, as "cpu"
+ *    (mglu_device_info.works_after_fork). A server can load weights once and compute in many children.
+ *  - On other devices calls give MGLU_ERROR_AFTER_FORK. Objects can be destroyed; the driver is not called.
+ *  - mglu_device_count(), mglu_device_at() and mglu_device_pick() read the parent's list of devices. Where it was not
+ *    complete at fork(), they fail with MGLU_ERROR_AFTER_FORK. mglu_device_pick() does not select another device in
+ *    place of one that has a driver, and mglu_backend_load() always fails.
+ *  - No call waits for a lock that a thread of the parent held. An object that another thread was using or making at
+ *    that moment can't be used, as a queue or a workspace.
+ *  - If the parent had several threads, the library's own loops run on one, in new contexts too: OpenMP's threads do
+ *    not exist in the child, and its runtime may wait for them. A line in the log (warn) says so. With mglu_parallel
+ *    the loops are the host's as ever.
+ *
+ * The first context registers a handler with pthread_atfork(). Processes made without such handlers, by a bare clone()
+ * or _Fork(), must not use the library.
  */
 typedef struct mglu_context mglu_context;
 
@@ -78,6 +92,8 @@ typedef struct mglu_context_desc {
     uint32_t struct_size;
     /**
      * CPU threads for the library's own OpenMP loops; 0: MGLU_NUM_THREADS if set, else 1. Ignored with `parallel`.
+     * With 1, OpenMP is never entered. Fewer are used where fewer can be made, and in the OpenMP regions of a host one:
+     * docs/embedding.md, "Threads".
      */
     int32_t num_threads;
     /** The most capable CPU instruction set to use, as "avx2"; NULL: MGLU_MAX_ISA if set, else no cap. */

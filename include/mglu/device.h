@@ -35,6 +35,7 @@ typedef struct mglu_device_info {
      * the cap of the context; NULL-terminated. Empty for devices to which a cap does not apply.
      */
     const char *const *instruction_sets;
+    int32_t works_after_fork; /**< nonzero: works in a forked child, see mglu_context */
 } mglu_device_info;
 
 /**

@@ -44,7 +44,7 @@ typedef enum mglu_status {
     MGLU_ERROR_TIMEOUT = 14,
     /** A kernel could not be compiled; the text holds the end of the build log. */
     MGLU_ERROR_BUILD_FAILED = 15,
-    /** The context was made in a parent process. Make a new one in the child. */
+    /** The context was made in a parent process, and the device has a driver. Make a new context in the child. */
     MGLU_ERROR_AFTER_FORK = 16,
     /** A weight is NaN or infinite, or overflows in the stored dtype. The text names row and column. */
     MGLU_ERROR_NONFINITE = 17,

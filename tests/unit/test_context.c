@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Contexts, their hooks and environment, and what devices they list. */
@@ -205,27 +204,6 @@ static void half_made_hooks_are_refused(void **state)
     }
 }
 
-static void a_context_does_not_work_in_a_forked_child_but_a_new_one_does(void **state)
-{
-    mglu_context *context = make_context(), *fresh;
-    mglu_device *device;
-    mglu_queue *queue;
-    int result;
-
-    assert_ok(mglu_device_pick(context, "cpu", &device));
-    pid_t child = fork();
-    if (child == 0) {
-        int right = mglu_queue_create(device, NULL, &queue) == MGLU_ERROR_AFTER_FORK &&
-                    mglu_context_create(NULL, &fresh) == MGLU_OK &&
-                    mglu_device_pick(fresh, "cpu", &device) == MGLU_OK &&
-                    mglu_queue_create(device, NULL, &queue) == MGLU_OK;
-        _exit(right ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_int_equal(result, 0);
-    mglu_context_destroy(&context);
-}
-
 static void what_was_made_from_a_context_keeps_it_alive(void **state)
 {
     mglu_context *context = make_context();
@@ -296,7 +274,6 @@ int main(void)
         cmocka_unit_test_setup(structs_of_another_size_are_read_by_their_struct_size, clear_environment),
         cmocka_unit_test_setup(the_logger_gets_the_selection_at_its_level_only, clear_environment),
         cmocka_unit_test_setup(half_made_hooks_are_refused, clear_environment),
-        cmocka_unit_test_setup(a_context_does_not_work_in_a_forked_child_but_a_new_one_does, clear_environment),
         cmocka_unit_test_setup(what_was_made_from_a_context_keeps_it_alive, clear_environment),
         cmocka_unit_test_setup(the_last_error_belongs_to_its_thread, clear_environment),
         cmocka_unit_test_setup(plugins_need_an_absolute_path_to_a_backend, clear_environment),
