@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/cuda_backend.h"
+#include "common/core/variable.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -141,6 +141,7 @@ static int32_t count_devices(const struct mglu_cuda_driver *driver, int *driver_
 mglu_status mglu_cuda_open(const mglu_host *host, void **backend)
 {
     struct mglu_cuda_driver driver = {0};
+    const char *wanted = mglu_variable(FORCED_VARIABLE);
     struct mglu_cuda_backend *made = NULL;
     struct mglu_cuda_forced forced;
     char reason[320] = "";
@@ -148,11 +149,10 @@ mglu_status mglu_cuda_open(const mglu_host *host, void **backend)
     int driver_version = 0;
     mglu_status status;
 
-    if (!mglu_cuda_read_forced(getenv(FORCED_VARIABLE), &forced))
-        return host->fail(MGLU_ERROR_INVALID_ARGUMENT,
-                          FORCED_VARIABLE
-                          ": unknown kernel '%s'; known: simt, mma8, mma16, ring, each with :4, :8 or :16",
-                          getenv(FORCED_VARIABLE));
+    if (!mglu_cuda_read_forced(wanted, &forced))
+        return host->fail(
+            MGLU_ERROR_INVALID_ARGUMENT,
+            FORCED_VARIABLE ": unknown kernel '%s'; known: simt, mma8, mma16, ring, each with :4, :8 or :16", wanted);
     if (mglu_cuda_driver_open(host, &driver) == MGLU_OK)
         count = count_devices(&driver, &driver_version, reason, sizeof reason);
     else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/names.h"
+#include "common/core/variable.h"
 #include "common/dispatch/objects.h"
 
 #include <errno.h>
@@ -16,17 +17,9 @@ static const char *const log_level_names[] = {
     [MGLU_LOG_DEBUG] = "debug",
 };
 
-/* An empty variable counts as not set, the usual intent of `NAME= command`. */
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value && value[0] ? value : NULL;
-}
-
 static mglu_status read_threads(mglu_context *context, int32_t wanted)
 {
-    const char *text = variable("MGLU_NUM_THREADS");
+    const char *text = mglu_variable("MGLU_NUM_THREADS");
     char *end;
     long number;
 
@@ -47,7 +40,7 @@ static mglu_status read_threads(mglu_context *context, int32_t wanted)
 static mglu_status read_logger(mglu_context *context, const mglu_logger *wanted)
 {
     size_t count = sizeof log_level_names / sizeof log_level_names[0];
-    const char *text = variable("MGLU_LOG");
+    const char *text = mglu_variable("MGLU_LOG");
     char known[64];
     int level;
 
@@ -85,11 +78,11 @@ mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc
     if (status == MGLU_OK)
         status = read_logger(context, desc->logger);
     if (status == MGLU_OK)
-        status = keep_text(desc->max_isa ? desc->max_isa : variable("MGLU_MAX_ISA"), &context->max_isa);
+        status = keep_text(desc->max_isa ? desc->max_isa : mglu_variable("MGLU_MAX_ISA"), &context->max_isa);
     if (status == MGLU_OK)
-        status = keep_text(variable("MGLU_BACKEND"), &context->default_backend);
+        status = keep_text(mglu_variable("MGLU_BACKEND"), &context->default_backend);
     if (status == MGLU_OK)
-        status = keep_text(desc->cache_dir ? desc->cache_dir : variable("MGLU_CACHE_DIR"), &context->cache_dir);
+        status = keep_text(desc->cache_dir ? desc->cache_dir : mglu_variable("MGLU_CACHE_DIR"), &context->cache_dir);
     context->host.max_isa = context->max_isa;
     context->host.cache_dir = context->cache_dir;
     return status;
