@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #define XXH_INLINE_ALL
-#include "backends/opencl/cache.h"
 #include "backends/opencl/opencl.h"
 
 #include <mglu/version.h>
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 /* An entry: this, then the program. The bytes are the same for the hook and the directory. */
@@ -22,9 +17,6 @@ struct head {
 };
 
 static const char magic[8] = "mglucl1";
-
-enum { PATH_SIZE = 4096 };
-#define MOST_BYTES ((size_t)256 << 20) /* larger files are not programs */
 
 void mglu_opencl_cache_key(const char *const *texts, char key[MGLU_OPENCL_KEY_SIZE])
 {
@@ -40,47 +32,23 @@ void mglu_opencl_cache_key(const char *const *texts, char key[MGLU_OPENCL_KEY_SI
              (unsigned long long)hash.low64);
 }
 
-int mglu_opencl_cache_is_on(const mglu_host *host)
+int mglu_opencl_cache_is_on(const struct mglu_opencl_cache *cache)
 {
-    return host->program_cache.load || host->cache_dir;
+    return cache->host->program_cache.load || cache->host->cache_dir;
 }
 
-static int write_path(const mglu_host *host, const char *key, const char *suffix, char path[PATH_SIZE])
+static unsigned char *load_from_host(const mglu_host *host, const char *key, size_t *size)
 {
-    int length = snprintf(path, PATH_SIZE, "%s/%s.mglucl%s", host->cache_dir, key, suffix);
+    const mglu_program_cache *hook = &host->program_cache;
+    unsigned char *entry = NULL;
 
-    return length > 0 && length < PATH_SIZE;
-}
-
-/* Reads a file up to `capacity` bytes; with 0, returns its size. 0: no such file, or not one that could be an entry. */
-static size_t load_file(const mglu_host *host, const char *key, void *data, size_t capacity)
-{
-    char path[PATH_SIZE];
-    struct stat stat;
-    size_t done = 0;
-    int file = write_path(host, key, "", path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-
-    if (file < 0)
-        return 0;
-    if (fstat(file, &stat) != 0 || !S_ISREG(stat.st_mode) || stat.st_size < 0 || (size_t)stat.st_size > MOST_BYTES)
-        stat.st_size = 0;
-    if (!data)
-        done = (size_t)stat.st_size;
-    while (data && done < capacity) {
-        ssize_t got = read(file, (unsigned char *)data + done, capacity - done);
-        if (got <= 0)
-            break;
-        done += (size_t)got;
-    }
-    close(file);
-    return done;
-}
-
-static size_t load_entry(const mglu_host *host, const char *key, void *data, size_t capacity)
-{
-    if (host->program_cache.load)
-        return host->program_cache.load(host->program_cache.user, key, data, capacity);
-    return load_file(host, key, data, capacity);
+    *size = hook->load(hook->user, key, NULL, 0);
+    if (*size > 0 && *size <= MGLU_OPENCL_MOST_BYTES)
+        entry = mglu_opencl_allocate(host, *size);
+    if (!entry || hook->load(hook->user, key, entry, *size) == *size)
+        return entry;
+    mglu_opencl_release(host, entry, *size);
+    return NULL;
 }
 
 static int is_whole(const unsigned char *entry, size_t size, const char *key)
@@ -94,61 +62,33 @@ static int is_whole(const unsigned char *entry, size_t size, const char *key)
            head.size == size - sizeof head && head.hash == XXH3_64bits(entry + sizeof head, size - sizeof head);
 }
 
-void *mglu_opencl_cache_load(const mglu_host *host, const char *key, size_t *size)
+void *mglu_opencl_cache_load(struct mglu_opencl_cache *cache, const char *key, size_t *size)
 {
-    const size_t all = mglu_opencl_cache_is_on(host) ? load_entry(host, key, NULL, 0) : 0;
-    unsigned char *entry, *program = NULL;
+    const mglu_host *host = cache->host;
+    unsigned char *entry = NULL, *program = NULL;
+    size_t all = 0;
 
-    if (all <= sizeof(struct head) || all > MOST_BYTES)
-        return NULL;
-    entry = mglu_opencl_allocate(host, all);
+    if (host->program_cache.load)
+        entry = load_from_host(host, key, &all);
+    else if (host->cache_dir)
+        entry = mglu_opencl_directory_load(cache, key, &all);
     if (!entry)
         return NULL;
-    *size = all - sizeof(struct head);
-    if (load_entry(host, key, entry, all) == all && is_whole(entry, all, key))
+    if (is_whole(entry, all, key)) {
+        *size = all - sizeof(struct head);
         program = mglu_opencl_allocate(host, *size);
+    }
     if (program)
         memcpy(program, entry + sizeof(struct head), *size);
     mglu_opencl_release(host, entry, all);
     return program;
 }
 
-static int write_all(int file, const unsigned char *data, size_t size)
+void mglu_opencl_cache_store(struct mglu_opencl_cache *cache, const char *key, const void *data, size_t size)
 {
-    while (size > 0) {
-        ssize_t put = write(file, data, size);
-        if (put <= 0)
-            return 0;
-        data += put;
-        size -= (size_t)put;
-    }
-    return 1;
-}
-
-/* Written under another name, then renamed, so that an entry is written atomically. */
-static void store_file(const mglu_host *host, const char *key, const void *entry, size_t size)
-{
-    char path[PATH_SIZE], temporary[PATH_SIZE];
-    int file, done;
-
-    if (!write_path(host, key, "", path) || !write_path(host, key, ".XXXXXX", temporary))
-        return;
-    file = mkostemp(temporary, O_CLOEXEC);
-    if (file < 0) {
-        host->log(host, MGLU_LOG_WARN, "opencl: cannot write to the cache directory %s", host->cache_dir);
-        return;
-    }
-    done = write_all(file, entry, size) && fsync(file) == 0;
-    if (close(file) != 0 || !done || rename(temporary, path) != 0) {
-        unlink(temporary);
-        host->log(host, MGLU_LOG_WARN, "opencl: cannot write %s", path);
-    }
-}
-
-void mglu_opencl_cache_store(const mglu_host *host, const char *key, const void *data, size_t size)
-{
+    const mglu_host *host = cache->host;
     struct head head = {.size = size, .hash = XXH3_64bits(data, size)};
-    unsigned char *entry = mglu_opencl_cache_is_on(host) ? mglu_opencl_allocate(host, sizeof head + size) : NULL;
+    unsigned char *entry = mglu_opencl_cache_is_on(cache) ? mglu_opencl_allocate(host, sizeof head + size) : NULL;
 
     if (!entry)
         return;
@@ -158,7 +98,7 @@ void mglu_opencl_cache_store(const mglu_host *host, const char *key, const void 
     memcpy(entry + sizeof head, data, size);
     if (host->program_cache.store)
         host->program_cache.store(host->program_cache.user, key, entry, sizeof head + size);
-    else if (host->cache_dir)
-        store_file(host, key, entry, sizeof head + size);
+    else
+        mglu_opencl_directory_store(cache, key, entry, sizeof head + size);
     mglu_opencl_release(host, entry, sizeof head + size);
 }

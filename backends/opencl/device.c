@@ -136,7 +136,8 @@ mglu_status mglu_opencl_open_with(const mglu_host *host, const struct mglu_openc
 
     if (!made)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
-    *made = (struct mglu_opencl_backend){.host = host};
+    *made = (struct mglu_opencl_backend){.host = host, .cache.host = host};
+    atomic_init(&made->cache.is_said, 0);
     if (driver) {
         made->cl = *driver;
         status = list_devices(made);

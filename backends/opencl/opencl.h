@@ -2,6 +2,7 @@
 #ifndef MGLU_OPENCL_BACKEND_H
 #define MGLU_OPENCL_BACKEND_H
 
+#include "backends/opencl/cache.h"
 #include "backends/opencl/driver.h"
 #include "common/core/mask_format.h"
 
@@ -43,6 +44,7 @@ struct mglu_opencl_device {
 struct mglu_opencl_backend {
     const mglu_host *host;
     struct mglu_opencl_driver cl;
+    struct mglu_opencl_cache cache;
     int32_t count; /* of devices; 0: none, and `reason` says why */
     struct mglu_opencl_device *devices;
     char reason[256];

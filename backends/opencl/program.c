@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/opencl/cache.h"
 #include "backends/opencl/opencl.h"
 
 #include <stdio.h>
@@ -89,7 +88,7 @@ static cl_program from_cache(struct mglu_opencl_device *device, const char *key,
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
     size_t size = 0;
-    unsigned char *binary = mglu_opencl_cache_load(device->backend->host, key, &size);
+    unsigned char *binary = mglu_opencl_cache_load(&device->backend->cache, key, &size);
     const unsigned char *constant = binary;
     cl_program program = NULL;
     cl_int code, loaded;
@@ -116,14 +115,14 @@ static void to_cache(struct mglu_opencl_device *device, const char *key, cl_prog
     unsigned char *binary;
     size_t size = 0;
 
-    if (!mglu_opencl_cache_is_on(host) ||
+    if (!mglu_opencl_cache_is_on(&device->backend->cache) ||
         cl->clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0)
         return;
     binary = mglu_opencl_allocate(host, size);
     if (!binary)
         return;
     if (cl->clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
-        mglu_opencl_cache_store(host, key, binary, size);
+        mglu_opencl_cache_store(&device->backend->cache, key, binary, size);
     mglu_opencl_release(host, binary, size);
 }
 

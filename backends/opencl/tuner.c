@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "backends/opencl/cache.h"
 #include "backends/opencl/opencl.h"
 
 #include <stdio.h>
@@ -239,17 +238,37 @@ void mglu_opencl_selections_free(struct mglu_opencl_device *device)
     }
 }
 
-/* From another process; anything but a valid variant is ignored. */
+/* Whether a variant from outside is one that search() could have selected instead of `expected`, the default. */
+static int is_possible(const struct mglu_opencl_device *device, const struct mglu_opencl_variant *stored,
+                       const struct mglu_opencl_variant *expected)
+{
+    const int32_t most_lines = (int32_t)(device->most_items / (size_t)expected->slices);
+    const int has_lines =
+        stored->lines == expected->lines || stored->lines == 2 || stored->lines == 4 || stored->lines == 8;
+    struct mglu_opencl_variant fixed = *stored;
+
+    fixed.lines = expected->lines;
+    fixed.mask_form = expected->mask_form;
+    fixed.half_form = expected->half_form;
+    return memcmp(&fixed, expected, sizeof fixed) == 0 && has_lines && stored->lines <= most_lines &&
+           stored->mask_form >= 0 && stored->mask_form <= (expected->masks ? 2 : 0) && stored->half_form >= 0 &&
+           stored->half_form <= (expected->weight == MGLU_DTYPE_F16);
+}
+
+/* From another process; anything but a valid variant is ignored, and said. */
 static int load_selection(struct mglu_opencl_device *device, const char *key, struct mglu_opencl_variant *variant)
 {
+    const mglu_host *host = device->backend->host;
     size_t size = 0;
-    struct mglu_opencl_variant *stored = mglu_opencl_cache_load(device->backend->host, key, &size);
-    const int fits = stored && size == sizeof *stored && stored->slices == variant->slices &&
-                     stored->weight == variant->weight && stored->masks == variant->masks;
+    struct mglu_opencl_variant *stored = mglu_opencl_cache_load(&device->backend->cache, key, &size);
+    const int fits = stored && size == sizeof *stored && is_possible(device, stored, variant);
 
     if (fits)
         *variant = *stored;
-    mglu_opencl_release(device->backend->host, stored, size);
+    else if (stored)
+        host->log(host, MGLU_LOG_WARN, "opencl: %s: the stored selection %s is not one of this tuner: measured anew",
+                  device->name, key);
+    mglu_opencl_release(host, stored, size);
     return fits;
 }
 
@@ -280,7 +299,7 @@ const char *mglu_opencl_select(struct mglu_opencl_device *device, const struct m
     if (!find_selection(device, key, &best)) {
         if (!load_selection(device, key, &best)) {
             tune(device, matrix, &best);
-            mglu_opencl_cache_store(host, key, &best, sizeof best);
+            mglu_opencl_cache_store(&device->backend->cache, key, &best, sizeof best);
         }
         store_selection(device, key, &best);
         host->log(host, MGLU_LOG_INFO, "opencl: %s: %d masks: mask form %d, half form %d, %d lines", device->name,

@@ -64,7 +64,7 @@ typedef struct mglu_parallel {
 /**
  * Compiled programs that the host stores between processes, for backends that compile on the device. Both members are
  * called from any thread. What load() returns is checked: where it is damaged or not the library's own, the program is
- * compiled again without an error.
+ * compiled again without an error. It runs as code in the process: load() must return only what the host trusts.
  */
 typedef struct mglu_program_cache {
     void *user;
@@ -104,8 +104,9 @@ typedef struct mglu_context_desc {
     const mglu_logger *logger;                     /**< NULL: no log, unless MGLU_LOG names a level; copied */
     const mglu_program_cache *program_cache;       /**< NULL: cache_dir if there is one; copied */
     /**
-     * An existing directory that stores compiled programs between processes; NULL: MGLU_CACHE_DIR if set, else none.
-     * Ignored with `program_cache`.
+     * A directory that stores compiled programs between processes; NULL: MGLU_CACHE_DIR if set, else none. Ignored with
+     * `program_cache`. It and its entries must belong to the effective user or root, and nobody else may be able to
+     * write to them; else they are not used, and the log says so. Made with mode 0700 where it does not exist.
      */
     const char *cache_dir;
 } mglu_context_desc;
@@ -115,7 +116,8 @@ typedef struct mglu_context_desc {
  *
  * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG (error, warn, info
  * or debug, to stderr). What the desc sets takes precedence. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with
- * the list of known ones.
+ * the list of known ones. A program with more rights than its user (set-user-ID, set-group-ID, capabilities) ignores
+ * the environment.
  *
  * @param desc NULL for all defaults.
  * @param[out] context The new context, NULL on failure. Release with mglu_context_destroy().
