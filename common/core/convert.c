@@ -24,6 +24,8 @@ static size_t first_nonfinite_half(const void *array, size_t count, uint16_t exp
 
 size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count)
 {
+    if (!array || !mglu_dtype_size(dtype))
+        return 0;
     if (dtype == MGLU_DTYPE_F32)
         return first_nonfinite_f32(array, count);
     return first_nonfinite_half(array, count, dtype == MGLU_DTYPE_F16 ? 0x7c00u : 0x7f80u);

@@ -42,12 +42,15 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
 {
     mglu_context_desc known = {.struct_size = sizeof known};
     mglu_context *made;
-    mglu_status status;
+    mglu_status status = MGLU_OK;
 
     if (!context)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context is NULL");
     *context = NULL;
-    if (desc && (status = mglu_struct_read("mglu_context_desc", &known, sizeof known, desc)) != MGLU_OK)
+    if (desc)
+        status = mglu_struct_read("mglu_context_desc", &known, sizeof known,
+                                  MGLU_FIRST_SIZE(mglu_context_desc, cache_dir), desc);
+    if (status != MGLU_OK)
         return status;
     status = mglu_fork_register();
     if (status != MGLU_OK)

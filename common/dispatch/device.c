@@ -201,7 +201,8 @@ mglu_status mglu_device_get_info(const mglu_device *device, mglu_device_info *in
         .instruction_sets = device->info.instruction_sets ? device->info.instruction_sets : no_names,
         .works_after_fork = device->info.works_after_fork,
     };
-    return mglu_struct_write("mglu_device_info", info, &known, sizeof known);
+    return mglu_struct_write("mglu_device_info", info, MGLU_FIRST_SIZE(mglu_device_info, instruction_sets), &known,
+                             sizeof known);
 }
 
 /* The available device of the highest rank, the first of several; `backend` NULL: of any backend with a rank. */

@@ -16,7 +16,8 @@ static mglu_status make_plan(const mglu_device *device, const mglu_packed_weight
                              mglu_layer_plan *plan)
 {
     mglu_layer_desc known;
-    mglu_status status = mglu_struct_read("mglu_layer_desc", &known, sizeof known, desc);
+    mglu_status status =
+        mglu_struct_read("mglu_layer_desc", &known, sizeof known, MGLU_FIRST_SIZE(mglu_layer_desc, max_batch), desc);
 
     if (status == MGLU_OK)
         status = mglu_validate_layer(shape, &known, plan);
@@ -36,7 +37,8 @@ mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *we
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device is NULL");
     status = mglu_device_check(device);
     if (status == MGLU_OK)
-        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known, weights);
+        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known,
+                                  MGLU_FIRST_SIZE(mglu_weights_desc, down_bias), weights);
     if (status == MGLU_OK)
         status = mglu_validate_weights(&known);
     if (status != MGLU_OK)
@@ -108,7 +110,7 @@ size_t mglu_layer_workspace_size(const mglu_layer *layer)
 
 mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer)
 {
-    return fns_of(layer)->layer_accuracy(state_of(layer), layer->state);
+    return layer ? fns_of(layer)->layer_accuracy(state_of(layer), layer->state) : MGLU_ACCURACY_A;
 }
 
 /* Reads the args of a forward; *is_noop: there is no output to compute. */
@@ -116,7 +118,8 @@ static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *a
                              int *is_noop)
 {
     const mglu_packed_weights *shape = layer->plan.shape;
-    mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known, args);
+    mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known,
+                                          MGLU_FIRST_SIZE(mglu_forward_args, workspace_size), args);
 
     if (status != MGLU_OK)
         return status;

@@ -5,14 +5,16 @@ mglu_status mglu_queue_create(mglu_device *device, const mglu_queue_desc *desc, 
 {
     mglu_queue_desc known = {.struct_size = sizeof known};
     mglu_queue *made;
-    mglu_status status;
+    mglu_status status = MGLU_OK;
 
     if (!device || !queue)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "device or queue is NULL");
     *queue = NULL;
-    if (desc && (status = mglu_struct_read("mglu_queue_desc", &known, sizeof known, desc)) != MGLU_OK)
-        return status;
-    status = mglu_device_check(device);
+    if (desc)
+        status = mglu_struct_read("mglu_queue_desc", &known, sizeof known,
+                                  MGLU_FIRST_SIZE(mglu_queue_desc, native_stream), desc);
+    if (status == MGLU_OK)
+        status = mglu_device_check(device);
     if (status != MGLU_OK)
         return status;
     made = mglu_host_allocate(device->context, sizeof *made, _Alignof(mglu_queue));

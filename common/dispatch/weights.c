@@ -316,7 +316,8 @@ mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *de
     *weights = NULL;
     status = mglu_device_check(device);
     if (status == MGLU_OK)
-        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known, desc);
+        status = mglu_struct_read("mglu_weights_desc", &known, sizeof known,
+                                  MGLU_FIRST_SIZE(mglu_weights_desc, down_bias), desc);
     if (status == MGLU_OK)
         status = mglu_validate_weights(&known);
     if (status != MGLU_OK)
@@ -366,7 +367,8 @@ mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info
                         weights->device->backend.fns->weights_bytes(weights->device->backend.state, weights->state),
         .projection_bytes = projection_bytes(packed),
     };
-    return mglu_struct_write("mglu_weights_info", info, &known, sizeof known);
+    return mglu_struct_write("mglu_weights_info", info, MGLU_FIRST_SIZE(mglu_weights_info, projection_bytes), &known,
+                             sizeof known);
 }
 
 void mglu_weights_release(mglu_weights *weights)

@@ -102,7 +102,8 @@ mglu_status mglu_file_pack(const char *input_path, const char *output_path, cons
     if (!input_path || !output_path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: input or output path is NULL");
     if (options)
-        status = mglu_struct_read("mglu_file_pack_options", &known, sizeof known, options);
+        status = mglu_struct_read("mglu_file_pack_options", &known, sizeof known,
+                                  MGLU_FIRST_SIZE(mglu_file_pack_options, user), options);
     if (status == MGLU_OK)
         status = check_options(&known);
     if (status == MGLU_OK)

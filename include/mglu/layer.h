@@ -120,7 +120,7 @@ typedef enum mglu_accuracy {
     MGLU_ACCURACY_C = 2  /**< as A, with x and z quantised to 8 bits; only with MGLU_LAYER_ALLOW_QUANTISED_X */
 } mglu_accuracy;
 
-/** The accuracy class that the layer's kernels guarantee. */
+/** The accuracy class that the layer's kernels guarantee; MGLU_ACCURACY_A for NULL. */
 MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
 
 /**

@@ -15,6 +15,9 @@ MGLU_BEGIN_DECLS
 /** Largest hidden, intermediate or output size. */
 #define MGLU_MAX_SIZE ((int64_t)1 << 24)
 
+/** Bytes that no struct with a struct_size has more of, in any version: a larger struct_size was not set. */
+#define MGLU_MAX_STRUCT_SIZE 4096
+
 /** Largest batch. */
 #define MGLU_MAX_BATCH ((int64_t)1 << 24)
 
@@ -79,7 +82,10 @@ MGLU_API int mglu_dtype_is_quantised(mglu_dtype dtype);
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_convert(const void *source, mglu_dtype source_dtype, void *target,
                                                   mglu_dtype target_dtype, size_t count);
 
-/** Index of the first of `count` elements (f32, f16 or bf16, any alignment) that is NaN or infinite, or `count`. */
+/**
+ * Index of the first of `count` elements (any alignment) that is NaN or infinite, or `count`. 0 where there is none to
+ * read although `count` is not 0: `array` is NULL, or `dtype` is none of f32, f16 and bf16.
+ */
 MGLU_API size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t count);
 
 /**
