@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
+#include "common/core/float_environment.h"
 
-#include <fenv.h>
-
-/* Loops over tasks, each in the default floating-point environment regardless of the thread's. */
+/*
+ * Loops over tasks, all in the default floating-point environment regardless of the thread's: it is entered for each
+ * task, since a pool of the host's may run work of its own between them, and once around a loop in this thread.
+ */
 
 struct loop {
     const struct mglu_cpu_chunk *chunk;
@@ -12,13 +14,18 @@ struct loop {
 
 static void run_task(void *argument, int64_t index)
 {
+    MGLU_DEFAULT_FLOATS;
     const struct loop *loop = argument;
-    fenv_t callers;
 
-    fegetenv(&callers);
-    fesetenv(FE_DFL_ENV);
     loop->body(loop->chunk, index);
-    fesetenv(&callers);
+}
+
+static void run_here(const struct loop *loop, int64_t count)
+{
+    MGLU_DEFAULT_FLOATS;
+
+    for (int64_t i = 0; i < count; i++)
+        loop->body(loop->chunk, i);
 }
 
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
@@ -27,10 +34,8 @@ void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t
     const mglu_host *host = chunk->layer->backend->host;
     struct loop loop = {chunk, body};
 
-    if (mglu_cpu_is_worth_threads(count, bytes_per_task)) {
+    if (mglu_cpu_is_worth_threads(count, bytes_per_task))
         host->parallel_for(host, count, run_task, &loop);
-        return;
-    }
-    for (int64_t i = 0; i < count; i++)
-        run_task(&loop, i);
+    else
+        run_here(&loop, count);
 }

@@ -2,8 +2,8 @@
 #include "backends/ref/kernels/kernels.h"
 #include "backends/ref/ref.h"
 #include "common/core/convert.h"
+#include "common/core/float_environment.h"
 
-#include <fenv.h>
 #include <math.h>
 
 /*
@@ -34,40 +34,34 @@ static void store(const struct mglu_ref_layer *layer, const mglu_forward_args *a
 
 mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
 {
+    MGLU_DEFAULT_FLOATS;
     const struct mglu_ref_layer *self = layer;
     double *scratch = args->workspace, *want = scratch + mglu_ref_token_scratch(self);
-    fenv_t environment;
 
-    fegetenv(&environment);
-    fesetenv(FE_DFL_ENV);
     for (int64_t token = 0; token < args->batch; token++) {
         if (!mglu_ref_token(self, args, token, NULL, scratch, want, NULL))
             atomic_store(&((struct mglu_ref_queue *)queue)->bad_routing, 1);
         store(self, args, token, want);
     }
-    fesetenv(&environment);
     return MGLU_OK;
 }
 
 mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_forward_args *args,
                                        mglu_accuracy accuracy, double *want, double *tolerance)
 {
+    MGLU_DEFAULT_FLOATS;
     const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
     const struct mglu_ref_layer *self = layer;
     size_t size = mglu_ref_token_scratch(self) * sizeof(double) + sizeof(double);
     double *scratch = host->allocator.allocate(host->allocator.user, size, _Alignof(double));
-    fenv_t environment;
 
     if (!scratch)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
-    fegetenv(&environment);
-    fesetenv(FE_DFL_ENV);
     for (int64_t token = 0; token < args->batch; token++) {
         int64_t at = token * mglu_ref_output_columns(self);
         mglu_ref_token(self, args, token, &accuracy, scratch, want ? want + at : NULL,
                        tolerance ? tolerance + at : NULL);
     }
-    fesetenv(&environment);
     host->allocator.release(host->allocator.user, scratch, size, _Alignof(double));
     return MGLU_OK;
 }

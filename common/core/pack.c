@@ -2,6 +2,7 @@
 #include <mglu/pack.h>
 
 #include "common/core/convert.h"
+#include "common/core/float_environment.h"
 #include "common/core/mask_format.h"
 #include "common/core/pack.h"
 #include "common/core/quantise.h"
@@ -137,6 +138,7 @@ mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t ro
 mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_size, int64_t hidden_size,
                               mglu_dtype dtype, int allow_nonfinite, void *packed, void *scales)
 {
+    MGLU_DEFAULT_FLOATS;
     mglu_status status;
 
     if (!source)
@@ -170,6 +172,7 @@ static void unpack_row(const void *row, const void *scales, mglu_dtype dtype, si
 mglu_status mglu_unpack_weights(const void *packed, const void *scales, mglu_dtype dtype, int64_t intermediate_size,
                                 int64_t hidden_size, mglu_dtype target_dtype, void *target)
 {
+    MGLU_DEFAULT_FLOATS;
     const unsigned char *row = packed, *row_scales = scales;
     unsigned char *to = target;
     mglu_status status = check_matrix("unpack", intermediate_size, hidden_size, dtype, target_dtype);
@@ -202,24 +205,29 @@ static int read_bit(const unsigned char *row, size_t column)
     return (row[column / 8] >> (column % 8)) & 1;
 }
 
-static int threshold(float logit)
+/* logit > 0 by its bits, so that the caller's floating-point environment has no effect on it. */
+static int threshold(const unsigned char *row, mglu_dtype dtype, size_t column)
 {
-    return logit != logit ? -1 : logit > 0;
+    uint32_t bits = mglu_f32_bits(mglu_load_element(row, dtype, column));
+
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return -1;
+    return bits != 0 && !(bits >> 31);
 }
 
 static int read_f32(const unsigned char *row, size_t column)
 {
-    return threshold(mglu_load_element(row, MGLU_DTYPE_F32, column));
+    return threshold(row, MGLU_DTYPE_F32, column);
 }
 
 static int read_f16(const unsigned char *row, size_t column)
 {
-    return threshold(mglu_load_element(row, MGLU_DTYPE_F16, column));
+    return threshold(row, MGLU_DTYPE_F16, column);
 }
 
 static int read_bf16(const unsigned char *row, size_t column)
 {
-    return threshold(mglu_load_element(row, MGLU_DTYPE_BF16, column));
+    return threshold(row, MGLU_DTYPE_BF16, column);
 }
 
 static const struct mask_reader {

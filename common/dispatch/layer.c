@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/core/float_environment.h"
 #include "common/dispatch/objects.h"
 
 static const mglu_backend_fns *fns_of(const mglu_layer *layer)
@@ -15,6 +16,7 @@ static void *state_of(const mglu_layer *layer)
 static mglu_status make_plan(const mglu_device *device, const mglu_packed_weights *shape, const mglu_layer_desc *desc,
                              mglu_layer_plan *plan)
 {
+    MGLU_DEFAULT_FLOATS;
     mglu_layer_desc known;
     mglu_status status =
         mglu_struct_read("mglu_layer_desc", &known, sizeof known, MGLU_FIRST_SIZE(mglu_layer_desc, max_batch), desc);

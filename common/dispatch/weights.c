@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/convert.h"
+#include "common/core/float_environment.h"
 #include "common/core/pack.h"
 #include "common/core/quantise.h"
 #include "common/dispatch/objects.h"
@@ -132,8 +133,10 @@ struct slice {
     int allow_nonfinite;
 };
 
+/* Also in threads of the host's. */
 static mglu_status pack_slice(const struct slice *slice)
 {
+    MGLU_DEFAULT_FLOATS;
     const struct part *part = slice->part;
     size_t first = (size_t)slice->first, count = (size_t)slice->count, columns = (size_t)part->columns;
     unsigned char *data = slice->data + first * part_stride(part);
