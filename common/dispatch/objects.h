@@ -114,6 +114,9 @@ void mglu_context_release(mglu_context *context);
 /* environment.c: takes what the desc does not set from the MGLU_* variables. */
 mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc);
 
+/* shared_object.c: refuses what dlopen() would crash on or wait for. */
+mglu_status mglu_shared_object_check(const char *path);
+
 /* log.c */
 void mglu_log(const mglu_host *host, mglu_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -163,6 +163,9 @@ mglu_status mglu_backend_load(mglu_context *context, const char *path)
     if (is_inherited(context))
         return mglu_fail(MGLU_ERROR_AFTER_FORK,
                          "this context was made before fork() and takes no more backends; make a new one");
+    status = mglu_shared_object_check(path);
+    if (status != MGLU_OK)
+        return status;
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", dlerror());

@@ -135,8 +135,9 @@ MGLU_API void mglu_context_destroy(mglu_context **context);
  * Loads a backend from a shared object and adds its devices at the end of the list. See docs/backends.md.
  *
  * @param path Absolute path. No directory is ever searched.
- * @return MGLU_ERROR_IO when it can't be opened, MGLU_ERROR_VERSION_MISMATCH with both numbers when its ABI differs,
- *         MGLU_ERROR_INVALID_ARGUMENT when its table is incomplete or its name is taken.
+ * @return MGLU_ERROR_IO when it can't be opened or is no shared object, MGLU_ERROR_CORRUPT_FILE when the file is
+ *         shorter than its headers say, as an incomplete copy is, MGLU_ERROR_VERSION_MISMATCH with both numbers when
+ *         its ABI differs, MGLU_ERROR_INVALID_ARGUMENT when its table is incomplete or its name is taken.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_backend_load(mglu_context *context, const char *path);
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "sample.h"
 
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 /* What mglu_backend_load() refuses: every contract violation that can be detected before the first layer is made. */
 
 static const char *path_of_broken;
@@ -75,11 +79,106 @@ static void a_refused_name_is_free_for_a_valid_backend(void **state)
     mglu_context_destroy(&context);
 }
 
+static void write_file(const char *path, const void *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The whole of a file, to be freed. */
+static unsigned char *read_file(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    struct stat stat;
+    unsigned char *data;
+
+    assert_non_null(file);
+    assert_int_equal(fstat(fileno(file), &stat), 0);
+    *size = (size_t)stat.st_size;
+    data = malloc(*size);
+    assert_non_null(data);
+    assert_int_equal(fread(data, 1, *size, file), *size);
+    fclose(file);
+    return data;
+}
+
+/* dlopen() maps the file: behind its end an access raises SIGBUS. */
+static void an_incomplete_copy_is_refused_before_it_is_mapped(void **state)
+{
+    char path[] = "/tmp/mglu-test-load-XXXXXX";
+    size_t size, step;
+    unsigned char *plugin = read_file(getenv("MGLU_TEST_PLUGIN"), &size);
+    mglu_context *context;
+    mglu_device *device;
+
+    close(mkstemp(path));
+    assert_ok(mglu_context_create(NULL, &context));
+    step = size / 150;
+    for (size_t cut = size - 1; cut > step; cut -= step) {
+        write_file(path, plugin, cut);
+        assert_status(mglu_backend_load(context, path), MGLU_ERROR_CORRUPT_FILE);
+        assert_error_says(path);
+        assert_error_says("truncated");
+    }
+    write_file(path, plugin, size);
+    assert_ok(mglu_backend_load(context, path));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    mglu_context_destroy(&context);
+    unlink(path);
+    free(plugin);
+}
+
+static void what_is_no_shared_object_is_refused_by_name(void **state)
+{
+    static const char script[] = "#!/bin/sh\n# Long enough to hold the header of a shared object, but it is none.\n";
+    static const struct {
+        const char *name, *says;
+    } kinds[] = {
+        {"directory", "is not a regular file"},
+        {"fifo", "is not a regular file"},
+        {"empty", "has 0 bytes"},
+        {"short", "has 4 bytes"},
+        {"script", "is not an ELF shared object"},
+        {"program", "is not an ELF shared object"},
+        {"missing", "No such file or directory"},
+    };
+    char folder[] = "/tmp/mglu-test-load-XXXXXX", path[64];
+    size_t size;
+    unsigned char *header = read_file(getenv("MGLU_TEST_PLUGIN"), &size);
+    mglu_context *context;
+
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(mkdir("directory", 0700), 0);
+    assert_int_equal(mkfifo("fifo", 0600), 0);
+    write_file("empty", "", 0);
+    write_file("short", header, 4);
+    write_file("script", script, sizeof script);
+    header[16] = 2; /* e_type: a program at a fixed address */
+    write_file("program", header, size);
+    assert_ok(mglu_context_create(NULL, &context));
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, kinds[i].name);
+        assert_status(mglu_backend_load(context, path), MGLU_ERROR_IO);
+        assert_error_says(path);
+        assert_error_says(kinds[i].says);
+        remove(path);
+    }
+    mglu_context_destroy(&context);
+    assert_int_equal(rmdir(folder), 0);
+    free(header);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_contract_violation_seen_at_load_is_refused_without_effect),
         cmocka_unit_test(a_refused_name_is_free_for_a_valid_backend),
+        cmocka_unit_test(an_incomplete_copy_is_refused_before_it_is_mapped),
+        cmocka_unit_test(what_is_no_shared_object_is_refused_by_name),
     };
 
     path_of_broken = getenv("MGLU_TEST_BROKEN");
