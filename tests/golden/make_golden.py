@@ -135,8 +135,10 @@ def route(layer, x, token):
     terms = []
     for i, power in zip(chosen, powers):
         p = float(power / sum(powers))
-        growth = float(Decimal(2 * error).exp() - 1)
-        terms.append((i, p, p * (growth + (16 + 2 * (largest - logits[i])) * U) + SMALLEST_NORMAL))
+        others = (sum(powers) - power) / power
+        growth = Decimal(2 * error).exp()
+        change = float(max(1 / (1 + others / growth) - 1 / (1 + others), 1 / (1 + others) - 1 / (1 + others * growth)))
+        terms.append((i, p, change + p * (16 + 2 * (largest - logits[i])) * U + SMALLEST_NORMAL))
     return terms
 
 

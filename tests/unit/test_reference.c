@@ -185,6 +185,33 @@ static void the_router_selects_the_largest_logits_and_their_softmax(void **state
     assert_true(y == 57 + 38);
 }
 
+/* The error of a logit of 1e12 is about 1e6: nothing next to a distance of 1e11, everything next to one of 1000. */
+static void the_tolerance_of_huge_logits_is_finite_and_as_large_as_their_error_allows(void **state)
+{
+    const struct {
+        float first, second; /* of the router */
+        double least, most;  /* tolerance of y, whose terms are 57 and 38 */
+    } cases[] = {
+        {2e11f, 1.8e11f, 0, 1e-3},
+        {2e11f, -2e11f, 0, 1e-3},
+        {2e11f, 2e11f * (1 - 0x1p-24f), 57 + 38, 57 + 38 + 0.1},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const float router[] = {cases[i].first, 0, cases[i].second, 0};
+        mglu_weights_desc weights = two_masks();
+        mglu_layer_desc layer = {.activation = MGLU_ACTIVATION_IDENTITY, .top_k = 2};
+        double want, tolerance;
+        weights.router = (mglu_array){.data = router, .dtype = MGLU_DTYPE_F32};
+        struct rig rig = make_reference(&weights, layer);
+        const mglu_forward_args args = {.struct_size = sizeof args, .batch = 1, .x.data = small_x};
+        assert_ok(mglu_forward_reference(rig.layer, &args, MGLU_ACCURACY_A, &want, &tolerance));
+        assert_true(want == 57);
+        assert_true(tolerance >= cases[i].least && tolerance <= cases[i].most);
+        rig_free(&rig);
+    }
+}
+
 static void the_lower_id_wins_a_tie_of_logits(void **state)
 {
     static const float router[] = {1, 0, 1, 0};
@@ -337,6 +364,7 @@ int main(void)
         cmocka_unit_test(the_down_projection_adds_bias_and_residual),
         cmocka_unit_test(callers_routing_weighs_the_terms_it_lists),
         cmocka_unit_test(the_router_selects_the_largest_logits_and_their_softmax),
+        cmocka_unit_test(the_tolerance_of_huge_logits_is_finite_and_as_large_as_their_error_allows),
         cmocka_unit_test(the_lower_id_wins_a_tie_of_logits),
         cmocka_unit_test(a_routing_id_out_of_range_makes_its_token_nan_and_is_reported_once),
         cmocka_unit_test(activations_reach_their_limits_at_infinite_gates),

@@ -56,7 +56,26 @@ static int32_t largest(const double *logits, const int *used, int32_t count)
     return best;
 }
 
-/* p = softmax of the selected logits; an error e in each changes p by a factor of at most exp(2e). */
+/* log of the sum of exp(logit) over the selected masks other than i, which are in descending order. */
+static double log_of_others(const double *logits, const struct mglu_ref_routing *routing, int32_t i)
+{
+    double largest = logits[routing->ids[i == 0]], sum = 0;
+
+    for (int32_t k = 0; k < routing->count; k++)
+        sum += k != i ? exp(logits[routing->ids[k]] - largest) : 0;
+    return largest + log(sum);
+}
+
+/* The largest change of p_i = 1 / (1 + exp(others - l_i)) where each logit is off by up to `error`. */
+static double softmax_change(const double *logits, const struct mglu_ref_routing *routing, int32_t i, double error)
+{
+    double distance = log_of_others(logits, routing, i) - logits[routing->ids[i]];
+
+    return fmax(1 / (1 + exp(distance - 2 * error)) - routing->p[i],
+                routing->p[i] - 1 / (1 + exp(distance + 2 * error)));
+}
+
+/* p = softmax of the selected logits, each of which may be off by `logit_error`. */
 static void softmax(const double *logits, double logit_error, struct mglu_ref_routing *routing)
 {
     double sum = 0;
@@ -69,7 +88,8 @@ static void softmax(const double *logits, double logit_error, struct mglu_ref_ro
         routing->p[i] /= sum;
     for (int32_t i = 0; i < routing->count && routing->count > 1; i++) {
         double distance = fabs(logits[routing->ids[i]] - logits[routing->ids[0]]);
-        routing->p_error[i] = routing->p[i] * (expm1(2 * logit_error) + (16 + 2 * distance) * UNIT) + FLT_MIN;
+        routing->p_error[i] = softmax_change(logits, routing, i, logit_error) +
+                              routing->p[i] * (16 + 2 * distance) * UNIT + (double)FLT_MIN;
     }
 }
 
