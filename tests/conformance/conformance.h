@@ -27,6 +27,7 @@ struct target {
     mglu_context *reference_context;
     mglu_device *reference;
     const char *max_isa;       /**< cap of the context, or NULL */
+    int pool_threads;          /**< of the thread pool that the context was given; 0: none */
     const char *plugin;        /**< path that the context has loaded, or NULL */
     const mglu_logger *logger; /**< of the context, for others that are made for the target; may be NULL */
     uint64_t seed;

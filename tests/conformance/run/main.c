@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/runner.h"
 #include "run/targets.h"
+#include "tests/stress/pool.h"
 #include "tools/common/arguments.h"
 
 #include <argp.h>
@@ -22,7 +23,7 @@ static enum tier parse_tier(struct argp_state *state, const char *text)
     return (enum tier)arguments_choice(state, "--tier", text, names, sizeof names / sizeof names[0]);
 }
 
-enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE, KEY_EVERY };
+enum { KEY_JSON = 256, KEY_JUNIT, KEY_MAX_ISA, KEY_FAIL_FAST, KEY_RHO_BASELINE, KEY_EVERY, KEY_POOL };
 
 static const struct argp_option argp_options[] = {
     {"backend", 'b', "B", 0, "test this backend's devices; without it, every device found", 0},
@@ -36,6 +37,7 @@ static const struct argp_option argp_options[] = {
     {"junit", KEY_JUNIT, "FILE", 0, "write a report in JUnit's XML", 0},
     {"max-isa", KEY_MAX_ISA, "ISA", 0, "use no CPU instructions beyond this set; exit 77 where the machine lacks it",
      0},
+    {"pool", KEY_POOL, "N", 0, "run loops of the CPU backend on a pool of N threads, as a host's", 0},
     {"rho-baseline", KEY_RHO_BASELINE, "FILE", 0, "fail where errors are four times those of an earlier JSON report",
      0},
     {"fail-fast", KEY_FAIL_FAST, NULL, 0, "stop at the first failure", 0},
@@ -64,6 +66,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         break;
     case KEY_EVERY:
         options->every = (size_t)arguments_number(state, "--every", argument, 1, INT32_MAX);
+        break;
+    case KEY_POOL:
+        options->pool_threads = (int)arguments_number(state, "--pool", argument, 1, 1024);
         break;
     case 'l':
         options->list = true;
@@ -170,6 +175,20 @@ static int open_and_run(const struct options *options, const struct case_list *c
     return status;
 }
 
+/* With the hook of a pool, where one is wanted. */
+static int run_on_pool(struct options *options, const struct case_list *cases)
+{
+    struct pool *pool = options->pool_threads ? pool_create(options->pool_threads) : NULL;
+    const mglu_parallel hook = pool_hook(pool);
+    int status;
+
+    options->parallel = pool ? &hook : NULL;
+    status = open_and_run(options, cases);
+    if (pool)
+        pool_destroy(pool);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static const char summary[] = "Tests a backend of mglu, and shows where its results are wrong.\v"
@@ -193,7 +212,7 @@ int main(int argc, char **argv)
             puts(cases.cases[i].test.name);
         status = EXIT_SUCCESS;
     } else {
-        status = open_and_run(&options, &cases);
+        status = run_on_pool(&options, &cases);
     }
     free(cases.cases);
     return status;

@@ -46,6 +46,8 @@ void print_replay(FILE *stream, const struct target *target, const char *name)
             target->plugin ? target->plugin : target->info.backend);
     if (target->max_isa)
         fprintf(stream, "--max-isa %s ", target->max_isa);
+    if (target->pool_threads)
+        fprintf(stream, "--pool %d ", target->pool_threads);
     fprintf(stream, "--seed %" PRIu64 " --filter '%s'", target->seed, name);
 }
 

@@ -10,7 +10,9 @@ struct options {
     const char *backend, *plugin, *filter, *json, *junit, *max_isa, *rho_baseline;
     uint64_t seed;
     enum tier tier;
-    size_t every; /**< run the first of every `every` cases; 1 runs all */
+    size_t every;                  /**< run the first of every `every` cases; 1 runs all */
+    int pool_threads;              /**< of the pool behind `parallel` */
+    const mglu_parallel *parallel; /**< for the loops of the device under test; NULL: none */
     bool list, fail_fast;
 };
 

@@ -16,8 +16,11 @@ static bool complain(const char *what)
 static mglu_context *open_context(const struct options *options, const mglu_logger *logger, size_t *first,
                                   size_t *count)
 {
-    mglu_context_desc desc = {
-        .struct_size = sizeof desc, .max_isa = options->max_isa, .allocator = &guarded_memory, .logger = logger};
+    mglu_context_desc desc = {.struct_size = sizeof desc,
+                              .max_isa = options->max_isa,
+                              .allocator = &guarded_memory,
+                              .parallel = options->parallel,
+                              .logger = logger};
     mglu_context *context;
 
     *first = 0;
@@ -50,6 +53,7 @@ static bool open_target(const struct options *options, size_t index, struct devi
     size_t first, count;
 
     *target = (struct target){.max_isa = options->max_isa,
+                              .pool_threads = options->pool_threads,
                               .plugin = options->plugin,
                               .seed = options->seed,
                               .logger = layer_log_open(&report->layers)};
