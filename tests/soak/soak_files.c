@@ -13,16 +13,11 @@ enum { WRITTEN = 1, PATH_SIZE = 96 };
 static void write_checkpoint(const struct specimen *specimen, const char *path)
 {
     const mglu_weights_desc *desc = &specimen->weights;
-    const mglu_file_tensor weight = {.name = "a.weight",
-                                     .dtype = MGLU_FILE_F32,
-                                     .rank = 2,
-                                     .shape = {desc->intermediate_size, desc->hidden_size},
-                                     .data = desc->weight.data};
-    const mglu_file_tensor mask = {.name = "a.mask",
-                                   .dtype = MGLU_FILE_U8,
-                                   .rank = 3,
-                                   .shape = {desc->n_masks, desc->intermediate_size, desc->hidden_size},
-                                   .data = desc->masks.data};
+    const int64_t sizes[] = {desc->n_masks, desc->intermediate_size, desc->hidden_size};
+    const mglu_file_tensor weight = {
+        .name = "a.weight", .dtype = MGLU_FILE_F32, .rank = 2, .shape = sizes + 1, .data = desc->weight.data};
+    const mglu_file_tensor mask = {
+        .name = "a.mask", .dtype = MGLU_FILE_U8, .rank = 3, .shape = sizes, .data = desc->masks.data};
     mglu_file_writer *writer;
 
     require_ok(mglu_file_writer_create(&writer));
