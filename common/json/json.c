@@ -125,9 +125,24 @@ static enum mglu_json_token read_word(struct mglu_json *json, const char *word, 
     return token;
 }
 
+/* The word for a number that is not finite, where `at` begins with one. */
+static const char *nonfinite_word(const struct mglu_json *json)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+
+    for (size_t i = 0; json->nonfinite && i < sizeof words / sizeof words[0]; i++)
+        if (words[i][0] == *json->at && (*json->at != '-' || (json->end - json->at > 1 && json->at[1] == 'I')))
+            return words[i];
+    return NULL;
+}
+
 static enum mglu_json_token read_scalar(struct mglu_json *json)
 {
+    const char *word = nonfinite_word(json);
+
     json->expected = COMMA_OR_CLOSE;
+    if (word)
+        return read_word(json, word, MGLU_JSON_NONFINITE);
     switch (*json->at) {
     case '"':
         return read_string(json) ? MGLU_JSON_STRING : MGLU_JSON_FAULT;

@@ -7,8 +7,8 @@
 
 /*
  * Reads JSON (RFC 8259) token by token from a text in memory. It allocates nothing, so it fails for no other reason
- * than the text. Strict: UTF-8 only, no byte order mark, no comments, no NaN. U+0000 in a string is refused, since
- * strings end with it here. Duplicate keys are the caller's matter.
+ * than the text. Strict: UTF-8 only, no byte order mark, no comments, no NaN unless permitted. U+0000 in a string is
+ * refused, since strings end with it here. Duplicate keys are the caller's matter.
  */
 
 enum { MGLU_JSON_MAX_DEPTH = 128 };
@@ -25,7 +25,8 @@ enum mglu_json_token {
     MGLU_JSON_NUMBER,
     MGLU_JSON_TRUE,
     MGLU_JSON_FALSE,
-    MGLU_JSON_NULL
+    MGLU_JSON_NULL,
+    MGLU_JSON_NONFINITE /* NaN, Infinity or -Infinity; only where `nonfinite` permits it */
 };
 
 /* A copy of it reads on from the same place. */
@@ -34,6 +35,7 @@ struct mglu_json {
     const char *first;          /* its text; of keys and strings what is between the quotes, with its escapes */
     size_t length;
     const char *fault; /* NULL: none */
+    int nonfinite;     /* set it after mglu_json_begin() to read what Python writes for such numbers */
 
     /* private */
     const char *text, *at, *end;

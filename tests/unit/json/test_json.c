@@ -206,6 +206,27 @@ static void tokens_come_in_the_order_of_the_text(void **state)
             fail_msg("token %zu is %d, expected %d", i, (int)json.token, (int)tokens[i]);
 }
 
+static void numbers_that_are_not_finite_are_read_where_permitted(void **state)
+{
+    static const char text[] = "[NaN,Infinity,-Infinity,-1]";
+    static const char *const wrong[] = {"Nan", "-NaN", "Inf", "-Inf", "-", "N", "infinity", "+Infinity"};
+    struct mglu_json json;
+
+    mglu_json_begin(&json, text, sizeof text - 1);
+    json.nonfinite = 1;
+    assert_int_equal(mglu_json_next(&json), MGLU_JSON_ARRAY);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(mglu_json_next(&json), MGLU_JSON_NONFINITE);
+    assert_int_equal(mglu_json_next(&json), MGLU_JSON_NUMBER);
+    assert_int_equal(mglu_json_next(&json), MGLU_JSON_ARRAY_END);
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        mglu_json_begin(&json, wrong[i], strlen(wrong[i]));
+        json.nonfinite = 1;
+        if (mglu_json_next(&json) != MGLU_JSON_FAULT)
+            fail_msg("%s was read", wrong[i]);
+    }
+}
+
 static void values_can_be_skipped(void **state)
 {
     static const char text[] = "[[1,{\"a\":[]}],\"s\",{\"k\":[[],{}]},2]";
@@ -387,6 +408,7 @@ int main(void)
         cmocka_unit_test(every_prefix_of_a_text_is_a_fault_or_a_number),
         cmocka_unit_test(a_fault_stays),
         cmocka_unit_test(tokens_come_in_the_order_of_the_text),
+        cmocka_unit_test(numbers_that_are_not_finite_are_read_where_permitted),
         cmocka_unit_test(values_can_be_skipped),
         cmocka_unit_test(nesting_is_limited),
         cmocka_unit_test(faults_have_a_line_and_a_column),
