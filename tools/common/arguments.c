@@ -100,5 +100,5 @@ static const struct argp_option compute_list[] = {
     {0},
 };
 
-static const struct argp compute_argp = {.options = compute_list, .parser = parse_compute};
-const struct argp_child arguments_compute[2] = {{&compute_argp, 0, NULL, 0}, {0}};
+const struct argp arguments_compute_argp = {.options = compute_list, .parser = parse_compute};
+const struct argp_child arguments_compute[2] = {{&arguments_compute_argp, 0, NULL, 0}, {0}};

@@ -16,6 +16,8 @@
  * computes has them as children of its argp, and points state->child_inputs[0] to the struct at ARGP_KEY_INIT.
  */
 extern const struct argp_child arguments_compute[2];
+/** The same for a program with further children. */
+extern const struct argp arguments_compute_argp;
 
 /** A whole number from `lowest` to `highest`. `what` names the option. */
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest);

@@ -23,7 +23,7 @@ static void rotate(const struct decoder *decoder, float *heads, int64_t count, i
     }
 }
 
-/** Attention of one query head to the first `count` cached positions. */
+/** Attention of one query head to `count` positions of the cache, from that of `keys` and `values` on. */
 static void attend_head(struct decoder *decoder, const float *query, const float *keys, const float *values,
                         int64_t count, float *out)
 {
@@ -46,13 +46,14 @@ static void attend(struct decoder *decoder, struct decoder_layer *layer, int64_t
     const int64_t size = config->head_dim, group = config->heads / config->kv_heads;
     for (int64_t row = 0; row < rows; row++) {
         const int64_t position = decoder->position + row;
+        const int64_t first = layer->window > 0 && position >= layer->window ? position - layer->window + 1 : 0;
         float *queries = decoder->scratch.queries + row * config->heads * size;
         float *out = decoder->scratch.attention + row * config->heads * size;
         rotate(decoder, queries, config->heads, position);
         rotate(decoder, layer->keys + position * config->kv_heads * size, config->kv_heads, position);
         for (int64_t head = 0; head < config->heads; head++) {
-            const int64_t shared = head / group * size;
-            attend_head(decoder, queries + head * size, layer->keys + shared, layer->values + shared, position + 1,
+            const int64_t at = first * config->kv_heads * size + head / group * size;
+            attend_head(decoder, queries + head * size, layer->keys + at, layer->values + at, position + 1 - first,
                         out + head * size);
         }
     }

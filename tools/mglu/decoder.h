@@ -10,6 +10,8 @@
 #include "config.h"
 #include "tools/common/compute.h"
 
+#include <mglu/io.h>
+
 /** A linear layer: weight [outputs][inputs], bias NULL when there is none. */
 struct linear {
     float *weight;
@@ -20,8 +22,9 @@ struct decoder_layer {
     float *input_norm;
     float *post_norm;
     struct linear q, k, v, o;
-    float *keys;   /**< cache, [capacity][kv_heads][head_dim] */
-    float *values; /**< the same */
+    float *keys;    /**< cache, [capacity][kv_heads][head_dim] */
+    float *values;  /**< the same */
+    int64_t window; /**< of the attention, 0: none */
     struct ffn ffn;
 };
 
@@ -47,9 +50,15 @@ struct decoder {
     struct decoder_scratch scratch;
 };
 
-/** Loads DIR/model.safetensors for sequences of up to `capacity` tokens, at most the config's max_positions. */
+/**
+ * Loads DIR/model.safetensors for sequences of up to `capacity` tokens, at most the config's max_positions. Tensors
+ * that it would not read are refused or ignored.
+ */
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
-                  int64_t capacity);
+                  int64_t capacity, bool ignore_unread_tensors);
+
+/** Whether the decoder reads every tensor of a file; if not, it has reported the first one that it does not. */
+bool decoder_reads_all(const mglu_file *file, const struct config *config);
 void decoder_close(struct decoder *decoder);
 
 /** Starts a new sequence. */

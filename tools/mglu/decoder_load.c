@@ -35,14 +35,14 @@ static bool load(const mglu_file *file, const char *name, int64_t rows, int64_t 
     return *values != NULL;
 }
 
-static bool load_linear(const mglu_file *file, const struct config *config, int64_t number, const char *which,
-                        int64_t inputs, int64_t outputs, struct linear *linear)
+static bool load_linear(const mglu_file *file, int64_t number, const char *which, int64_t inputs, int64_t outputs,
+                        bool has_bias, struct linear *linear)
 {
     char weight[NAME_SIZE], bias[NAME_SIZE];
     snprintf(weight, sizeof weight, "model.layers.%lld.self_attn.%s.weight", (long long)number, which);
     snprintf(bias, sizeof bias, "model.layers.%lld.self_attn.%s.bias", (long long)number, which);
     return load(file, weight, outputs, inputs, &linear->weight) &&
-           ((!config->attention_bias && !mglu_file_find(file, bias)) || load(file, bias, 0, outputs, &linear->bias));
+           (!has_bias || load(file, bias, 0, outputs, &linear->bias));
 }
 
 static bool load_attention(const mglu_file *file, const struct config *config, int64_t number,
@@ -54,10 +54,10 @@ static bool load_attention(const mglu_file *file, const struct config *config, i
     snprintf(input_norm, sizeof input_norm, "model.layers.%lld.input_layernorm.weight", (long long)number);
     snprintf(post_norm, sizeof post_norm, "model.layers.%lld.post_attention_layernorm.weight", (long long)number);
     return load(file, input_norm, 0, h, &layer->input_norm) &&
-           load_linear(file, config, number, "q_proj", h, wide, &layer->q) &&
-           load_linear(file, config, number, "k_proj", h, narrow, &layer->k) &&
-           load_linear(file, config, number, "v_proj", h, narrow, &layer->v) &&
-           load_linear(file, config, number, "o_proj", wide, h, &layer->o) &&
+           load_linear(file, number, "q_proj", h, wide, config->qkv_bias, &layer->q) &&
+           load_linear(file, number, "k_proj", h, narrow, config->qkv_bias, &layer->k) &&
+           load_linear(file, number, "v_proj", h, narrow, config->qkv_bias, &layer->v) &&
+           load_linear(file, number, "o_proj", wide, h, config->o_bias, &layer->o) &&
            load(file, post_norm, 0, h, &layer->post_norm);
 }
 
@@ -90,6 +90,10 @@ static bool check_ffn(const char *path, const char *name, const struct config *c
                               name, (long long)weights->hidden_size, (long long)weights->intermediate_size,
                               (long long)weights->output_size, (long long)config->hidden_size,
                               (long long)config->intermediate_size, (long long)config->hidden_size);
+    const bool has_bias = weights->gate_bias.data || weights->value_bias.data || weights->down_bias.data;
+    if (config->has_mlp_bias && config->mlp_bias != has_bias)
+        return report_failure("%s: %s: %s, but mlp_bias in config.json is %s", path, name,
+                              has_bias ? "has a bias" : "has no bias", config->mlp_bias ? "true" : "false");
     if (config->num_masks >= 0 && config->num_masks != weights->n_masks)
         return report_failure("%s: %s: %d masks, but num_masks in config.json is %lld", path, name, weights->n_masks,
                               (long long)config->num_masks);
@@ -127,23 +131,12 @@ static bool load_all(const mglu_file *file, struct decoder *decoder)
         !load(file, "model.norm.weight", 0, h, &decoder->norm) ||
         (!config->tied && !load(file, "lm_head.weight", config->vocab_size, h, &decoder->head)))
         return false;
-    for (int64_t i = 0; i < config->layers; i++)
+    for (int64_t i = 0; i < config->layers; i++) {
+        decoder->layers[i].window = config_window(config, i);
         if (!load_attention(file, config, i, &decoder->layers[i]) || !load_ffn(file, decoder, i))
             return false;
-    return true;
-}
-
-/** Cosine and sine of position * theta^(-2 i / head_dim). */
-static void fill_rotation(struct decoder *decoder)
-{
-    const int64_t half = decoder->config.head_dim / 2;
-    for (int64_t i = 0; i < half; i++) {
-        const double frequency = pow(decoder->config.rope_theta, -(double)i / (double)half);
-        for (int64_t position = 0; position < decoder->capacity; position++) {
-            decoder->cosines[position * half + i] = (float)cos((double)position * frequency);
-            decoder->sines[position * half + i] = (float)sin((double)position * frequency);
-        }
     }
+    return true;
 }
 
 static bool allocate_rows(float **rows, int64_t count, int64_t width)
@@ -167,11 +160,11 @@ static bool allocate(struct decoder *decoder)
         done = allocate_rows(&decoder->layers[i].keys, count, config->kv_heads * config->head_dim) &&
                allocate_rows(&decoder->layers[i].values, count, config->kv_heads * config->head_dim);
     if (done)
-        fill_rotation(decoder);
+        rope_fill(&config->rope, count, config->head_dim / 2, decoder->cosines, decoder->sines);
     return done;
 }
 
-static bool open_file(struct decoder *decoder, const char *dir)
+static bool open_file(struct decoder *decoder, const char *dir, bool ignore_unread_tensors)
 {
     mglu_file *file = NULL;
     char *path = path_in(dir, "model.safetensors");
@@ -180,18 +173,19 @@ static bool open_file(struct decoder *decoder, const char *dir)
     /* The file comes first: once its shapes match the config, the config's sizes can't request absurd amounts of
      * memory. */
     const bool opened = mglu_file_open(path, 0, &file) == MGLU_OK || report_library(NULL);
-    const bool done = opened && load_all(file, decoder) && allocate(decoder);
+    const bool done = opened && load_all(file, decoder) &&
+                      (ignore_unread_tensors || decoder_reads_all(file, &decoder->config)) && allocate(decoder);
     mglu_file_close(&file);
     free(path);
     return done;
 }
 
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
-                  int64_t capacity)
+                  int64_t capacity, bool ignore_unread_tensors)
 {
     *decoder = (struct decoder){.config = *config, .compute = compute, .capacity = capacity};
     decoder->layers = report_allocate((size_t)config->layers, sizeof *decoder->layers);
-    if (decoder->layers && open_file(decoder, dir))
+    if (decoder->layers && open_file(decoder, dir, ignore_unread_tensors))
         return true;
     decoder_close(decoder);
     return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
 #include "decoder.h"
+#include "leniency.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 #include "vector.h"
@@ -17,6 +18,7 @@ struct options {
     int64_t count; /**< tokens to add, -1: not given */
     bool stats;
     struct compute_options compute;
+    struct leniency leniency;
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -25,6 +27,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->compute;
+        state->child_inputs[1] = &options->leniency;
         return 0;
     case 'p':
         options->prompt = argument;
@@ -113,11 +116,11 @@ static bool generate(const struct options *options)
     struct config config;
     struct compute compute;
     struct decoder decoder;
-    if (!config_load(options->dir, &config) || !check_length(options, &config) ||
+    if (!config_load(options->dir, options->leniency.unknown_keys, &config) || !check_length(options, &config) ||
         !compute_open(&compute, &options->compute))
         return false;
     const int64_t capacity = (int64_t)strlen(options->prompt) + options->count;
-    bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity);
+    bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity, options->leniency.unread_tensors);
     if (done) {
         done = write_text(&decoder, options, &compute);
         decoder_close(&decoder);
@@ -137,7 +140,7 @@ int command_generate(int argc, char **argv)
     static const struct argp argp = {
         .options = list,
         .parser = parse,
-        .children = arguments_compute,
+        .children = model_arguments,
         .args_doc = "DIR",
         .doc = "Prints a text and its most likely continuation by the language model in DIR (config.json, "
                "model.safetensors).",

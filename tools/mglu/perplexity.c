@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "decoder.h"
 #include "files.h"
+#include "leniency.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 #include "vector.h"
@@ -20,6 +21,7 @@ struct options {
     int64_t window; /**< 0: the model's maximum */
     bool json;
     struct compute_options compute;
+    struct leniency leniency;
 };
 
 /** The measurements. */
@@ -35,6 +37,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->compute;
+        state->child_inputs[1] = &options->leniency;
         return 0;
     case 't':
         options->text = argument;
@@ -132,10 +135,10 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     struct decoder decoder;
     int64_t window = 0;
     struct result result = {.predicted = (int64_t)size - 1};
-    if (!config_load(options->dir, &config) || !select_window(options, &config, size, &window) ||
-        !compute_open(&compute, &options->compute))
+    if (!config_load(options->dir, options->leniency.unknown_keys, &config) ||
+        !select_window(options, &config, size, &window) || !compute_open(&compute, &options->compute))
         return false;
-    bool done = decoder_open(&decoder, options->dir, &config, &compute, window);
+    bool done = decoder_open(&decoder, options->dir, &config, &compute, window, options->leniency.unread_tensors);
     if (done) {
         done = measure(&decoder, text, &result) && print_result(&result, &compute, options->json);
         decoder_close(&decoder);
@@ -155,7 +158,7 @@ int command_perplexity(int argc, char **argv)
     static const struct argp argp = {
         .options = list,
         .parser = parse,
-        .children = arguments_compute,
+        .children = model_arguments,
         .args_doc = "DIR",
         .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
     };
