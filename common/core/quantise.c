@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-/* A byte of padding: two nibbles of zero weight, or an int8 of zero. */
-static int padding_byte(mglu_dtype dtype)
-{
-    return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_ZERO << 4 | MGLU_Q4_0_ZERO : 0;
-}
-
 static size_t packed_stride(mglu_dtype dtype, size_t columns)
 {
     return (size_t)(dtype == MGLU_DTYPE_Q4_0 ? mglu_format_q4_0_row_stride(columns)
@@ -114,7 +108,7 @@ static void copy_row(const unsigned char *source, mglu_dtype dtype, size_t colum
     for (size_t i = columns / MGLU_GROUP_COLUMNS * mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS);
          i < packed_stride(dtype, columns); i++) {
         int bits = padding_bits(dtype, columns, i);
-        quants[i] = (unsigned char)((quants[i] & ~bits) | (padding_byte(dtype) & bits));
+        quants[i] = (unsigned char)((quants[i] & ~bits) | (mglu_padding_byte(dtype) & bits));
     }
 }
 
@@ -143,7 +137,7 @@ static mglu_status fill_rows(const char *name, const mglu_array *source, size_t 
     for (size_t r = 0; r < rows && status == MGLU_OK; r++, target += stride, scales += scale_bytes) {
         const unsigned char *row = from.quants + r * from.stride;
 
-        memset(target, padding_byte(dtype), stride);
+        memset(target, mglu_padding_byte(dtype), stride);
         if (source->dtype != dtype) {
             status = quantise_row(name, r, row, source->dtype, columns, dtype, target, scales);
             continue;
@@ -171,7 +165,7 @@ mglu_status mglu_check_quantised_rows(const char *name, const mglu_array *source
         const unsigned char *row = from.quants + r * from.stride;
 
         for (size_t i = columns / MGLU_GROUP_COLUMNS * mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS); i < from.stride; i++)
-            if ((row[i] ^ padding_byte(dtype)) & padding_bits(dtype, columns, i))
+            if ((row[i] ^ mglu_padding_byte(dtype)) & padding_bits(dtype, columns, i))
                 return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the padding of row %zu is not zero", name, r);
         status = check_scales(name, r, from.scales + r * from.scale_stride, columns);
     }

@@ -23,6 +23,12 @@ static inline size_t mglu_scale_row_bytes(mglu_dtype dtype, size_t columns)
     return mglu_dtype_is_quantised(dtype) ? (size_t)mglu_format_groups(columns) * sizeof(uint16_t) : 0;
 }
 
+/* A byte of padding: two nibbles of zero weight, or an int8 of zero. */
+static inline int mglu_padding_byte(mglu_dtype dtype)
+{
+    return dtype == MGLU_DTYPE_Q4_0 ? MGLU_Q4_0_ZERO << 4 | MGLU_Q4_0_ZERO : 0;
+}
+
 /* The integer that a group's scale is multiplied by. */
 static inline int mglu_load_quant(const void *row, mglu_dtype dtype, size_t column)
 {

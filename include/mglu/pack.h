@@ -87,6 +87,20 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_weights(const void *packed, con
                                                          mglu_dtype target_dtype, void *target);
 
 /**
+ * Packs a matrix that the application holds in ggml's blocks (ggml_tensor of type Q8_0 or Q4_0): each has the f16 scale
+ * of 32 columns, then their quants, 34 bytes in q8_0 and 18 in q4_0. No value changes: quants and scales are copied.
+ * For floats use mglu_pack_weights() or mglu_weights_create().
+ *
+ * `row_stride` is the number of bytes from row to row (nb[1] of a ggml_tensor), 0 for contiguous rows; `dtype` is q8_0
+ * or q4_0; `hidden_size` (ne[0]) is a multiple of 32. `packed` has mglu_packed_weight_size() and `scales`
+ * mglu_packed_scale_size() bytes. They are an mglu_array with row_stride = mglu_packed_weight_row_stride(). A scale
+ * that is not finite gives MGLU_ERROR_NONFINITE naming row and block; `packed` and `scales` are then unspecified.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t row_stride, mglu_dtype dtype,
+                                                           int64_t intermediate_size, int64_t hidden_size, void *packed,
+                                                           void *scales);
+
+/**
  * Packs n_m masks of any form. `packed` has mglu_packed_mask_size() bytes, 4-byte aligned. A byte that is neither
  * 0 nor 1, a NaN logit or a set padding bit in the source gives MGLU_ERROR_INVALID_ARGUMENT saying where.
  */
