@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/file.h"
 
+#include "common/io/foreign.h"
+#include "common/io/gguf.h"
+#include "common/io/gguf_stream.h"
 #include "common/io/header.h"
 #include "common/io/report.h"
 
@@ -120,6 +123,30 @@ static mglu_status map_data(mglu_file *file, int descriptor)
 }
 
 /* The header is checked before there is memory for the data: a bad file costs no more than its header. */
+static mglu_status load_safetensors(mglu_file *file, int descriptor, uint32_t flags)
+{
+    mglu_status status = read_header(file, descriptor);
+
+    if (status == MGLU_OK && flags & MGLU_FILE_HEADER)
+        mglu_io_place_data(file, NULL);
+    else if (status == MGLU_OK)
+        status = flags & MGLU_FILE_MMAP ? map_data(file, descriptor) : read_data(file, descriptor);
+    return status;
+}
+
+static mglu_status load_descriptor(mglu_file *file, int descriptor, uint32_t flags)
+{
+    unsigned char start[MGLU_IO_START_BYTES];
+    size_t count = file->size < sizeof start ? file->size : sizeof start;
+    mglu_status status = mglu_io_read_at(file->path, descriptor, 0, start, count);
+
+    if (status == MGLU_OK && mglu_io_is_gguf(start, count))
+        return mglu_io_gguf_load(file, descriptor, flags);
+    if (status == MGLU_OK)
+        status = mglu_io_refuse_foreign(file->path, start, count);
+    return status == MGLU_OK ? load_safetensors(file, descriptor, flags) : status;
+}
+
 static mglu_status load(mglu_file *file, uint32_t flags)
 {
     int descriptor = -1;
@@ -127,13 +154,9 @@ static mglu_status load(mglu_file *file, uint32_t flags)
 
     if (status != MGLU_OK)
         return status;
-    status = read_header(file, descriptor);
+    status = load_descriptor(file, descriptor, flags);
     if (status == MGLU_OK)
         status = mglu_io_list_layers(file);
-    if (status == MGLU_OK && flags & MGLU_FILE_HEADER)
-        mglu_io_place_data(file, NULL);
-    else if (status == MGLU_OK)
-        status = flags & MGLU_FILE_MMAP ? map_data(file, descriptor) : read_data(file, descriptor);
     close(descriptor);
     return status;
 }
@@ -169,6 +192,7 @@ void mglu_file_close(mglu_file **file)
         munmap((*file)->memory, (*file)->size);
     else
         free((*file)->memory);
+    mglu_io_gguf_free(*file);
     mglu_io_index_clear(&(*file)->by_name);
     mglu_io_index_clear(&(*file)->by_key);
     free((*file)->layers);

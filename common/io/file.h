@@ -19,6 +19,7 @@ struct mglu_file {
     size_t data_size; /* the data is the end of the file */
     void *memory;     /* the data; mapped: the whole file; NULL: not read */
     int mapped;
+    struct mglu_io_gguf *gguf; /* the source of all below where the file is GGUF, else NULL */
     char *texts;               /* every name, key and value of the header */
     int64_t *dims;             /* every shape */
     mglu_file_tensor *tensors; /* in the order of their data */

@@ -100,7 +100,7 @@ mglu_status mglu_io_pack_roles(const mglu_file *file, unsigned char *roles)
             return status;
         masked += weights.kind == MGLU_KIND_MASKED;
     }
-    if (masked == 0)
+    if (masked == 0 && !file->gguf) /* the plain layers of a GGUF file become those of a safetensors file */
         return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path, NULL,
                             "nothing to pack: no tensor 'P.weight' has a 'P.mask' or 'P.mask_bits'");
     return MGLU_OK;

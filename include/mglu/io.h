@@ -4,8 +4,8 @@
 
 /**
  * @file
- * libmglu-io: layers in safetensors files. The only part of the project that accesses files; libmglu does not need it.
- * The tensor names and metadata keys are in docs/format.md. Any call may come from any thread; an open file is
+ * libmglu-io: layers in safetensors and GGUF files. The only part of the project that accesses files; libmglu does not
+ * need it. The tensor names and metadata keys are in docs/format.md. Any call may come from any thread; an open file is
  * immutable and may be shared.
  *
  * Failures name the file, and the tensor where one is at fault, in mglu_last_error(): "path: tensor 'name': why".
@@ -54,7 +54,10 @@ typedef struct mglu_file_tensor {
     size_t bytes;
 } mglu_file_tensor;
 
-/** A safetensors file, completely checked and read. */
+/**
+ * A file with layers, completely checked and read. Of a GGUF file, the tensors are those of its feed-forward layers,
+ * under the names and in the forms that they have in safetensors files (docs/format.md); metadata are its texts.
+ */
 typedef struct mglu_file mglu_file;
 
 /** Flags of mglu_file_open(). */
@@ -71,13 +74,14 @@ enum {
 
 /**
  * Opens and checks a file: header length, JSON, names, dtypes, shapes, and that the tensors cover the data without
- * gaps, overlaps or trailing bytes. By default the data is read into memory aligned to 64 bytes; data of 2 MiB and
- * more is aligned to 2 MiB, and huge pages are requested. The header is checked before any data is read, or memory for
- * it allocated.
+ * gaps, overlaps or trailing bytes; and the same of GGUF files, whose tensors may have gaps. By default the data is read
+ * into memory aligned to 64 bytes; data of 2 MiB and more is aligned to 2 MiB, and huge pages are requested. The header
+ * is checked before any data is read, or memory for it allocated.
  *
  * @param[out] file The open file, NULL on failure. Release with mglu_file_close().
  * @return MGLU_ERROR_IO when it cannot be read or is not a regular file, MGLU_ERROR_CORRUPT_FILE when it violates the
- *         format, has more than 262144 layers, or is cut short while it is read.
+ *         format, has more than 262144 layers, or is cut short while it is read, MGLU_ERROR_UNSUPPORTED for GGUF files
+ *         with layers that the library does not have: the text says what to do.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
 

@@ -70,6 +70,26 @@ static int progress(void *user, size_t done, size_t total)
     return interrupted;
 }
 
+/**
+ * That of a config.json beside the input. A GGUF file states its architecture in place of an activation: if that
+ * does not say which, nothing is written that would have to be guessed later.
+ */
+static bool activation_beside(const mglu_file *file, const char **name)
+{
+    const char *architecture = mglu_file_metadata(file, "general.architecture");
+    bool found = false;
+    mglu_activation activation;
+    char *config = path_beside(mglu_file_path(file), "config.json");
+    const bool done = config && config_activation(config, &activation, &found);
+    free(config);
+    if (done && found)
+        *name = mglu_activation_name(activation);
+    if (!done || found || !architecture)
+        return done;
+    return report_failure("%s: the activation of the architecture '%.40s' is not known: give it with --activation",
+                          mglu_file_path(file), architecture);
+}
+
 /** The activation to write: that of --activation, else the file's own (NULL), else that of a config.json beside it. */
 static bool find_activation(const char *input, const struct options *options, const char **name)
 {
@@ -80,16 +100,8 @@ static bool find_activation(const char *input, const struct options *options, co
     if (mglu_file_open(input, MGLU_FILE_HEADER, &file) != MGLU_OK)
         return report_library(NULL);
     const bool has = mglu_file_metadata(file, "mglu.activation") != NULL;
+    const bool done = has || activation_beside(file, name);
     mglu_file_close(&file);
-    if (has)
-        return true;
-    bool found = false;
-    mglu_activation activation;
-    char *config = path_beside(input, "config.json");
-    const bool done = config && config_activation(config, &activation, &found);
-    if (done && found)
-        *name = mglu_activation_name(activation);
-    free(config);
     return done;
 }
 
@@ -106,11 +118,12 @@ static bool print_summary(const char *input, const char *output)
     const bool done = layer_size_total(file, &total, &layers, &masked);
     const char *named = mglu_file_metadata(file, "mglu.activation");
     if (done)
-        printf("%zu layers packed, activation %s\n"
+        printf("%zu layers %s, activation %s\n"
                "file %lld bytes, before %lld\n"
                "projections %llu bytes, equal GLUs %llu (%.1f %%)\n",
-               masked, named ? named : "not named", (long long)after.st_size, (long long)before.st_size,
-               (unsigned long long)total.bytes, (unsigned long long)total.glu_bytes, layer_size_percent(total));
+               masked ? masked : layers, masked ? "packed" : "written, none with masks", named ? named : "not named",
+               (long long)after.st_size, (long long)before.st_size, (unsigned long long)total.bytes,
+               (unsigned long long)total.glu_bytes, layer_size_percent(total));
     mglu_file_close(&file);
     return done;
 }
