@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "tests/unit/io/gguf_bytes.h"
 #include "tests/unit/io/support.h"
 
 #include <mglu/pack.h>
@@ -104,6 +105,20 @@ static mglu_status map(void)
     return status;
 }
 
+static mglu_status map_gguf(void)
+{
+    mglu_file *file;
+    mglu_status status = mglu_file_open(scratch("in.gguf"), MGLU_FILE_MMAP, &file);
+
+    mglu_file_close(&file);
+    return status;
+}
+
+static mglu_status pack_gguf(void)
+{
+    return mglu_file_pack(scratch("in.gguf"), scratch("out"), NULL);
+}
+
 static mglu_status write_one(void)
 {
     mglu_file_writer *writer;
@@ -155,7 +170,7 @@ static unsigned char *expected_output(mglu_status (*script)(void), size_t *size)
     unsigned char *bytes = NULL;
 
     assert_ok(script());
-    if (scratch_count() > 1)
+    if (scratch_count() > 2)
         bytes = read_bytes(scratch("out"), size);
     remove(scratch("out"));
     return bytes;
@@ -172,6 +187,22 @@ static void assert_complete(const unsigned char *expected, size_t expected_size)
     assert_int_equal(size, expected_size);
     assert_memory_equal(bytes, expected, size);
     free(bytes);
+}
+
+static void write_gguf_input(void)
+{
+    static const struct gguf_tensor tensors[] = {
+        {"blk.0.ffn_gate.weight", GGML_Q8_0, 2, {32, 32}},
+        {"blk.0.ffn_up.weight", GGML_Q8_0, 2, {32, 32}},
+        {"blk.0.ffn_down.weight", GGML_Q8_0, 2, {32, 32}},
+    };
+    static struct gguf_bytes built;
+
+    gguf_begin(&built, COUNT(tensors), 2);
+    gguf_entry(&built, "general.architecture", "llama");
+    gguf_entry(&built, "llama.license", "none");
+    gguf_tensors(&built, tensors, COUNT(tensors));
+    write_bytes(scratch("in.gguf"), built.bytes, built.size);
 }
 
 /* Runs the script with its 1st, 2nd ... allocation failing, until none is left to fail. */
@@ -195,7 +226,7 @@ static size_t fail_each_allocation(mglu_status (*script)(void))
         } else {
             reported++;
             assert_int_equal(status, MGLU_ERROR_OUT_OF_MEMORY);
-            assert_int_equal(scratch_count(), 1);
+            assert_int_equal(scratch_count(), 2);
         }
         remove(scratch("out"));
         if (calls < call)
@@ -211,9 +242,11 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
         mglu_status (*script)(void);
         size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
                             works */
-    } cases[] = {{open_and_describe, 11}, {map, 10}, {write_one, 9}, {pack, 22}, {pack_quantised, 24}};
+    } cases[] = {{open_and_describe, 11}, {map, 10},      {write_one, 9}, {pack, 22},
+                 {pack_quantised, 24},    {map_gguf, 15}, {pack_gguf, 20}};
 
     write_input();
+    write_gguf_input();
     for (size_t i = 0; i < COUNT(cases); i++) {
         size_t reported = fail_each_allocation(cases[i].script);
 
