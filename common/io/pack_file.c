@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/structs.h"
+#include "common/io/gguf_write.h"
 #include "common/io/pack_data.h"
 #include "common/io/report.h"
 
@@ -16,6 +17,8 @@ static mglu_status check_options(const mglu_file_pack_options *options)
 
     if (options->convert && !mglu_dtype_name(options->dtype))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: unknown dtype %d", (int)options->dtype);
+    if (options->format != MGLU_FILE_FORMAT_SAFETENSORS && options->format != MGLU_FILE_FORMAT_GGUF)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: unknown format %d", (int)options->format);
     return options->activation ? mglu_activation_from_name(options->activation, &activation) : MGLU_OK;
 }
 
@@ -88,7 +91,8 @@ static mglu_status pack(const char *input_path, const mglu_file_pack_options *op
 
     if (status != MGLU_OK)
         return status;
-    status = pack_opened(input, options, output);
+    status = options->format == MGLU_FILE_FORMAT_GGUF ? mglu_io_gguf_write(input, options, output)
+                                                      : pack_opened(input, options, output);
     mglu_file_close(&input);
     return status;
 }

@@ -169,6 +169,12 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_commit(mglu_file_writer *w
 /** Frees a writer, committed or not, and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 
+/** The form of a file. */
+typedef enum mglu_file_format {
+    MGLU_FILE_FORMAT_SAFETENSORS = 0,
+    MGLU_FILE_FORMAT_GGUF = 1 /**< the layers alone: no other tensors and metadata */
+} mglu_file_format;
+
 /** Options of mglu_file_pack(). Zeros keep the file's dtypes and its activation, if it names one. */
 typedef struct mglu_file_pack_options {
     uint32_t struct_size;
@@ -181,6 +187,7 @@ typedef struct mglu_file_pack_options {
      */
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
+    mglu_file_format format; /**< of the output */
 } mglu_file_pack_options;
 
 /**
@@ -189,6 +196,11 @@ typedef struct mglu_file_pack_options {
  * `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert it, but
  * quantised tensors are never converted. The paths may be the same. The output is built in memory and written
  * atomically.
+ *
+ * The layers of a GGUF file are packed likewise, plain ones too: they become layers of a safetensors file. Its other
+ * tensors are not copied. With MGLU_FILE_FORMAT_GGUF all layers of the input, and nothing else, become tensors of a
+ * GGUF file, which libmglu-io reads as the same layers under the same names; quantised rows are whole groups of 32
+ * there.
  *
  * @param options NULL for all defaults.
  * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,

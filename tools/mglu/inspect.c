@@ -250,7 +250,8 @@ int command_inspect(int argc, char **argv)
         .options = list,
         .parser = parse,
         .args_doc = "FILE",
-        .doc = "Shows the layers of a packed file or a training checkpoint: sizes, fractions of ones in the masks, "
+        .doc = "Shows the layers of a packed file, a training checkpoint or a GGUF file: sizes, fractions of ones in "
+               "the masks, "
                "and bytes of the packed projections relative to a GLU of the same dtype.",
     };
     struct options options = {0};

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 struct options {
@@ -17,6 +18,8 @@ struct options {
     const char *activation; /**< NULL: not given */
     mglu_dtype dtype;
     bool convert;
+    bool has_format;
+    mglu_file_format format;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -41,6 +44,21 @@ static void catch_signals(void)
     }
 }
 
+static bool ends_in(const char *text, const char *end)
+{
+    const size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+static mglu_file_format format_from_name(struct argp_state *state, const char *name)
+{
+    if (strcmp(name, "safetensors") == 0)
+        return MGLU_FILE_FORMAT_SAFETENSORS;
+    if (strcmp(name, "gguf") != 0)
+        argp_error(state, "--format: '%s' is neither safetensors nor gguf", name);
+    return MGLU_FILE_FORMAT_GGUF;
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
@@ -52,12 +70,18 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'a':
         options->activation = mglu_activation_name(arguments_activation(state, argument));
         return 0;
+    case 'f':
+        options->format = format_from_name(state, argument);
+        options->has_format = true;
+        return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->input, &options->output}, 2);
         return 0;
     case ARGP_KEY_END:
         arguments_need(state, options->input, "IN");
         arguments_need(state, options->output, "OUT");
+        if (!options->has_format && ends_in(options->output, ".gguf"))
+            options->format = MGLU_FILE_FORMAT_GGUF;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -135,6 +159,7 @@ static bool pack_file(const char *input, const char *output, const struct option
         .convert = options->convert,
         .dtype = options->dtype,
         .progress = progress,
+        .format = options->format,
     };
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
@@ -160,7 +185,11 @@ static bool pack_folder(const struct options *options)
 static bool pack(const struct options *options)
 {
     struct stat input, output;
-    if (stat(options->input, &input) == 0 && S_ISDIR(input.st_mode))
+    const bool is_folder = stat(options->input, &input) == 0 && S_ISDIR(input.st_mode);
+    if (is_folder && options->format == MGLU_FILE_FORMAT_GGUF)
+        return report_failure("%s: is a folder; GGUF is written from a file: give the model.safetensors in it",
+                              options->input);
+    if (is_folder)
         return pack_folder(options);
     if (stat(options->output, &output) == 0 && S_ISDIR(output.st_mode))
         return report_failure("%s: is a directory, but %s is a file", options->output, options->input);
@@ -175,15 +204,17 @@ int command_pack(int argc, char **argv)
          "Activation to name in the output, as silu; an unknown name prints the list of names (default: the input's, "
          "else hidden_act of a config.json beside it)",
          0},
+        {"format", 'f', "F", 0,
+         "Write safetensors or gguf; GGUF gets the layers alone (default: gguf where OUT ends in .gguf)", 0},
         {0},
     };
     static const struct argp argp = {
         .options = list,
         .parser = parse,
         .args_doc = "IN OUT",
-        .doc =
-            "Converts a training checkpoint to the packed format: each mask logit becomes one bit. IN is a safetensors "
-            "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json.",
+        .doc = "Converts a training checkpoint to the packed format: each mask logit becomes one bit. IN is a "
+               "safetensors file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of "
+               "config.json. Or IN is a GGUF file, whose feed-forward layers are written.",
     };
     struct options options = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

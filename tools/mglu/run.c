@@ -163,7 +163,7 @@ int command_run(int argc, char **argv)
         .parser = parse,
         .children = arguments_compute,
         .args_doc = "FILE",
-        .doc = "Computes one layer of a packed file or a training checkpoint.",
+        .doc = "Computes one layer of a packed file, a training checkpoint or a GGUF file.",
     };
     struct run_request request = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &request) != 0)

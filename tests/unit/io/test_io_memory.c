@@ -119,6 +119,14 @@ static mglu_status pack_gguf(void)
     return mglu_file_pack(scratch("in.gguf"), scratch("out"), NULL);
 }
 
+static mglu_status write_gguf(void)
+{
+    const mglu_file_pack_options options = {
+        .struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F16, .format = MGLU_FILE_FORMAT_GGUF};
+
+    return mglu_file_pack(scratch("in"), scratch("out"), &options);
+}
+
 static mglu_status write_one(void)
 {
     mglu_file_writer *writer;
@@ -243,7 +251,7 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
         size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
                             works */
     } cases[] = {{open_and_describe, 11}, {map, 10},      {write_one, 9}, {pack, 22},
-                 {pack_quantised, 24},    {map_gguf, 15}, {pack_gguf, 20}};
+                 {pack_quantised, 24},    {map_gguf, 15}, {pack_gguf, 20}, {write_gguf, 18}};
 
     write_input();
     write_gguf_input();

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_IO_GGUF_WRITE_H
+#define MGLU_IO_GGUF_WRITE_H
+
+#include "common/io/file.h"
+#include "common/io/output.h"
+
+/*
+ * Writes all layers of an open file into a GGUF file, packed and converted as `options` say; docs/format.md has its
+ * tensors and keys. Memory is needed for a few megabytes of rows, and for the words of one layer's masks.
+ */
+mglu_status mglu_io_gguf_write(const mglu_file *file, const mglu_file_pack_options *options,
+                               struct mglu_io_output *output);
+
+#endif
