@@ -36,15 +36,16 @@ static const struct kind {
     {"\x28\xb5\x2f\xfd", 4, 0, NULL, "compressed by zstd: decompress it"},
 };
 
-/* Whether the first 8 bytes can be the length of a header: then the rest decides. */
+/* Whether the file begins with the length of a header and the header's bracket: then the header decides. */
 static int can_be_safetensors(const unsigned char *start, size_t count)
 {
     uint64_t length = 0;
 
-    if (count < MGLU_IO_LENGTH_BYTES)
+    if (count <= MGLU_IO_LENGTH_BYTES)
         return 0;
     memcpy(&length, start, sizeof length);
-    return length <= MGLU_IO_MAX_HEADER;
+    return length <= MGLU_IO_MAX_HEADER && start[MGLU_IO_LENGTH_BYTES] &&
+           strchr("{ \t\r\n", start[MGLU_IO_LENGTH_BYTES]);
 }
 
 /* Without a byte order mark and white space. */
