@@ -2,6 +2,8 @@
 """GGUF files of the gguf package are read, and those that mglu writes are read by it. Truth: float64 in numpy."""
 
 import json
+import pathlib
+import re
 import sys
 import unittest
 
@@ -106,6 +108,24 @@ class ReadTest(GgufTest):
                 model.write()
                 biases = list(self.parts(model, leaf="bias"))
                 self.check(self.file, "blk.0", plain(self.x, activation, *self.parts(model), biases))
+
+    def test_the_document_lists_the_architectures(self):
+        sources = pathlib.Path(__file__).parents[2]
+        document = (sources / "docs" / "format.md").read_text()
+        table = (sources / "common" / "io" / "gguf_architectures.c").read_text()
+        rows = re.findall(r"(?m)^\| (silu|silu, fused|gelu_tanh) \| (.*) \|$", document)
+        self.assertEqual({name for _, names in rows for name in names.split(", ")},
+                         set(re.findall(r'{"([^"]*)", "', table)))
+        for activation, names in rows:
+            for name in names.split(", "):
+                with self.subTest(name):
+                    model = Model(self.file, name)
+                    fused = "fused" in activation
+                    for part in ("up", "down") if fused else ("gate", "up", "down"):
+                        model.tensor("blk.0.ffn_%s.weight" % part, (2, 1 if fused and part == "down" else 2), "F32")
+                    model.write()
+                    layer, = json.loads(self.succeed("inspect", self.file, "--json"))["layers"]
+                    self.assertEqual(layer["activation"], activation.split(",")[0])
 
     def test_unknown_architecture(self):
         model = Model(self.file, "martian")
