@@ -28,7 +28,7 @@ mglu_status mglu_io_read_at(const char *path, int descriptor, uint64_t offset, v
         if (got < 0)
             return mglu_io_system_error(path, "cannot read");
         if (got == 0)
-            return mglu_io_fail(MGLU_ERROR_IO, path, NULL, "truncated while it was read, at byte %llu",
+            return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, path, NULL, "truncated while it was read, at byte %llu",
                                 (unsigned long long)offset);
         to += got;
         offset += (uint64_t)got;

@@ -242,7 +242,8 @@ class WriteTest(GgufTest):
                     "ffn_down.bias")})
                 wide = {name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float64)
                         for name, tensor in tensors.items() if not name.endswith("mask")}
-                for name, source in (("ffn_mglu.weight", "a.up_proj.weight"), ("ffn_down.weight", "a.down_proj.weight")):
+                sources = {"ffn_mglu.weight": "a.up_proj.weight", "ffn_down.weight": "a.down_proj.weight"}
+                for name, source in sources.items():
                     self.assertEqual(tensors["blk.0." + name].tensor_type, type_)
                     # Quantised like the package does it: the same numbers.
                     want = gguf.quants.dequantize(gguf.quants.quantize(self.arrays[source], type_), type_)

@@ -250,7 +250,7 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
         mglu_status (*script)(void);
         size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
                             works */
-    } cases[] = {{open_and_describe, 11}, {map, 10},      {write_one, 9}, {pack, 22},
+    } cases[] = {{open_and_describe, 11}, {map, 10},      {write_one, 9},  {pack, 22},
                  {pack_quantised, 24},    {map_gguf, 15}, {pack_gguf, 20}, {write_gguf, 18}};
 
     write_input();
