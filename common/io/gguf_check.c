@@ -39,13 +39,6 @@ int mglu_io_gguf_is_fused(const struct mglu_io_gguf *gguf, const struct mglu_io_
            !mglu_io_gguf_find(gguf, name->block, mglu_io_gguf_part(name->group, MGLU_IO_GGUF_GATE), "weight");
 }
 
-int64_t mglu_io_gguf_experts(const struct mglu_io_gguf_tensor *tensor, const struct mglu_io_gguf_name *name)
-{
-    if (name->group != MGLU_IO_GGUF_EXPERTS)
-        return 1;
-    return tensor->size[tensor->rank - 1];
-}
-
 static int has_masks(const struct part *part)
 {
     return part->name.group == MGLU_IO_GGUF_DENSE && sibling(part, MGLU_IO_GGUF_MASKED, "weight");

@@ -15,7 +15,4 @@ mglu_status mglu_io_gguf_check_layers(const char *path, struct mglu_io_gguf *ggu
 /* Whether `name`, a part of a block, is ffn_up with the rows of gate and value. */
 int mglu_io_gguf_is_fused(const struct mglu_io_gguf *gguf, const struct mglu_io_gguf_name *name);
 
-/* Experts in a stack; 1 for a matrix or bias that is none. */
-int64_t mglu_io_gguf_experts(const struct mglu_io_gguf_tensor *tensor, const struct mglu_io_gguf_name *name);
-
 #endif

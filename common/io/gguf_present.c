@@ -135,7 +135,7 @@ static void emit_part(struct builder *builder, const struct source *source, stru
 static void emit_experts(struct builder *builder, const struct source *source)
 {
     const struct mglu_io_gguf_tensor *tensor = source->tensor;
-    int64_t experts = mglu_io_gguf_experts(tensor, &source->name);
+    int64_t experts = tensor->size[tensor->rank - 1];
     int64_t rows = strcmp(source->name.leaf, "weight") == 0 ? tensor->size[1] : tensor->size[0];
     char expert[32];
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct gguf_bytes built;
 
@@ -409,6 +410,11 @@ static void layers_that_are_not_known_are_refused_by_name(void **state)
          {WEIGHT, {"blk.0.ffn_mglu.mask", GGML_I8, 4, {8, 1, 1, 2}}},
          MGLU_ERROR_CORRUPT_FILE,
          "expected I8 of [d, groups, masks, 4]"},
+        {"masks of rank 3",
+         "mglu",
+         {WEIGHT, {"blk.0.ffn_mglu.mask", GGML_I8, 3, {4, 1, 2}}},
+         MGLU_ERROR_CORRUPT_FILE,
+         "3 dimensions, expected 4"},
         {"no masks", "mglu", {WEIGHT}, MGLU_ERROR_CORRUPT_FILE, "no 'blk.0.ffn_mglu.mask' beside it"},
         {"masks alone", "mglu", {MASK}, MGLU_ERROR_CORRUPT_FILE, "no 'blk.0.ffn_mglu.weight' beside it"},
         {"masked and plain",
@@ -470,21 +476,52 @@ static void metadata_that_contradict_the_tensors_are_refused(void **state)
 
 static void a_part_of_a_split_model_is_refused(void **state)
 {
-    for (uint64_t parts = 1; parts <= 2; parts++) {
+    static const struct {
+        uint32_t type;
+        uint64_t parts;
+        mglu_status status;
+        const char *says;
+    } cases[] = {
+        {GGUF_U16, 0, MGLU_OK, ""},
+        {GGUF_U16, 1, MGLU_OK, ""},
+        {GGUF_U16, 2, MGLU_ERROR_UNSUPPORTED, "one of 2 parts"},
+        {GGUF_I16, 2, MGLU_ERROR_CORRUPT_FILE, "split.count: type 3, expected uint16"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        mglu_file *file;
+
         gguf_begin(&built, COUNT(sample), 1);
-        gguf_key(&built, "split.count", GGUF_U16);
-        gguf_put(&built, parts, 2);
+        gguf_key(&built, "split.count", cases[i].type);
+        gguf_put(&built, cases[i].parts, 2);
         gguf_tensors(&built, sample, COUNT(sample));
         write_built();
-        if (parts == 2) {
-            assert_refused("split", MGLU_ERROR_UNSUPPORTED, "one of 2 parts");
-        } else {
-            mglu_file *file;
-
-            assert_ok(mglu_file_open(scratch("hostile.gguf"), 0, &file));
-            mglu_file_close(&file);
+        if (cases[i].status != MGLU_OK) {
+            assert_refused("split", cases[i].status, cases[i].says);
+            continue;
         }
+        assert_ok(mglu_file_open(scratch("hostile.gguf"), 0, &file));
+        mglu_file_close(&file);
     }
+}
+
+/* An array of 100 MB of bytes, in a file with gaps in place of them. */
+static void a_header_of_more_than_100_MB_is_refused(void **state)
+{
+    gguf_begin(&built, 0, 1);
+    gguf_key(&built, "a", GGUF_ARRAY);
+    gguf_put(&built, GGUF_U8, 4);
+    gguf_put(&built, 99999990, 8);
+    write_built();
+    assert_int_equal(truncate(scratch("hostile.gguf"), 110000000), 0);
+    assert_refused("long array", MGLU_ERROR_CORRUPT_FILE, "only 99999951 bytes follow");
+    gguf_begin(&built, 0, 1);
+    gguf_entry(&built, "a", "");
+    built.size -= 8;
+    gguf_put(&built, 100000000, 8);
+    write_built();
+    assert_int_equal(truncate(scratch("hostile.gguf"), 110000000), 0);
+    assert_refused("long text", MGLU_ERROR_CORRUPT_FILE, "longer than 100000000 bytes");
 }
 
 /* A file of `size` bytes: `built`, then `unit` again and again. */
@@ -560,6 +597,8 @@ static void a_hostile_header_is_cheap_to_refuse(void **state)
         {"empty arrays", 0, 1, "a", GGUF_ARRAY, 1 << 19, "\0\0\0\0\0\0\0\0\0\0\0\0", 12},
         {"nested arrays", 0, 1, "a", GGUF_ARRAY, 1, "\11\0\0\0\1\0\0\0\0\0\0\0", 12},
         {"many texts", 0, 65536, NULL, 0, 0, "\11\0\0\0\0\0\0\0general.a\10\0\0\0\1\0\0\0\0\0\0\0x", 30},
+        {"more texts than are read", 0, 65537, NULL, 0, 0, "\1\0\0\0\0\0\0\0a\0\0\0\0\0", 14},
+        {"more tensors than are read", 65537, 0, NULL, 0, 0, "\1\0\0\0\0\0\0\0", 8},
         {"many tensors", 65536, 0, NULL, 0, 0, "\1\0\0\0\0\0\0\0x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 25},
     };
     size_t base = peak_memory();
@@ -598,6 +637,7 @@ int main(void)
         TEST(layers_that_are_not_known_are_refused_by_name),
         TEST(metadata_that_contradict_the_tensors_are_refused),
         TEST(a_part_of_a_split_model_is_refused),
+        TEST(a_header_of_more_than_100_MB_is_refused),
         TEST(a_stack_of_very_many_experts_is_refused),
         TEST(a_hostile_header_is_cheap_to_refuse),
     };

@@ -238,6 +238,20 @@ static void what_cannot_be_written_is_refused_and_leaves_the_older_file(void **s
     }
 }
 
+static void a_bias_that_is_not_finite_is_refused(void **state)
+{
+    static const struct part parts[] = {
+        MATRIX("p.weight", "1, 32", 32),
+        {"p.mask", "U8", "1, 32", bits, 32},
+        {"p.gate_bias", "F32", "1", nan_row + 5, 4},
+    };
+    const mglu_file_pack_options options = {.struct_size = sizeof options, .format = MGLU_FILE_FORMAT_GGUF};
+
+    write_parts(scratch("in"), NULL, parts, COUNT(parts));
+    assert_status(mglu_file_pack(scratch("in"), scratch("out.gguf"), &options), MGLU_ERROR_NONFINITE);
+    assert_error_says("layer 'p', blk.0.ffn_mglu.gate_bias: element 0 is not finite");
+}
+
 static int stop(void *user, size_t done, size_t total)
 {
     size_t *calls = user;
@@ -284,6 +298,7 @@ int main(void)
         TEST(activations_and_names_are_kept),
         TEST(a_file_that_is_written_again_is_the_same),
         TEST(what_cannot_be_written_is_refused_and_leaves_the_older_file),
+        TEST(a_bias_that_is_not_finite_is_refused),
         TEST(progress_can_cancel),
         TEST(an_unknown_format_is_refused),
     };
