@@ -8,7 +8,7 @@
 /* Builds GGUF files byte by byte in memory, without the library. */
 
 struct gguf_bytes {
-    unsigned char bytes[1 << 16];
+    unsigned char bytes[1 << 18];
     size_t size;
 };
 

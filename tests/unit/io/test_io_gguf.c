@@ -104,8 +104,12 @@ static void every_type_has_the_values_of_the_file(void **state)
         mglu_dtype dtype;
         int64_t h, d;
     } cases[] = {
-        {GGML_F32, MGLU_DTYPE_F32, 3, 5},     {GGML_F16, MGLU_DTYPE_F16, 33, 7},    {GGML_BF16, MGLU_DTYPE_BF16, 1, 2},
-        {GGML_Q8_0, MGLU_DTYPE_Q8_0, 96, 32}, {GGML_Q4_0, MGLU_DTYPE_Q4_0, 32, 64},
+        {GGML_F32, MGLU_DTYPE_F32, 3, 5},
+        {GGML_F16, MGLU_DTYPE_F16, 33, 7},
+        {GGML_BF16, MGLU_DTYPE_BF16, 1, 2},
+        {GGML_Q8_0, MGLU_DTYPE_Q8_0, 96, 32},
+        {GGML_Q4_0, MGLU_DTYPE_Q4_0, 32, 64},
+        {GGML_Q8_0, MGLU_DTYPE_Q8_0, 32, 2112}, /* more blocks than are read at once */
     };
 
     for (size_t i = 0; i < COUNT(cases); i++)
