@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Rows or columns of a matrix without elements: its size in the file limits nothing that is computed from it. */
+enum { MAX_EMPTY = 65536 };
+
 /* A projection in a file: its tensors are `prefix`.`inner`.weight and so on. */
 struct projection {
     const mglu_file *file;
@@ -114,6 +117,8 @@ static mglu_status take_matrix(const mglu_file *file, const char *prefix, const 
     snprintf(expected, sizeof expected, "sizes of at most %lld", (long long)(MGLU_MAX_SIZE / per_element));
     if (tensor->shape[0] > MGLU_MAX_SIZE || tensor->shape[1] > MGLU_MAX_SIZE / per_element)
         return wrong_shape(file, tensor, expected);
+    if (tensor->bytes == 0 && (tensor->shape[0] > MAX_EMPTY || tensor->shape[1] > MAX_EMPTY))
+        return wrong_shape(file, tensor, "at most 65536 rows and columns where there are no elements");
     if (array->dtype == MGLU_DTYPE_Q4_0 &&
         (tensor->shape[1] % MGLU_Q4_0_GROUP_BYTES != 0 || (*columns >= 0 && *columns % MGLU_GROUP_COLUMNS != 0)))
         return wrong_shape(file, tensor, "rows of whole groups of 16 bytes");

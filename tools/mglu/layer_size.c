@@ -25,7 +25,8 @@ struct layer_size layer_size_of(const mglu_weights_desc *weights)
     return (struct layer_size){.bytes = matrix + masks, .glu_bytes = glu};
 }
 
-bool layer_size_total(const mglu_file *file, struct layer_size *total, size_t *layers, size_t *masked)
+bool layer_size_total(const mglu_file *file, const mglu_dtype *dtype, struct layer_size *total, size_t *layers,
+                      size_t *masked)
 {
     *total = (struct layer_size){0};
     *masked = 0;
@@ -35,6 +36,8 @@ bool layer_size_total(const mglu_file *file, struct layer_size *total, size_t *l
         mglu_layer_desc desc;
         if (mglu_file_layer(file, prefix, &weights, &desc, NULL) != MGLU_OK)
             return report_library(NULL);
+        if (dtype)
+            weights.dtype = *dtype;
         const struct layer_size size = layer_size_of(&weights);
         total->bytes += size.bytes;
         total->glu_bytes += size.glu_bytes;

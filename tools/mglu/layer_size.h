@@ -14,8 +14,9 @@ struct layer_size {
 
 struct layer_size layer_size_of(const mglu_weights_desc *weights);
 
-/** The sum over all layers of a file. Reports when a layer is invalid. */
-bool layer_size_total(const mglu_file *file, struct layer_size *total, size_t *layers, size_t *masked);
+/** The sum over all layers of a file once they are stored as `dtype`, NULL: as they are. Reports an invalid layer. */
+bool layer_size_total(const mglu_file *file, const mglu_dtype *dtype, struct layer_size *total, size_t *layers,
+                      size_t *masked);
 
 /** bytes as a percentage of glu_bytes; 100 when both are 0. */
 double layer_size_percent(struct layer_size size);

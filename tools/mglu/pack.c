@@ -129,7 +129,9 @@ static bool find_activation(const char *input, const struct options *options, co
     return done;
 }
 
-static bool print_summary(const char *input, const char *output)
+/** From the header of the input, which is smaller than that of the output. `activation`: NULL where it is the input's.
+ */
+static bool print_summary(const char *input, const char *output, const struct options *options, const char *activation)
 {
     struct layer_size total;
     size_t layers, masked;
@@ -137,10 +139,10 @@ static bool print_summary(const char *input, const char *output)
     mglu_file *file;
     if (stat(input, &before) != 0 || stat(output, &after) != 0)
         return report_failure("%s: can't be read back", output);
-    if (mglu_file_open(output, MGLU_FILE_HEADER, &file) != MGLU_OK)
+    if (mglu_file_open(input, MGLU_FILE_HEADER, &file) != MGLU_OK)
         return report_library(NULL);
-    const bool done = layer_size_total(file, &total, &layers, &masked);
-    const char *named = mglu_file_metadata(file, "mglu.activation");
+    const bool done = layer_size_total(file, options->convert ? &options->dtype : NULL, &total, &layers, &masked);
+    const char *named = activation ? activation : mglu_file_metadata(file, "mglu.activation");
     if (done)
         printf("%zu layers %s, activation %s\n"
                "file %lld bytes, before %lld\n"
@@ -152,7 +154,8 @@ static bool print_summary(const char *input, const char *output)
     return done;
 }
 
-static bool pack_file(const char *input, const char *output, const struct options *options)
+/** Sets the activation to write, NULL where it is the input's. */
+static bool pack_file(const char *input, const char *output, const struct options *options, const char **activation)
 {
     mglu_file_pack_options wanted = {
         .struct_size = sizeof wanted,
@@ -163,8 +166,9 @@ static bool pack_file(const char *input, const char *output, const struct option
     };
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
-    if (!find_activation(input, options, &wanted.activation))
+    if (!find_activation(input, options, activation))
         return false;
+    wanted.activation = *activation;
     if (mglu_file_pack(input, output, &wanted) != MGLU_OK)
         return interrupted ? report_failure("%s: interrupted, not written", output) : report_library(NULL);
     report_progress_end();
@@ -174,10 +178,12 @@ static bool pack_file(const char *input, const char *output, const struct option
 static bool pack_folder(const struct options *options)
 {
     struct pack_folder folder;
+    const char *activation;
     if (!pack_folder_begin(&folder, options->input, options->output))
         return false;
-    const bool done = pack_file(folder.model_in, folder.model_out, options) && pack_folder_finish(&folder) &&
-                      print_summary(folder.model_in, folder.model_out);
+    const bool done = pack_file(folder.model_in, folder.model_out, options, &activation) &&
+                      pack_folder_finish(&folder) &&
+                      print_summary(folder.model_in, folder.model_out, options, activation);
     pack_folder_end(&folder);
     return done;
 }
@@ -185,6 +191,7 @@ static bool pack_folder(const struct options *options)
 static bool pack(const struct options *options)
 {
     struct stat input, output;
+    const char *activation;
     const bool is_folder = stat(options->input, &input) == 0 && S_ISDIR(input.st_mode);
     if (is_folder && options->format == MGLU_FILE_FORMAT_GGUF)
         return report_failure("%s: is a folder; GGUF is written from a file: give the model.safetensors in it",
@@ -193,7 +200,8 @@ static bool pack(const struct options *options)
         return pack_folder(options);
     if (stat(options->output, &output) == 0 && S_ISDIR(output.st_mode))
         return report_failure("%s: is a directory, but %s is a file", options->output, options->input);
-    return pack_file(options->input, options->output, options) && print_summary(options->input, options->output);
+    return pack_file(options->input, options->output, options, &activation) &&
+           print_summary(options->input, options->output, options, activation);
 }
 
 int command_pack(int argc, char **argv)
