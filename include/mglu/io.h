@@ -157,9 +157,10 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_metadata(mglu_file_writer 
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_tensor(mglu_file_writer *writer, const mglu_file_tensor *tensor);
 
 /**
- * Writes the file: to a temporary file beside `path`, synced, then renamed. On failure the temporary file is removed
- * and an older file at `path` is unchanged. Anything at `path` other than a regular file is never replaced. May be
- * called again.
+ * Writes the file, which is complete or absent: a file without a name (O_TMPFILE), where the file system has those, or
+ * a temporary one beside `path`, is synced, then gets its name. On failure nothing is left of it and an older file at
+ * `path` is unchanged. A symbolic link is followed. The mode and owner of an older file are kept; where that is not
+ * allowed, it is not replaced, and neither is anything but a regular file. May be called again.
  *
  * Data starts at a multiple of 64 bytes, and so does every tensor whose size is one: those come first, then the others
  * by descending alignment, otherwise in the order in which they were added.
@@ -182,8 +183,8 @@ typedef struct mglu_file_pack_options {
     mglu_dtype dtype;       /**< any; see mglu_pack_weights(). q4_0 needs rows of whole groups of 32 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
     /**
-     * Called after each tensor, before the output is written; a nonzero return stops with MGLU_ERROR_CANCELLED and no
-     * output. NULL: not called.
+     * Called after each tensor of the output; a nonzero return stops with MGLU_ERROR_CANCELLED and no output. NULL:
+     * not called.
      */
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
@@ -194,8 +195,8 @@ typedef struct mglu_file_pack_options {
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
  * P.weight with P.mask_bits; every other tensor and the metadata are copied under the same names. Metadata `format`,
  * `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert it, but
- * quantised tensors are never converted. The paths may be the same. The output is built in memory and written
- * atomically.
+ * quantised tensors are never converted. The paths may be the same. The output is begun before the input is read, made
+ * tensor by tensor, and complete or absent, as with mglu_file_writer_commit().
  *
  * The layers of a GGUF file are packed likewise, plain ones too: they become layers of a safetensors file. Its other
  * tensors are not copied. With MGLU_FILE_FORMAT_GGUF all layers of the input, and nothing else, become tensors of a

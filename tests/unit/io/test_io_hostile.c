@@ -293,6 +293,8 @@ static void a_hostile_header_is_cheap_to_refuse(void **state)
         {"long entry", "{\"a\":{\"dtype\":\"", "\\\\", "\"}}"},
         {"many tensors", "{\"x\":" ENTRY("U8", "0", "0", "0"), ",\"%zu\":" ENTRY("U8", "0", "0", "0"), ",\"x\":{}}"},
         {"many metadata", "{\"__metadata__\":{\"k\":\"\"", ",\"%zu\":\"\"", ",\"k\":\"\"}}"},
+        {"many sizes", "{\"x\":" ENTRY("U8", "0", "0", "0"), ",\"%zu\":" ENTRY("U8", "0," ONES "," ONES, "0", "0"),
+         "}"},
         {"many quotes", "{", "\"", "}"},
     };
     size_t base = peak_memory();
