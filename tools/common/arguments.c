@@ -64,7 +64,7 @@ void arguments_need(struct argp_state *state, const void *value, const char *wha
         argp_error(state, "%s: missing", what);
 }
 
-enum { KEY_QUANTISED_X = 0x400, KEY_MAX_ISA, KEY_THREADS, MAX_THREADS = 4096 };
+enum { KEY_QUANTISED_X = 0x400, KEY_MAX_ISA, KEY_THREADS };
 
 static error_t parse_compute(int key, char *argument, struct argp_state *state)
 {
@@ -77,7 +77,7 @@ static error_t parse_compute(int key, char *argument, struct argp_state *state)
         options->max_isa = argument;
         return 0;
     case KEY_THREADS:
-        options->threads = (int)arguments_number(state, "--threads", argument, 1, MAX_THREADS);
+        options->threads = (int)arguments_number(state, "--threads", argument, 1, COMPUTE_MAX_THREADS);
         return 0;
     case KEY_QUANTISED_X:
         options->layer_flags |= MGLU_LAYER_ALLOW_QUANTISED_X;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "compute.h"
 
+#include "pool.h"
 #include "report.h"
 #include "threads.h"
 
@@ -15,23 +16,54 @@ double compute_seconds(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-bool compute_context(mglu_context **context, const struct compute_options *options)
+/** 0: the library reads MGLU_NUM_THREADS, and refuses what is not a number. */
+static int wanted_threads(const struct compute_options *options)
 {
-    static const struct compute_options defaults = {0};
-    const struct compute_options *known = options ? options : &defaults;
     const char *wanted = getenv("MGLU_NUM_THREADS");
+    if (options->threads)
+        return options->threads;
+    return wanted && *wanted ? 0 : threads_usable();
+}
+
+static bool make_context(mglu_context **context, const struct compute_options *options, struct pool *pool)
+{
+    const mglu_parallel parallel = pool ? pool_hook(pool) : (mglu_parallel){0};
     const mglu_context_desc desc = {
         .struct_size = sizeof desc,
-        .num_threads = known->threads || (wanted && *wanted) ? known->threads : threads_usable(),
-        .max_isa = known->max_isa,
-        .logger = known->logger,
+        .num_threads = pool ? pool_threads(pool) : wanted_threads(options),
+        .max_isa = options->max_isa,
+        .parallel = pool ? &parallel : NULL,
+        .logger = options->logger,
     };
     return mglu_context_create(&desc, context) == MGLU_OK || report_library(NULL);
 }
 
+bool compute_context(mglu_context **context)
+{
+    return make_context(context, &(const struct compute_options){0}, NULL);
+}
+
+/** Leaves it NULL for one thread, and where MGLU_NUM_THREADS is not a number. */
+static bool make_pool(struct pool **pool, const struct compute_options *options)
+{
+    char *end = "";
+    const int wanted = wanted_threads(options);
+    const long threads = wanted ? wanted : strtol(getenv("MGLU_NUM_THREADS"), &end, 10);
+    if (*end || threads <= 1 || threads > COMPUTE_MAX_THREADS)
+        return true;
+    *pool = pool_create((int)threads);
+    if (!*pool)
+        return report_failure("out of memory");
+    if (pool_threads(*pool) < threads)
+        report_warning("%d of %ld threads are used: no more can be made", pool_threads(*pool), threads);
+    return true;
+}
+
 static bool pick(struct compute *compute, const struct compute_options *options)
 {
-    if (!compute_context(&compute->context, options))
+    if (options->own_pool && !make_pool(&compute->pool, options))
+        return false;
+    if (!make_context(&compute->context, options, compute->pool))
         return false;
     if (mglu_device_pick(compute->context, options->backend, &compute->device) != MGLU_OK)
         return report_library(NULL);
@@ -54,6 +86,8 @@ void compute_close(struct compute *compute)
 {
     mglu_queue_destroy(&compute->queue);
     mglu_context_destroy(&compute->context);
+    pool_destroy(compute->pool);
+    compute->pool = NULL;
 }
 
 void compute_describe(const struct compute *compute, char *text, size_t size)

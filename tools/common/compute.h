@@ -11,16 +11,21 @@
 
 #include <stdbool.h>
 
+/** The library's limit. */
+enum { COMPUTE_MAX_THREADS = 4096 };
+
 /** What the command line selects for computing (arguments.h). */
 struct compute_options {
     const char *backend;       /**< NULL: as MGLU_BACKEND says, else the library's choice */
     const char *max_isa;       /**< NULL: as MGLU_MAX_ISA says, else no cap */
     int threads;               /**< 0: as many as MGLU_NUM_THREADS says, else as this process may use */
     uint32_t layer_flags;      /**< of all layers */
+    bool own_pool;             /**< loops run on a pool of the program's (pool.h), else on OpenMP's threads */
     const mglu_logger *logger; /**< NULL: none but that of MGLU_LOG */
 };
 
 struct compute {
+    struct pool *pool; /**< NULL: none */
     mglu_context *context;
     mglu_device *device;
     mglu_queue *queue;
@@ -40,12 +45,13 @@ struct ffn {
     mglu_memory *x, *y;  /**< copies on a device with memory of its own; else NULL */
 };
 
-/** A context with the options' threads and instruction sets; NULL: the defaults. */
-bool compute_context(mglu_context **context, const struct compute_options *options);
+/** A context as without any option. */
+bool compute_context(mglu_context **context);
 
-/** Picks the options' device. */
+/** Makes a context with the options' threads and instruction sets, and picks their device. */
 bool compute_open(struct compute *compute, const struct compute_options *options);
 
+/** To be called when all objects of the context are destroyed. */
 void compute_close(struct compute *compute);
 
 /** Writes "cpu: its name (isa=avx2 threads=2)", always as one line. */

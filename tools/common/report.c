@@ -25,17 +25,30 @@ void report_clean(char *text)
             *text = '?';
 }
 
-bool report_failure(const char *format, ...)
+static void print_line(const char *format, va_list arguments)
 {
     char line[2048];
-    va_list arguments;
-    va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
     report_clean(line);
     report_progress_end();
     fprintf(stderr, "%s: %s\n", command, line);
+}
+
+bool report_failure(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    print_line(format, arguments);
+    va_end(arguments);
     return false;
+}
+
+void report_warning(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    print_line(format, arguments);
+    va_end(arguments);
 }
 
 bool report_library(const char *what)

@@ -19,6 +19,9 @@ void report_command(const char *name);
 /** Prints "mglu run: ..." as one line without control characters. Returns false, for `return report_failure(...)`. */
 bool report_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** Prints a line as report_failure() does, of a fault that is not fatal. */
+void report_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /** Fails with the library's reason, after `what` it is about; NULL where the reason names a file itself. */
 bool report_library(const char *what);
 

@@ -125,17 +125,3 @@ int threads_usable(void)
     const int usable = quota < cpus ? quota : cpus;
     return usable > 1 ? usable : 1;
 }
-
-void threads_limit_spinning(char **argv)
-{
-    static const char *const settings[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"};
-    char program[PATH_MAX];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        if (getenv(settings[i]))
-            return;
-    if (length <= 0 || setenv("OMP_WAIT_POLICY", "passive", 1) != 0 || setenv("GOMP_SPINCOUNT", "1000", 1) != 0)
-        return;
-    program[length] = '\0';
-    execv(program, argv);
-}

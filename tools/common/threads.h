@@ -11,11 +11,4 @@ int threads_usable(void);
  */
 int threads_quota(const char *root);
 
-/**
- * Sets OpenMP's environment variables such that idle threads spin only for a short time, and starts the program again,
- * unless the environment has one of these variables. By default threads spin for milliseconds, which is slow on busy
- * CPUs, and OpenMP reads the variables only when it is loaded. Returns when they are set, or when that fails.
- */
-void threads_limit_spinning(char **argv);
-
 #endif

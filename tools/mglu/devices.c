@@ -149,7 +149,7 @@ static bool show(const struct devices_options *options)
     mglu_context *context = NULL;
     mglu_device_info *infos = NULL;
     size_t count;
-    bool done = compute_context(&context, NULL) && (infos = list_devices(context, &count)) != NULL;
+    bool done = compute_context(&context) && (infos = list_devices(context, &count)) != NULL;
     if (done) {
         size_t automatic = find_automatic(context, count);
         if (options->backend)

@@ -145,7 +145,7 @@ int command_generate(int argc, char **argv)
         .doc = "Prints a text and its most likely continuation by the language model in DIR (config.json, "
                "model.safetensors).",
     };
-    struct options options = {.count = -1};
+    struct options options = {.count = -1, .compute = {.own_pool = true}};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_FAILED;
     return generate(&options) ? EXIT_SUCCESS : EXIT_FAILED;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
 #include "tools/common/report.h"
-#include "tools/common/threads.h"
 
 #include <mglu/mglu.h>
 
@@ -99,7 +98,6 @@ int main(int argc, char **argv)
         .help_filter = help_filter,
     };
     struct selection selection = {0};
-    threads_limit_spinning(argv);
     /* A write to a closed pipe, or beyond the limit of a file's size, fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

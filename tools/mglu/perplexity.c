@@ -162,7 +162,7 @@ int command_perplexity(int argc, char **argv)
         .args_doc = "DIR",
         .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
     };
-    struct options options = {0};
+    struct options options = {.compute = {.own_pool = true}};
     char *text;
     size_t size;
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

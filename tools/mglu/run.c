@@ -165,7 +165,7 @@ int command_run(int argc, char **argv)
         .args_doc = "FILE",
         .doc = "Computes one layer of a packed file, a training checkpoint or a GGUF file.",
     };
-    struct run_request request = {0};
+    struct run_request request = {.compute = {.own_pool = true}};
     if (argp_parse(&argp, argc, argv, 0, NULL, &request) != 0)
         return EXIT_FAILED;
     const bool done = run(&request);
