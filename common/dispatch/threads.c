@@ -89,7 +89,8 @@ int32_t mglu_possible_threads(int32_t wanted, size_t stack_size)
     made = try_threads(memory, wanted - 1, stack_size);
     free(memory);
     wait_until_uncounted(before);
-    return 1 + made;
+    /* Where there is a limit, a quarter of what is possible stays for the application. */
+    return 1 + made == wanted ? wanted : 1 + made - (1 + made) / 4;
 }
 
 static size_t read_stack_size(const char *text)

@@ -3,12 +3,15 @@
 
 import json
 import os
+import pathlib
+import re
+import resource
 import shutil
 import subprocess
 import unittest
 
 import safetensors
-from harness import MODEL, ProgramTest, devices, instruction_sets, run
+from harness import MODEL, PROGRAM, ProgramTest, devices, instruction_sets, run
 
 COMMANDS = ["devices", "pack", "inspect", "run", "perplexity", "generate"]
 
@@ -32,6 +35,30 @@ class HelpTest(ProgramTest):
         self.assertRegex(version, r"^mglu \d+\.\d+\.\d+ \(.*\)\n$")
         for command in COMMANDS:
             self.assertEqual(self.succeed(command, "--version").decode(), version)
+
+
+class StartTest(ProgramTest):
+    """How the program is started, and what its process may use."""
+
+    def test_through_the_dynamic_loader(self):
+        program = pathlib.Path(PROGRAM).read_bytes()
+        loader = re.search(rb"(/[\w./-]*/ld[\w.-]*)\0", program)
+        if not loader:
+            self.skipTest("linked statically")
+        result = subprocess.run([loader[1].decode(), PROGRAM, "--version"], capture_output=True, timeout=600)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertEqual(result.stdout, self.succeed("--version"))
+
+    def test_fewer_threads_than_asked_for(self):
+        if b"__asan_init" in pathlib.Path(PROGRAM).read_bytes():
+            self.skipTest("sanitizers need more address space than the limit")
+        command = ["generate", MODEL, "--prompt", "You may", "-n", "5", "--backend", "cpu"]
+        limit = 1 << 30
+        # Without an OpenCL driver: some of them end the process then.
+        result = run(*command, "--threads", "4096", env={"OCL_ICD_VENDORS": "/nonexistent"},
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        self.assertRegex(result.stderr.decode(), r"^mglu generate: \d+ of 4096 threads are used: .*\n$")
+        self.assertEqual((result.returncode, result.stdout), (0, self.succeed(*command)))
 
 
 class DevicesTest(ProgramTest):

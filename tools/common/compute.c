@@ -52,6 +52,12 @@ static bool make_pool(struct pool **pool, const struct compute_options *options)
     if (*end || threads <= 1 || threads > COMPUTE_MAX_THREADS)
         return true;
     *pool = pool_create((int)threads);
+    if (*pool && pool_threads(*pool) < threads) {
+        /* A quarter of what is possible stays for the program's memory. */
+        const int possible = pool_threads(*pool);
+        pool_destroy(*pool);
+        *pool = pool_create(possible - possible / 4);
+    }
     if (!*pool)
         return report_failure("out of memory");
     if (pool_threads(*pool) < threads)
