@@ -28,6 +28,9 @@ static mglu_status check_alive(struct mglu_cuda_device *device)
     if (getpid() != backend->process)
         return backend->host->fail(MGLU_ERROR_AFTER_FORK,
                                    "cuda: the driver was opened before fork() and does not work in the child");
+    if (atomic_load(&device->is_given_up))
+        return backend->host->fail(MGLU_ERROR_DEVICE_LOST,
+                                   "cuda: the device was given up: a queue was destroyed before its work was done");
     if (!lost)
         return MGLU_OK;
     mglu_cuda_result_text(&backend->driver, (CUresult)lost, text, sizeof text);
@@ -76,8 +79,19 @@ mglu_status mglu_cuda_leave(struct mglu_cuda_device *device, mglu_status status)
 
 int mglu_cuda_enter_to_free(struct mglu_cuda_device *device)
 {
-    return getpid() == device->backend->process &&
+    return getpid() == device->backend->process && !atomic_load(&device->is_given_up) &&
            device->backend->driver.ctx_push_current(device->context) == CUDA_SUCCESS;
+}
+
+void mglu_cuda_give_up(struct mglu_cuda_device *device)
+{
+    const mglu_host *host = device->backend->host;
+
+    atomic_store(&device->is_given_up, 1);
+    host->log(host, MGLU_LOG_WARN,
+              "cuda: %s: a queue is destroyed before its work is done: the device is given up in this context, and its "
+              "memory stays allocated",
+              device->name);
 }
 
 void mglu_cuda_release_context(struct mglu_cuda_device *device)

@@ -26,7 +26,8 @@ struct mglu_cuda_device {
     char name[128];
     char reason[320]; /* why it is unavailable, or empty */
     char details[96];
-    atomic_int lost; /* the CUresult that ended the context, or 0 */
+    atomic_int lost;        /* the CUresult that ended the context, or 0 */
+    atomic_int is_given_up; /* a queue was destroyed before its work was done */
     pthread_mutex_t lock;
     CUcontext context;                   /* the primary context; NULL before the first use; guarded by the lock */
     CUmodule modules[MGLU_CUDA_MODULES]; /* guarded by the lock */
@@ -102,8 +103,11 @@ mglu_status mglu_cuda_open(const mglu_host *host, void **backend);
 void mglu_cuda_close(void *backend);
 int32_t mglu_cuda_device_count(void *backend);
 mglu_status mglu_cuda_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
+
+/* queue.c */
 mglu_status mglu_cuda_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
 mglu_status mglu_cuda_queue_wait(void *backend, void *queue);
+mglu_status mglu_cuda_queue_poll(void *backend, void *queue);
 void mglu_cuda_queue_destroy(void *backend, void *queue);
 
 /* context.c */
@@ -121,6 +125,9 @@ int mglu_cuda_enter_to_free(struct mglu_cuda_device *device);
 void mglu_cuda_leave_context(struct mglu_cuda_device *device);
 /* MGLU_OK for CUDA_SUCCESS; else a status whose text has the call and the driver's error. Records a lost device. */
 mglu_status mglu_cuda_check(struct mglu_cuda_device *device, CUresult result, const char *call);
+/* For a queue whose work is not done when it is destroyed: from now on the driver is not called for this device, since
+ * it would wait for that work, and what was allocated stays. */
+void mglu_cuda_give_up(struct mglu_cuda_device *device);
 /* Releases the context at close. */
 void mglu_cuda_release_context(struct mglu_cuda_device *device);
 

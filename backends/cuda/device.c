@@ -32,6 +32,7 @@ static mglu_status make_backend(const mglu_host *host, const struct mglu_cuda_dr
         made->devices[i].backend = made;
         made->devices[i].ordinal = i;
         atomic_init(&made->devices[i].lost, 0);
+        atomic_init(&made->devices[i].is_given_up, 0);
         pthread_mutex_init(&made->devices[i].lock, NULL);
     }
     *backend = made;
@@ -197,91 +198,4 @@ mglu_status mglu_cuda_device_info(void *backend, int32_t ordinal, mglu_backend_d
     info->details = device->details;
     info->memory_bytes = device->memory_bytes;
     return MGLU_OK;
-}
-
-/* The word that kernels set when a routing id is out of range: host memory, so that reading it costs no copy. */
-static mglu_status make_flag(struct mglu_cuda_queue *queue)
-{
-    const struct mglu_cuda_driver *driver = &queue->device->backend->driver;
-    void *flag = NULL;
-    mglu_status status = mglu_cuda_check(
-        queue->device, driver->mem_host_alloc(&flag, sizeof *queue->bad_routing, CU_MEMHOSTALLOC_DEVICEMAP),
-        "cuMemHostAlloc");
-
-    if (status != MGLU_OK)
-        return status;
-    queue->bad_routing = flag;
-    *queue->bad_routing = 0;
-    status = mglu_cuda_check(queue->device, driver->mem_host_get_device_pointer(&queue->bad_routing_address, flag, 0),
-                             "cuMemHostGetDevicePointer");
-    if (status != MGLU_OK)
-        driver->mem_free_host(flag);
-    return status;
-}
-
-static mglu_status make_queue(struct mglu_cuda_queue *queue, void *native_stream)
-{
-    const struct mglu_cuda_driver *driver = &queue->device->backend->driver;
-    mglu_status status = make_flag(queue);
-
-    queue->stream = native_stream;
-    queue->owns_stream = !native_stream;
-    if (status != MGLU_OK || native_stream)
-        return status;
-    status =
-        mglu_cuda_check(queue->device, driver->stream_create(&queue->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
-    if (status != MGLU_OK)
-        driver->mem_free_host(queue->bad_routing);
-    return status;
-}
-
-mglu_status mglu_cuda_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
-{
-    struct mglu_cuda_backend *self = backend;
-    struct mglu_cuda_queue *made = mglu_cuda_allocate(self->host, sizeof *made);
-    mglu_status status;
-
-    if (!made)
-        return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
-    *made = (struct mglu_cuda_queue){.device = &self->devices[ordinal]};
-    status = mglu_cuda_retain_and_enter(made->device);
-    if (status == MGLU_OK)
-        status = mglu_cuda_leave(made->device, make_queue(made, desc->native_stream));
-    if (status != MGLU_OK) {
-        mglu_cuda_release(self->host, made, sizeof *made);
-        return status;
-    }
-    *queue = made;
-    return MGLU_OK;
-}
-
-mglu_status mglu_cuda_queue_wait(void *backend, void *queue)
-{
-    const struct mglu_cuda_backend *self = backend;
-    struct mglu_cuda_queue *waiting = queue;
-    mglu_status status = mglu_cuda_enter(waiting->device);
-
-    if (status != MGLU_OK)
-        return status;
-    status = mglu_cuda_check(waiting->device, self->driver.stream_synchronize(waiting->stream), "cuStreamSynchronize");
-    status = mglu_cuda_leave(waiting->device, status);
-    if (status != MGLU_OK || !*waiting->bad_routing)
-        return status;
-    *waiting->bad_routing = 0;
-    return self->host->fail(MGLU_ERROR_BAD_ROUTING, "a routing id was out of range; its token's output is NaN");
-}
-
-void mglu_cuda_queue_destroy(void *backend, void *queue)
-{
-    const struct mglu_cuda_backend *self = backend;
-    struct mglu_cuda_queue *old = queue;
-
-    if (mglu_cuda_enter_to_free(old->device)) {
-        self->driver.stream_synchronize(old->stream);
-        if (old->owns_stream)
-            self->driver.stream_destroy(old->stream);
-        self->driver.mem_free_host(old->bad_routing);
-        mglu_cuda_leave_context(old->device);
-    }
-    mglu_cuda_release(self->host, old, sizeof *old);
 }

@@ -47,6 +47,7 @@ static const struct entry entries[] = {
     {"cuStreamCreate", 2000, 0, AT(stream_create)},
     {"cuStreamDestroy", 4000, 0, AT(stream_destroy)},
     {"cuStreamSynchronize", 2000, 0, AT(stream_synchronize)},
+    {"cuStreamQuery", 2000, 0, AT(stream_query)},
     {"cuLaunchKernelEx", 11060, 0, AT(launch_kernel_ex)},
 };
 
@@ -107,8 +108,6 @@ mglu_status mglu_cuda_status(CUresult result)
         return MGLU_OK;
     if (result == CUDA_ERROR_OUT_OF_MEMORY)
         return MGLU_ERROR_OUT_OF_MEMORY;
-    if (result == CUDA_ERROR_LAUNCH_TIMEOUT)
-        return MGLU_ERROR_TIMEOUT;
     return mglu_cuda_is_sticky(result) ? MGLU_ERROR_DEVICE_LOST : MGLU_ERROR_DEVICE;
 }
 

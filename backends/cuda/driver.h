@@ -39,6 +39,7 @@ struct mglu_cuda_driver {
     PFN_cuStreamCreate_v2000 stream_create;
     PFN_cuStreamDestroy_v4000 stream_destroy;
     PFN_cuStreamSynchronize_v2000 stream_synchronize;
+    PFN_cuStreamQuery_v2000 stream_query;
     PFN_cuLaunchKernelEx_v11060 launch_kernel_ex;
 };
 

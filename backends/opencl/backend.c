@@ -33,6 +33,11 @@ static mglu_status queue_wait(void *backend, void *queue)
     IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_wait(backend, queue));
 }
 
+static mglu_status queue_poll(void *backend, void *queue)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_poll(backend, queue));
+}
+
 static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer)
 {
@@ -84,4 +89,5 @@ const mglu_backend_fns mglu_fns_opencl = {
     .memory_release = mglu_opencl_memory_release,
     .memory_write = memory_write,
     .memory_read = memory_read,
+    .queue_poll = queue_poll,
 };

@@ -122,6 +122,7 @@ static mglu_status list_devices(struct mglu_opencl_backend *backend)
             struct mglu_opencl_device *device = &backend->devices[backend->count++];
             *device = (struct mglu_opencl_device){.backend = backend, .platform = platforms[i], .id = ids[i][k]};
             atomic_init(&device->lost, 0);
+            atomic_init(&device->is_given_up, 0);
             pthread_mutex_init(&device->lock, NULL);
             read_device(device);
         }

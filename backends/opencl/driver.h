@@ -35,6 +35,9 @@
     FUNCTION(clEnqueueNDRangeKernel)                                                                                   \
     FUNCTION(clEnqueueReadBuffer)                                                                                      \
     FUNCTION(clEnqueueWriteBuffer)                                                                                     \
+    FUNCTION(clEnqueueMarkerWithWaitList)                                                                              \
+    FUNCTION(clGetEventInfo)                                                                                           \
+    FUNCTION(clReleaseEvent)                                                                                           \
     FUNCTION(clFlush)                                                                                                  \
     FUNCTION(clFinish)
 

@@ -5,6 +5,10 @@
 
 mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device)
 {
+    if (atomic_load_explicit(&device->is_given_up, memory_order_relaxed))
+        return device->backend->host->fail(MGLU_ERROR_DEVICE_LOST,
+                                           "opencl: %s was given up: a queue was destroyed before its work was done",
+                                           device->name);
     if (atomic_load_explicit(&device->lost, memory_order_relaxed))
         return device->backend->host->fail(MGLU_ERROR_DEVICE_LOST, "opencl: %s was lost", device->name);
     return MGLU_OK;

@@ -276,6 +276,7 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
         run.wait_list = to->stream->wait_list;
     }
     run.set = take_set(self);
+    to->has_newer_work = 1;
     while (run.first_token < args->batch && code == CL_SUCCESS) {
         const int64_t left = args->batch - run.first_token;
         run.tokens = left < self->chunk_tokens ? left : self->chunk_tokens;

@@ -32,7 +32,8 @@ struct mglu_opencl_device {
     size_t most_items; /* of a work-group */
     int rounds_division;
     char name[128], driver[160], details[64], reason[256];
-    atomic_int lost;
+    atomic_int lost;        /* no call is made for new work */
+    atomic_int is_given_up; /* lost because a queue was destroyed before its work was done */
     pthread_mutex_t lock;   /* guards the members below; forward never locks it */
     cl_context context;     /* NULL until an object is made on the device */
     cl_command_queue queue; /* for tuning */
@@ -56,6 +57,8 @@ struct mglu_opencl_queue {
     const mglu_opencl_stream *stream; /* the caller's, or NULL */
     cl_mem bad_routing;               /* an int that kernels set to 1 */
     atomic_int routed;                /* whether kernels may have set it since the last wait */
+    cl_event marker;                  /* behind all work at the last poll that was too early, or NULL */
+    int has_newer_work;               /* work was enqueued behind the marker */
 };
 
 /* ---- Weights -------------------------------------------------------------------------------------------------- */
@@ -164,6 +167,7 @@ void mglu_opencl_device_stop(struct mglu_opencl_device *device);
 /* queue.c */
 mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
 mglu_status mglu_opencl_queue_wait(void *backend, void *queue);
+mglu_status mglu_opencl_queue_poll(void *backend, void *queue);
 void mglu_opencl_queue_destroy(void *backend, void *queue);
 
 /* memory.c */

@@ -107,6 +107,15 @@ static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
     return MGLU_OK;
 }
 
+/* ---- Waiting ---------------------------------------------------------------------------------------------------- */
+
+static void drop_marker(struct mglu_opencl_queue *queue)
+{
+    if (queue->marker)
+        (void)queue->device->backend->cl.clReleaseEvent(queue->marker);
+    queue->marker = NULL;
+}
+
 mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
 {
     struct mglu_opencl_queue *self = queue;
@@ -118,13 +127,89 @@ mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
     code = self->device->backend->cl.clFinish(self->commands);
     if (code != CL_SUCCESS)
         return mglu_opencl_fail(self->device, code, "waiting for the queue");
+    drop_marker(self);
+    self->has_newer_work = 0;
     return atomic_exchange(&self->routed, 0) ? take_bad_routing(self) : MGLU_OK;
+}
+
+/* OpenCL has no question about a queue, only about an event: that of a marker behind the work. */
+static cl_int place_marker(struct mglu_opencl_queue *queue)
+{
+    const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
+    cl_int code;
+
+    if (queue->marker && !queue->has_newer_work)
+        return CL_SUCCESS;
+    drop_marker(queue);
+    code = cl->clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, &queue->marker);
+    if (code != CL_SUCCESS) {
+        queue->marker = NULL;
+        return code;
+    }
+    queue->has_newer_work = 0;
+    return cl->clFlush(queue->commands);
+}
+
+/* Whether the work of this library is done. A code is that of the call which failed, or of the work if that is done. */
+static cl_int query(struct mglu_opencl_queue *queue, int *is_done)
+{
+    const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
+    cl_int state = CL_QUEUED, code;
+
+    *is_done = !queue->marker && !queue->has_newer_work;
+    if (*is_done)
+        return CL_SUCCESS;
+    code = place_marker(queue);
+    if (code == CL_SUCCESS)
+        code = cl->clGetEventInfo(queue->marker, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+    if (code != CL_SUCCESS)
+        queue->has_newer_work = 1; /* the next question needs another marker */
+    *is_done = code == CL_SUCCESS && state <= CL_COMPLETE;
+    if (*is_done || code != CL_SUCCESS)
+        drop_marker(queue);
+    return *is_done ? state : code;
+}
+
+mglu_status mglu_opencl_queue_poll(void *backend, void *queue)
+{
+    struct mglu_opencl_queue *self = queue;
+    mglu_status status = mglu_opencl_device_check(self->device);
+    int is_done = 0;
+    cl_int code;
+
+    if (status != MGLU_OK)
+        return status;
+    code = query(self, &is_done);
+    if (code != CL_SUCCESS)
+        return mglu_opencl_fail(self->device, code, "asking for the state of the queue");
+    if (!is_done)
+        return MGLU_ERROR_TIMEOUT;
+    return atomic_exchange(&self->routed, 0) ? take_bad_routing(self) : MGLU_OK;
+}
+
+/*
+ * Some drivers wait for a queue's work when it is released; with the queue, its context is never released. All other
+ * objects are: OpenCL itself keeps them for work that uses them.
+ */
+static void give_up(struct mglu_opencl_queue *queue)
+{
+    const mglu_host *host = queue->device->backend->host;
+
+    atomic_store(&queue->device->is_given_up, 1);
+    host->log(host, MGLU_LOG_WARN,
+              "opencl: %s: a queue is destroyed before its work is done: the device is given up in this context, and "
+              "the queue is not released",
+              queue->device->name);
+    mglu_opencl_release(host, queue, sizeof *queue);
 }
 
 void mglu_opencl_queue_destroy(void *backend, void *queue)
 {
     struct mglu_opencl_queue *self = queue;
+    int is_done = 0;
 
-    (void)self->device->backend->cl.clFinish(self->commands); /* a failure can no longer be reported */
-    free_queue(self);
+    if (query(self, &is_done) == CL_SUCCESS && !is_done)
+        give_up(self);
+    else
+        free_queue(self);
 }

@@ -52,6 +52,8 @@ struct mglu_context {
 struct mglu_queue {
     mglu_device *device;
     void *state;
+    uint64_t destroy_ns;
+    atomic_int is_cancelled; /* the wait in progress, or the next one */
 };
 
 struct mglu_weights {

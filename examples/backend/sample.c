@@ -321,6 +321,7 @@ static const mglu_backend_fns sample_fns = {
     .layer_workspace_size = layer_workspace_size,
     .layer_accuracy = layer_accuracy,
     .forward = forward,
+    .queue_poll = queue_wait, /* work is done when forward returns */
 };
 
 MGLU_API const mglu_backend_fns *mglu_backend_entry(uint32_t host_abi)

@@ -164,6 +164,14 @@ typedef struct mglu_backend_fns {
                                 size_t size);
     mglu_status (*memory_read)(void *backend, void *queue, const void *memory, size_t offset, void *target,
                                size_t size);
+
+    /**
+     * As queue_wait, but without waiting: MGLU_ERROR_TIMEOUT, without a text, where the work is not done. Where forward
+     * returns after the work it is the same function as queue_wait. A backend with it does not wait in queue_destroy:
+     * that is called when the work is done or is to be given up (see mglu_queue_destroy()). May be NULL, and is absent
+     * from tables whose struct_size ends before it: mglu_queue_wait_for() is then unsupported.
+     */
+    mglu_status (*queue_poll)(void *backend, void *queue);
 } mglu_backend_fns;
 
 /** The one symbol that a plug-in exports; it returns the function table, in static storage. `host_abi` is the library's

@@ -32,7 +32,7 @@ struct CUstream_st;
  */
 static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
 {
-    mglu_queue_desc desc = {sizeof(mglu_queue_desc), (void *)0x1 /* CU_STREAM_LEGACY */};
+    mglu_queue_desc desc = {sizeof(mglu_queue_desc), (void *)0x1 /* CU_STREAM_LEGACY */, 0};
 
     if (stream)
         desc.native_stream = (void *)stream;

@@ -64,6 +64,7 @@ typedef struct mglu_queue_desc {
     uint32_t struct_size;
     /** The caller's stream, of the type that the backend's header documents; NULL: the library makes one. */
     void *native_stream;
+    uint64_t destroy_ns; /**< longest wait of mglu_queue_destroy(), in nanoseconds; 0: ten seconds */
 } mglu_queue_desc;
 
 /** Makes a queue. @param desc NULL for all defaults. */
@@ -76,7 +77,37 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_create(mglu_device *device, cons
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait(mglu_queue *queue);
 
-/** Waits, then frees the queue and sets the handle to NULL; NULL is accepted. */
+/** For mglu_queue_wait_for(): no limit. */
+#define MGLU_WAIT_FOREVER UINT64_MAX
+
+/**
+ * Waits as mglu_queue_wait() does, but for at most `ns` nanoseconds; 0 asks and does not wait. It may return some
+ * milliseconds late. Where forward returns after the work, as on CPUs, it is never late.
+ *
+ * @return MGLU_ERROR_TIMEOUT: the work is not done. Nothing has changed: the work goes on and uses its memory, the
+ * queue takes more of it, and a later wait reports its end. Calls that wait for the queue without a limit
+ *         (mglu_queue_wait(), mglu_memory_write(), mglu_memory_read()) do not return before it is done.
+ *         MGLU_ERROR_CANCELLED: the same, ended by mglu_queue_cancel_wait().
+ *         MGLU_ERROR_UNSUPPORTED: the backend, one in a shared object, can only wait without a limit.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait_for(mglu_queue *queue, uint64_t ns);
+
+/**
+ * Ends a wait from another thread, the one call that may be made while a thread uses the queue: the
+ * mglu_queue_wait_for() that is in progress, or else the next one, returns MGLU_ERROR_CANCELLED, unless it finds the
+ * work done. It does not end the work, nor an mglu_queue_wait(). NULL is accepted. The queue must not be destroyed
+ * meanwhile.
+ */
+MGLU_API void mglu_queue_cancel_wait(mglu_queue *queue);
+
+/**
+ * Waits for at most mglu_queue_desc.destroy_ns, then frees the queue and sets the handle to NULL; NULL is accepted.
+ *
+ * Work that is not done by then, as of a kernel that hangs, is given up: the log has a line at warn level, what the
+ * work may still use is never freed, and the device is lost in this context: later calls on it give
+ * MGLU_ERROR_DEVICE_LOST, and destroying its other objects neither waits nor, where that could wait for the work,
+ * frees. (A backend that can only wait without a limit does so here too.)
+ */
 MGLU_API void mglu_queue_destroy(mglu_queue **queue);
 
 /** Memory of a device, for workspaces and, where the host has no pointer of its own, for x and y. */

@@ -26,7 +26,8 @@ MGLU_BEGIN_DECLS
  */
 
 /**
- * A queue of the caller's: the `native_stream` of mglu_queue_desc points to one. mglu stores the address until the
+ * A queue of the caller's, whose own commands mglu_queue_wait() waits for too, and mglu_queue_wait_for() only where
+ * they precede a forward: the `native_stream` of mglu_queue_desc points to one. mglu stores the address until the
  * mglu_queue is destroyed, and reads `wait_count`, `wait_list` and `event` at each mglu_forward(), so that they may
  * change between calls.
  */
@@ -42,7 +43,7 @@ typedef struct mglu_opencl_stream {
 static inline mglu_status mglu_opencl_share_queue(mglu_device *device, const mglu_opencl_stream *stream,
                                                   mglu_queue **queue)
 {
-    const mglu_queue_desc desc = {sizeof desc, (void *)stream};
+    const mglu_queue_desc desc = {sizeof desc, (void *)stream, 0};
     return mglu_queue_create(device, &desc, queue);
 }
 

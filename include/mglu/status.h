@@ -36,11 +36,14 @@ typedef enum mglu_status {
     MGLU_ERROR_CORRUPT_FILE = 10,
     /** A struct, plug-in or file of a version that this library does not know. */
     MGLU_ERROR_VERSION_MISMATCH = 11,
-    /** A callback of the caller's requested cancellation. */
+    /** The caller requested cancellation, by a callback or by mglu_queue_cancel_wait(). */
     MGLU_ERROR_CANCELLED = 12,
-    /** The device was lost; its context is unusable and later calls on it fail at once. */
+    /**
+     * The device was lost, by a fault, by a kernel that the driver ended because it ran too long, or by a queue that
+     * was destroyed before its work was done; its context is unusable and later calls on it fail at once.
+     */
     MGLU_ERROR_DEVICE_LOST = 13,
-    /** The device did not finish in time; its context is unusable. */
+    /** The work was not done within the time given to mglu_queue_wait_for(). It goes on, and all stays usable. */
     MGLU_ERROR_TIMEOUT = 14,
     /** A kernel could not be compiled; the text holds the end of the build log. */
     MGLU_ERROR_BUILD_FAILED = 15,

@@ -164,6 +164,18 @@ static unsigned char *fetch(const struct call *call, const struct layout *layout
     return NULL;
 }
 
+static bool wait_as(const struct layout *layout, mglu_queue *queue, struct outcome *outcome)
+{
+    mglu_status status;
+
+    if (!layout->is_asked)
+        return outcome_expect(outcome, "mglu_queue_wait", mglu_queue_wait(queue), layout->wait);
+    do
+        status = mglu_queue_wait_for(queue, 0);
+    while (status == MGLU_ERROR_TIMEOUT);
+    return outcome_expect(outcome, "mglu_queue_wait_for", status, layout->wait);
+}
+
 unsigned char *run_on(const struct rig *rig, const struct problem *problem, const struct layout *layout,
                       struct outcome *outcome)
 {
@@ -174,7 +186,7 @@ unsigned char *run_on(const struct rig *rig, const struct problem *problem, cons
     if (upload(&call, problem, layout, outcome)) {
         mglu_forward_args args = args_of(&call, layout);
         if (outcome_expect(outcome, "mglu_forward", mglu_forward(rig->layer, rig->queue, &args), MGLU_OK) &&
-            outcome_expect(outcome, "mglu_queue_wait", mglu_queue_wait(rig->queue), layout->wait))
+            wait_as(layout, rig->queue, outcome))
             y = fetch(&call, layout, outcome);
     }
     for (size_t i = 0; i < sizeof strips / sizeof strips[0]; i++)

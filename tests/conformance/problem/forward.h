@@ -11,7 +11,8 @@ struct layout {
     unsigned char fill;    /**< the byte that y is filled with before, in rows and gaps */
     bool residual_is_y;    /**< y is its own residual */
     int64_t first, tokens; /**< of the problem's batch; tokens = 0: all */
-    mglu_status wait;      /**< what mglu_queue_wait() must return */
+    mglu_status wait;      /**< what the wait must return */
+    bool is_asked;         /**< waits by asking mglu_queue_wait_for() until the work is done */
 };
 
 /** Without offset or gap, y full of NaN. */

@@ -19,6 +19,7 @@ void fake_reset(void)
                          .version = "OpenCL 1.2 fake",
                          .has_compiler = CL_TRUE,
                          .most_bytes = 1 << 20,
+                         .state = CL_COMPLETE,
                          .failing = FAKE_FUNCTIONS};
     memset(fake.binary, 0x5a, sizeof fake.binary);
 }
@@ -28,6 +29,13 @@ static cl_int call(enum fake_function function)
 {
     fake.calls[function]++;
     return fake.failing == function && fake.calls[function] >= fake.failing_call ? fake.code : CL_SUCCESS;
+}
+
+/* The same for a function that waits for the work of the device. */
+static cl_int waits(enum fake_function function)
+{
+    fake.waits += fake.state == CL_RUNNING;
+    return call(function);
 }
 
 /* The same for functions that return an object and give their code through a pointer. */
@@ -148,8 +156,10 @@ static cl_int CL_API_CALL retain_queue(cl_command_queue queue)
     return call(FAKE_clRetainCommandQueue);
 }
 
+/* As in drivers that wait here. */
 static cl_int CL_API_CALL release_queue(cl_command_queue queue)
 {
+    fake.waits += fake.state == CL_RUNNING;
     return releases(FAKE_clReleaseCommandQueue);
 }
 
@@ -248,8 +258,8 @@ static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t s
 
 /* The work-group size must be given and the same for every batch: a driver that chooses one may recompile for each. */
 static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kernel, cl_uint dimensions,
-                                         const size_t *offset, const size_t *items, const size_t *group, cl_uint waits,
-                                         const cl_event *wait_list, cl_event *event)
+                                         const size_t *offset, const size_t *items, const size_t *group,
+                                         cl_uint wait_count, const cl_event *wait_list, cl_event *event)
 {
     const cl_int code = call(FAKE_clEnqueueNDRangeKernel);
 
@@ -257,10 +267,10 @@ static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kerne
 }
 
 static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
-                                       size_t size, void *target, cl_uint waits, const cl_event *wait_list,
+                                       size_t size, void *target, cl_uint wait_count, const cl_event *wait_list,
                                        cl_event *event)
 {
-    const cl_int code = call(FAKE_clEnqueueReadBuffer);
+    const cl_int code = waits(FAKE_clEnqueueReadBuffer);
 
     if (code == CL_SUCCESS)
         memcpy(target, (char *)(void *)buffer + offset, size);
@@ -270,14 +280,36 @@ static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl
 }
 
 static cl_int CL_API_CALL enqueue_write(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
-                                        size_t size, const void *from, cl_uint waits, const cl_event *wait_list,
+                                        size_t size, const void *from, cl_uint wait_count, const cl_event *wait_list,
                                         cl_event *event)
 {
-    const cl_int code = call(FAKE_clEnqueueWriteBuffer);
+    const cl_int code = waits(FAKE_clEnqueueWriteBuffer);
 
     if (code == CL_SUCCESS)
         memcpy((char *)(void *)buffer + offset, from, size);
     return code;
+}
+
+static cl_int CL_API_CALL enqueue_marker(cl_command_queue queue, cl_uint wait_count, const cl_event *wait_list,
+                                         cl_event *event)
+{
+    cl_int code;
+
+    if (makes(FAKE_clEnqueueMarkerWithWaitList, &code))
+        *event = (cl_event)(void *)&thing;
+    return code;
+}
+
+static cl_int CL_API_CALL get_event_info(cl_event event, cl_event_info what, size_t size, void *value, size_t *needed)
+{
+    const cl_int code = call(FAKE_clGetEventInfo);
+
+    return code == CL_SUCCESS ? give(value, size, &fake.state, sizeof fake.state) : code;
+}
+
+static cl_int CL_API_CALL release_event(cl_event event)
+{
+    return releases(FAKE_clReleaseEvent);
 }
 
 static cl_int CL_API_CALL flush(cl_command_queue queue)
@@ -287,7 +319,7 @@ static cl_int CL_API_CALL flush(cl_command_queue queue)
 
 static cl_int CL_API_CALL finish(cl_command_queue queue)
 {
-    return call(FAKE_clFinish);
+    return waits(FAKE_clFinish);
 }
 
 const struct mglu_opencl_driver fake_driver = {
@@ -316,6 +348,9 @@ const struct mglu_opencl_driver fake_driver = {
     .clEnqueueNDRangeKernel = enqueue_kernel,
     .clEnqueueReadBuffer = enqueue_read,
     .clEnqueueWriteBuffer = enqueue_write,
+    .clEnqueueMarkerWithWaitList = enqueue_marker,
+    .clGetEventInfo = get_event_info,
+    .clReleaseEvent = release_event,
     .clFlush = flush,
     .clFinish = finish,
 };

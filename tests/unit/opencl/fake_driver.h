@@ -35,6 +35,8 @@ struct fake {
     int live;         /**< objects that were made and not released */
     size_t most_made; /**< bytes of the largest buffer */
     int raised;       /**< the result of a read of one int */
+    cl_int state;     /**< of every event: CL_COMPLETE, CL_RUNNING where the device hangs, or an error */
+    int waits;        /**< calls that would have waited for ever, had the device hung */
     unsigned char binary[64];
 };
 

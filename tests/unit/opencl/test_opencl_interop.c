@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
 
+#include <dlfcn.h>
 #include <math.h>
 
 /* A program that uses OpenCL itself: its context, queue, buffers and events, on whatever driver is installed. */
@@ -139,6 +140,58 @@ static void test_callers_queue_buffers_and_event(void **state)
     sample_free(&sample);
 }
 
+/* A function that the library does not use. */
+static void *find(const char *name)
+{
+    return dlsym(dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL), name);
+}
+
+/* The forward waits for an event of the program's, so that it is late for as long as the test likes. */
+static void test_waits_with_a_limit(void **state)
+{
+    __typeof__(clCreateUserEvent) *create_event;
+    __typeof__(clSetUserEventStatus) *set_status;
+    float x[BATCH * H], want[BATCH * D], got[BATCH * D];
+    cl_event done = NULL, gate;
+    uint32_t seed = 9;
+    struct host host;
+    struct rig rig = {0};
+
+    host_open(&host);
+    *(void **)(void *)&create_event = find("clCreateUserEvent");
+    *(void **)(void *)&set_status = find("clSetUserEventStatus");
+    gate = create_event(host.context, NULL);
+    struct sample sample = sample_make(&shape, 2);
+    mglu_opencl_stream stream = {
+        .struct_size = sizeof stream, .wait_count = 1, .queue = host.queue, .wait_list = &gate, .event = &done};
+    for (int i = 0; i < BATCH * H; i++)
+        x[i] = sample_number(&seed);
+    compute_on_cpu(&sample, x, want);
+    make_rig(&rig, &stream, &sample);
+    cl_mem in = make_buffer(&host, x, sizeof x), out = make_buffer(&host, NULL, sizeof got);
+    assert_ok(mglu_queue_wait_for(rig.queue, 0));
+    assert_ok(rig_forward(
+        &rig,
+        (mglu_forward_args){.batch = BATCH, .x = mglu_opencl_input(in, 0, 0), .y = mglu_opencl_output(out, 0, 0)}));
+    assert_status(mglu_queue_wait_for(rig.queue, 0), MGLU_ERROR_TIMEOUT);
+    assert_status(mglu_queue_wait_for(rig.queue, 2000000), MGLU_ERROR_TIMEOUT);
+    mglu_queue_cancel_wait(rig.queue);
+    assert_status(mglu_queue_wait_for(rig.queue, MGLU_WAIT_FOREVER), MGLU_ERROR_CANCELLED);
+    assert_int_equal(set_status(gate, CL_COMPLETE), CL_SUCCESS);
+    assert_ok(mglu_queue_wait_for(rig.queue, MGLU_WAIT_FOREVER));
+    assert_int_equal(host.cl.clEnqueueReadBuffer(host.queue, out, CL_TRUE, 0, sizeof got, got, 0, NULL, NULL),
+                     CL_SUCCESS);
+    for (int i = 0; i < BATCH * D; i++)
+        assert_true(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])));
+    host.cl.clReleaseEvent(done);
+    host.cl.clReleaseEvent(gate);
+    host.cl.clReleaseMemObject(in);
+    host.cl.clReleaseMemObject(out);
+    rig_free(&rig);
+    host_close(&host);
+    sample_free(&sample);
+}
+
 static void test_one_context_for_a_device(void **state)
 {
     mglu_queue *queue = NULL;
@@ -181,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_callers_queue_buffers_and_event),
+        cmocka_unit_test(test_waits_with_a_limit),
         cmocka_unit_test(test_one_context_for_a_device),
         cmocka_unit_test(test_streams_that_are_refused),
     };

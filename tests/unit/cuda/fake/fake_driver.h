@@ -13,6 +13,8 @@
 
 enum { FAKE_MOST_DEVICES = 4, FAKE_LOG_CALLS = 256, FAKE_REGISTERS = 64 /* of every kernel */ };
 
+#define FAKE_EVERY_CALL "*"
+
 /* The properties of the driver. Read at every call. */
 struct fake_settings {
     int device_count;
@@ -21,10 +23,12 @@ struct fake_settings {
     int multiprocessors;       /* each with 228 KiB of shared memory in sm_90 and sm_100, else 100 KiB */
     int written_for;           /* architecture of the code that is found in a module */
     const char *hidden_symbol; /* that cuGetProcAddress does not find, or NULL */
-    const char *failing_call;  /* as "cuMemAlloc"; NULL: any */
+    const char *failing_call;  /* as "cuMemAlloc", or FAKE_EVERY_CALL; NULL: any but those on the stack of contexts */
     int calls_before_failure;  /* calls that succeed first; negative: nothing fails */
     CUresult failure;
-    int failure_stays; /* all later calls fail too, as after a fault of a device */
+    int failure_stays;      /* all later calls fail too, as after a fault of a device */
+    int is_hanging;         /* kernels that are launched do not run before fake_end_work() */
+    int queries_before_end; /* above 0: that many questions for a stream later their time has come */
 };
 
 /* What is allocated now. All zero once a context is destroyed. */
@@ -51,6 +55,16 @@ void fake_reset(void);
 void fake_log_clear(void);
 int fake_log_count(void);
 const char *fake_log_call(int index);
+/* The last call that was made to fail, or "". */
+const char *fake_failed_call(void);
+
+/* Runs the kernels that hang, in the order of their launches. */
+void fake_end_work(void);
+/* Frees all that is allocated, as the end of the process would. */
+void fake_forget(void);
+/* Calls that waited for one: on a device none of them would have returned. */
+int fake_hanging_calls(void);
+
 int fake_launch_count(void);
 struct fake_launch fake_launch_at(int index);
 

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "cases/special.h"
+
+#include <stdlib.h>
+
+/* Waits with a limit: the same results and errors as those without one. */
+
+static const struct layout asked = {.fill = 0xff, .is_asked = true};
+
+/* A backend of an older table cannot be asked; mglu_queue_wait() is then all that it has. */
+static bool can_be_asked(const struct trial *trial)
+{
+    mglu_queue *queue = NULL;
+    mglu_status status = mglu_queue_create(trial->target->device, NULL, &queue);
+
+    outcome_expect(trial->outcome, "mglu_queue_create", status, MGLU_OK);
+    if (status == MGLU_OK)
+        status = mglu_queue_wait_for(queue, 0);
+    if (status == MGLU_ERROR_UNSUPPORTED)
+        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "%s", mglu_last_error());
+    else
+        outcome_expect(trial->outcome, "mglu_queue_wait_for of a queue without work", status, MGLU_OK);
+    mglu_queue_destroy(&queue);
+    return status == MGLU_OK;
+}
+
+static void same_results(const struct trial *trial)
+{
+    struct problem problem = special_problem(trial, 7, PART_BIASES | PART_RESIDUAL);
+    unsigned char *waited = NULL, *y = NULL;
+
+    if (can_be_asked(trial))
+        waited = special_run(trial, &problem);
+    if (waited)
+        y = run_once(trial->target->device, &problem, &asked, trial->outcome);
+    if (y)
+        expect_same(trial->outcome, &problem, y, waited, NONE, NONE, "after mglu_queue_wait()");
+    free(waited);
+    free(y);
+    problem_free(&problem);
+}
+
+/* A cancelled wait that finds the work done is not cancelled, and no later one is. */
+static void cancelled_without_work(const struct trial *trial)
+{
+    struct problem problem = special_problem(trial, 0, 0);
+    struct rig rig;
+
+    if (can_be_asked(trial) && open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        free(run_on(&rig, &problem, &tight, trial->outcome));
+        mglu_queue_cancel_wait(rig.queue);
+        for (int i = 0; i < 2; i++)
+            outcome_expect(trial->outcome, "mglu_queue_wait_for after the work",
+                           mglu_queue_wait_for(rig.queue, MGLU_WAIT_FOREVER), MGLU_OK);
+        free(run_on(&rig, &problem, &asked, trial->outcome));
+        rig_close(&rig);
+    }
+    mglu_queue_cancel_wait(NULL);
+    outcome_expect(trial->outcome, "mglu_queue_wait_for of NULL", mglu_queue_wait_for(NULL, 0),
+                   MGLU_ERROR_INVALID_ARGUMENT);
+    problem_free(&problem);
+}
+
+static void bad_routing(const struct trial *trial)
+{
+    const struct shape shape = {.dtypes = trial->dtypes, .h = 35, .d = 9, .n_masks = 4, .top_k = 2, .batch = 3};
+    struct problem problem = problem_make(&shape, trial->random);
+    struct layout layout = asked;
+    struct rig rig;
+
+    problem.ids[3] = 4;
+    layout.wait = MGLU_ERROR_BAD_ROUTING;
+    if (can_be_asked(trial) && open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        free(run_on(&rig, &problem, &layout, trial->outcome));
+        outcome_expect(trial->outcome, "a second mglu_queue_wait_for", mglu_queue_wait_for(rig.queue, 0), MGLU_OK);
+        rig_close(&rig);
+    }
+    problem_free(&problem);
+}
+
+const struct special_check queue_checks[] = {
+    {"00-wait-for", PER_DTYPE, same_results},
+    {"00-wait-for-cancelled", 0, cancelled_without_work},
+    {"00-wait-for-bad-routing", 0, bad_routing},
+    {NULL, 0, NULL},
+};

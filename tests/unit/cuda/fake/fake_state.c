@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_state.h"
+
+#include "../shim/shim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the driver holds, what happens to its calls, and what tests see of both. */
+
+enum { MEMORY_ALIGNMENT = 256, POISON = 0xff };
+
+struct fake_state fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
+_Thread_local CUcontext fake_stack[16];
+_Thread_local int fake_depth;
+
+static char log_calls[FAKE_LOG_CALLS][48];
+static int log_count;
+static struct fake_launch launches[FAKE_LOG_CALLS];
+static int launch_count;
+static char failed_call[48];
+static int hanging_calls;
+static pid_t process; /* that called cuInit */
+
+/* ---- What tests use -------------------------------------------------------------------------------------------- */
+
+EXPORT struct fake_settings *fake_settings(void)
+{
+    return &fake.settings;
+}
+
+EXPORT void fake_log_clear(void)
+{
+    log_count = launch_count = 0;
+}
+
+EXPORT void fake_reset(void)
+{
+    fake.settings = (struct fake_settings){.device_count = 1,
+                                           .driver_version = CUDA_VERSION,
+                                           .architecture = 90,
+                                           .written_for = 90,
+                                           .multiprocessors = 132,
+                                           .calls_before_failure = -1};
+    failed_call[0] = '\0';
+    hanging_calls = 0;
+    fake_log_clear();
+}
+
+/*
+ * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS
+ * change it, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, how its tensor cores round. With
+ * MGLU_FAKE_FAILING_CALL=K call number K, from 0 on, fails with the result MGLU_FAKE_FAILURE.
+ */
+__attribute__((constructor)) static void begin(void)
+{
+    const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE"), *tensor_core = getenv("MGLU_FAKE_TENSOR_CORE");
+    const char *multiprocessors = getenv("MGLU_FAKE_MULTIPROCESSORS");
+    const char *failing_call = getenv("MGLU_FAKE_FAILING_CALL"), *failure = getenv("MGLU_FAKE_FAILURE");
+
+    fake_reset();
+    if (failing_call && failure) {
+        fake.settings.failing_call = FAKE_EVERY_CALL;
+        fake.settings.calls_before_failure = atoi(failing_call);
+        fake.settings.failure = (CUresult)atoi(failure);
+    }
+    if (architecture)
+        fake.settings.architecture = atoi(architecture);
+    if (multiprocessors)
+        fake.settings.multiprocessors = atoi(multiprocessors);
+    if (tensor_core)
+        mglu_shim_set_tensor_core((mglu_shim_tensor_core)atoi(tensor_core));
+}
+
+static int count_things(const struct thing *thing)
+{
+    int count = 0;
+
+    for (; thing; thing = thing->next)
+        count++;
+    return count;
+}
+
+EXPORT struct fake_balance fake_balance(void)
+{
+    struct fake_balance balance = {
+        .allocations = count_things(fake.allocations),
+        .host_allocations = count_things(fake.host_allocations),
+        .streams = count_things(fake.streams),
+        .modules = count_things(fake.modules),
+        .pushed = fake_depth,
+    };
+
+    for (int i = 0; i < FAKE_MOST_DEVICES; i++)
+        balance.contexts += fake.contexts_retained[i];
+    return balance;
+}
+
+EXPORT int fake_log_count(void)
+{
+    return log_count;
+}
+
+EXPORT const char *fake_log_call(int index)
+{
+    return log_calls[index];
+}
+
+EXPORT const char *fake_failed_call(void)
+{
+    return failed_call;
+}
+
+EXPORT int fake_hanging_calls(void)
+{
+    return hanging_calls;
+}
+
+EXPORT int fake_launch_count(void)
+{
+    return launch_count;
+}
+
+EXPORT struct fake_launch fake_launch_at(int index)
+{
+    return launches[index];
+}
+
+EXPORT size_t fake_device_bytes(void)
+{
+    size_t bytes = 0;
+
+    for (const struct thing *thing = fake.allocations; thing; thing = thing->next)
+        bytes += thing->size;
+    return bytes;
+}
+
+EXPORT const void *fake_device_memory(CUdeviceptr address, size_t *size)
+{
+    const struct thing *thing = fake_holder_of(fake.allocations, (const char *)(uintptr_t)address, 0);
+
+    *size = thing ? thing->size : 0;
+    return thing ? thing->data : NULL;
+}
+
+/* ---- What every call begins with -------------------------------------------------------------------------------- */
+
+static int needs_context(const char *call)
+{
+    static const char *const without[] = {"cuInit", "cuDriver", "cuDevice", "cuCtx", "cuGetErrorName"};
+
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
+        if (!strncmp(call, without[i], strlen(without[i])))
+            return 0;
+    return 1;
+}
+
+static int is_meant(const char *call)
+{
+    const char *meant = fake.settings.failing_call;
+
+    if (!meant)
+        return strncmp(call, "cuCtx", 5) != 0;
+    return !strcmp(meant, FAKE_EVERY_CALL) || !strcmp(meant, call);
+}
+
+/*
+ * Whether this call fails, or follows a permanent failure. The stack of contexts still works then; it fails only when
+ * it is named.
+ */
+static int fails_now(const char *call)
+{
+    if (fake.settings.calls_before_failure < 0)
+        return 0;
+    if (!is_meant(call))
+        return 0;
+    if (fake.settings.calls_before_failure > 0) {
+        fake.settings.calls_before_failure--;
+        return 0;
+    }
+    fake.settings.failing_call = NULL;
+    snprintf(failed_call, sizeof failed_call, "%s", call);
+    if (!fake.settings.failure_stays)
+        fake.settings.calls_before_failure = -1;
+    return 1;
+}
+
+/* As on a device while a stream is captured: a call that waits, allocates, frees or loads is an error and ends the
+ * capture. */
+static int spoils_capture(const char *call)
+{
+    int spoils = fake.captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
+
+    fake.capture_is_spoilt |= spoils;
+    return spoils;
+}
+
+CUresult fake_enter(const char *call)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    pthread_mutex_lock(&fake.lock);
+    if (log_count < FAKE_LOG_CALLS)
+        snprintf(log_calls[log_count++], sizeof log_calls[0], "%s", call);
+    if (process != getpid())
+        result = CUDA_ERROR_NOT_INITIALIZED;
+    else if (needs_context(call) && (fake_depth == 0 || !fake_stack[fake_depth - 1]))
+        result = CUDA_ERROR_INVALID_CONTEXT;
+    else if (spoils_capture(call))
+        result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    else if (fails_now(call))
+        result = fake.settings.failure;
+    pthread_mutex_unlock(&fake.lock);
+    return result;
+}
+
+static int is_busy_on(CUstream stream)
+{
+    for (int i = 0; i < fake.waiting.count; i++)
+        if (stream == FAKE_ALL_STREAMS || fake.waiting.nodes[i].launch.stream == stream)
+            return 1;
+    return 0;
+}
+
+/* On a device the call would not return. */
+CUresult fake_enter_to_wait(const char *call, CUstream stream)
+{
+    pthread_mutex_lock(&fake.lock);
+    hanging_calls += is_busy_on(stream);
+    pthread_mutex_unlock(&fake.lock);
+    return fake_enter(call);
+}
+
+int fake_begin_process(void)
+{
+    if (process && process != getpid())
+        return 0;
+    process = getpid();
+    return 1;
+}
+
+/* A device may run a kernel immediately too. */
+void fake_run(const struct fake_launch *launch, const void *argument)
+{
+    if (launch_count < FAKE_LOG_CALLS)
+        launches[launch_count++] = *launch;
+    mglu_shim_launch(launch->symbol, launch->grid_x, launch->grid_y, launch->block_x, launch->shared_bytes, argument);
+}
+
+CUresult fake_keep(struct CUgraph_st *graph, const struct fake_launch *launch, const void *argument)
+{
+    struct node *node = &graph->nodes[graph->count];
+
+    if (graph->count == (int)(sizeof graph->nodes / sizeof *node))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    graph->count++;
+    node->launch = *launch;
+    memcpy(&node->argument, argument,
+           strcmp(launch->symbol, MGLU_CUDA_ROUTE_SYMBOL) ? sizeof node->argument.projection
+                                                          : sizeof node->argument.routing);
+    return CUDA_SUCCESS;
+}
+
+/* With the lock held. */
+static void end_work(void)
+{
+    fake.settings.is_hanging = 0;
+    for (int i = 0; i < fake.waiting.count; i++)
+        fake_run(&fake.waiting.nodes[i].launch, &fake.waiting.nodes[i].argument);
+    fake.waiting.count = 0;
+}
+
+EXPORT void fake_end_work(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    end_work();
+    pthread_mutex_unlock(&fake.lock);
+}
+
+int fake_query(CUstream stream)
+{
+    int is_busy;
+
+    pthread_mutex_lock(&fake.lock);
+    if (fake.settings.queries_before_end > 0 && --fake.settings.queries_before_end == 0)
+        end_work();
+    is_busy = is_busy_on(stream);
+    pthread_mutex_unlock(&fake.lock);
+    return is_busy;
+}
+
+/* ---- Objects ----------------------------------------------------------------------------------------------------- */
+
+const struct thing *fake_holder_of(const struct thing *thing, const char *address, size_t size)
+{
+    for (; thing; thing = thing->next)
+        if (address >= thing->data && size <= thing->size && address - thing->data <= (ptrdiff_t)(thing->size - size))
+            return thing;
+    return NULL;
+}
+
+void *fake_take(struct thing **list, size_t size)
+{
+    struct thing *thing = malloc(sizeof *thing);
+
+    *thing = (struct thing){
+        .data = aligned_alloc(MEMORY_ALIGNMENT, (size + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT),
+        .size = size};
+    memset(thing->data, POISON, size);
+    pthread_mutex_lock(&fake.lock);
+    thing->next = *list;
+    *list = thing;
+    pthread_mutex_unlock(&fake.lock);
+    return thing->data;
+}
+
+CUresult fake_give(struct thing **list, const void *data, CUresult result)
+{
+    CUresult found = CUDA_ERROR_INVALID_VALUE;
+
+    pthread_mutex_lock(&fake.lock);
+    for (; *list; list = &(*list)->next) {
+        struct thing *thing = *list;
+
+        if (thing->data != data)
+            continue;
+        *list = thing->next;
+        free(thing->data);
+        free(thing);
+        found = CUDA_SUCCESS;
+        break;
+    }
+    pthread_mutex_unlock(&fake.lock);
+    return result == CUDA_SUCCESS ? found : result;
+}
+
+static void free_all(struct thing **list)
+{
+    while (*list)
+        fake_give(list, (*list)->data, CUDA_SUCCESS);
+}
+
+EXPORT void fake_forget(void)
+{
+    fake_end_work();
+    free_all(&fake.allocations);
+    free_all(&fake.host_allocations);
+    free_all(&fake.streams);
+    free_all(&fake.modules);
+    memset(fake.contexts_retained, 0, sizeof fake.contexts_retained);
+}
