@@ -157,6 +157,8 @@ void *mglu_cuda_allocate(const mglu_host *host, size_t size);
 void mglu_cuda_release(const mglu_host *host, void *memory, size_t size);
 
 /* weights.c */
+/* MGLU_ERROR_UNSUPPORTED for a dtype of weights that the kernels do not have. */
+mglu_status mglu_cuda_check_dtype(const mglu_host *host, mglu_dtype dtype);
 mglu_status mglu_cuda_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
 void mglu_cuda_weights_destroy(void *backend, void *weights);
 uint64_t mglu_cuda_weights_bytes(void *backend, const void *weights);

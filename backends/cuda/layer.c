@@ -8,7 +8,7 @@ enum { CHUNK_TOKENS = 256, WORKSPACE_ALIGNMENT = 256, VECTOR_FLOATS = 4 };
 
 mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
-    return MGLU_OK;
+    return mglu_cuda_check_dtype(((const struct mglu_cuda_backend *)backend)->host, plan->shape->dtype);
 }
 
 static size_t reserve(size_t *size, size_t bytes)

@@ -271,12 +271,25 @@ static mglu_status upload(struct mglu_cuda_device *device, const mglu_packed_wei
     return status;
 }
 
+mglu_status mglu_cuda_check_dtype(const mglu_host *host, mglu_dtype dtype)
+{
+    const char *name = mglu_dtype_name(dtype);
+
+    if (mglu_tile_weight_bits(dtype) > 0)
+        return MGLU_OK;
+    return host->fail(MGLU_ERROR_UNSUPPORTED, "cuda: no kernels for weights of dtype %s (%d)", name ? name : "unknown",
+                      (int)dtype);
+}
+
 mglu_status mglu_cuda_weights_create(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights)
 {
     struct mglu_cuda_backend *self = backend;
-    struct mglu_cuda_weights *made = mglu_cuda_allocate(self->host, sizeof *made);
-    mglu_status status;
+    mglu_status status = mglu_cuda_check_dtype(self->host, packed->dtype);
+    struct mglu_cuda_weights *made;
 
+    if (status != MGLU_OK)
+        return status;
+    made = mglu_cuda_allocate(self->host, sizeof *made);
     if (!made)
         return self->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_cuda_weights){.device = &self->devices[ordinal], .shape = *packed};

@@ -43,9 +43,14 @@ struct mglu_tile_place {
     uint32_t lane, element;
 };
 
+/* 0 for a dtype that has no layout here: it must not be taken for one of the same kind. */
 MGLU_TILE_FN uint32_t mglu_tile_weight_bits(mglu_dtype dtype)
 {
-    return dtype == MGLU_DTYPE_F32 ? 32 : dtype == MGLU_DTYPE_Q8_0 ? 8 : dtype == MGLU_DTYPE_Q4_0 ? 4 : 16;
+    return dtype == MGLU_DTYPE_F32                               ? 32
+           : dtype == MGLU_DTYPE_F16 || dtype == MGLU_DTYPE_BF16 ? 16
+           : dtype == MGLU_DTYPE_Q8_0                            ? 8
+           : dtype == MGLU_DTYPE_Q4_0                            ? 4
+                                                                 : 0;
 }
 
 MGLU_TILE_FN int mglu_tile_has_scales(mglu_dtype dtype)
