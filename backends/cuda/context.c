@@ -77,10 +77,15 @@ mglu_status mglu_cuda_leave(struct mglu_cuda_device *device, mglu_status status)
     return status;
 }
 
+/* Entered again where it fails: a lack of memory may be over, and what is not freed now never is. */
 int mglu_cuda_enter_to_free(struct mglu_cuda_device *device)
 {
-    return getpid() == device->backend->process && !atomic_load(&device->is_given_up) &&
-           device->backend->driver.ctx_push_current(device->context) == CUDA_SUCCESS;
+    const struct mglu_cuda_driver *driver = &device->backend->driver;
+
+    if (getpid() != device->backend->process || atomic_load(&device->is_given_up))
+        return 0;
+    return driver->ctx_push_current(device->context) == CUDA_SUCCESS ||
+           driver->ctx_push_current(device->context) == CUDA_SUCCESS;
 }
 
 void mglu_cuda_give_up(struct mglu_cuda_device *device)

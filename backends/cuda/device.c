@@ -45,57 +45,56 @@ static void explain(struct mglu_cuda_device *device, CUresult result, const char
     char text[96];
 
     mglu_cuda_result_text(&device->backend->driver, result, text, sizeof text);
-    snprintf(device->reason, sizeof device->reason, "%s: %s", call, text);
+    snprintf(device->reason, sizeof device->reason, "reading the device: %s: %s", call, text);
 }
 
-static CUresult read_attributes(const struct mglu_cuda_driver *driver, CUdevice handle, int32_t *architecture,
-                                uint32_t *multiprocessors)
+/* A property of a device; 0 where the driver fails, which is then its reason. */
+static int read_attribute(struct mglu_cuda_device *device, CUdevice_attribute attribute)
 {
-    int major = 0, minor = 0, count = 0;
-    CUresult result = driver->device_get_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle);
+    int value = 0;
+    CUresult result = device->backend->driver.device_get_attribute(&value, attribute, device->handle);
 
-    if (result == CUDA_SUCCESS)
-        result = driver->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle);
-    if (result == CUDA_SUCCESS)
-        result = driver->device_get_attribute(&count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle);
-    *architecture = 10 * major + minor;
-    *multiprocessors = (uint32_t)count;
-    return result;
+    if (result != CUDA_SUCCESS && !device->reason[0])
+        explain(device, result, "cuDeviceGetAttribute");
+    return result == CUDA_SUCCESS ? value : 0;
 }
 
-/* What the ring's launches need to know, where there are kernels of it. */
-static CUresult read_ring(struct mglu_cuda_device *device)
+static void read_attributes(struct mglu_cuda_device *device)
 {
-    const struct mglu_cuda_driver *driver = &device->backend->driver;
+    const int major = read_attribute(device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
+    const int minor = read_attribute(device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
     int shared_bytes = 0;
-    CUresult result = CUDA_SUCCESS;
 
+    device->architecture = 10 * major + minor;
+    device->multiprocessors = (uint32_t)read_attribute(device, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    /* What the ring's launches need to know, where there are kernels of it. */
     if (mglu_cuda_is_ring_built_for(device->architecture))
-        result = driver->device_get_attribute(&shared_bytes, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
-                                              device->handle);
-    if (result == CUDA_SUCCESS && shared_bytes > 0)
+        shared_bytes = read_attribute(device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR);
+    if (shared_bytes > 0)
         device->ring = (struct mglu_cuda_ring_device){device->multiprocessors, (uint32_t)shared_bytes};
-    return result;
 }
 
 static void read_device(struct mglu_cuda_device *device, int driver_version)
 {
     const struct mglu_cuda_driver *driver = &device->backend->driver;
+    const char *call = "cuDeviceGet";
     CUresult result = driver->device_get(&device->handle, device->ordinal);
     size_t bytes = 0;
 
-    if (result == CUDA_SUCCESS)
+    if (result == CUDA_SUCCESS) {
+        call = "cuDeviceGetName";
         result = driver->device_get_name(device->name, (int)sizeof device->name, device->handle);
-    if (result == CUDA_SUCCESS)
-        result = driver->device_total_mem(&bytes, device->handle);
-    if (result == CUDA_SUCCESS)
-        result = read_attributes(driver, device->handle, &device->architecture, &device->multiprocessors);
-    if (result == CUDA_SUCCESS)
-        result = read_ring(device);
-    if (result != CUDA_SUCCESS) {
-        explain(device, result, "reading the device");
-        return;
     }
+    if (result == CUDA_SUCCESS) {
+        call = "cuDeviceTotalMem";
+        result = driver->device_total_mem(&bytes, device->handle);
+    }
+    if (result != CUDA_SUCCESS)
+        explain(device, result, call);
+    else
+        read_attributes(device);
+    if (device->reason[0])
+        return;
     device->memory_bytes = bytes;
     snprintf(device->details, sizeof device->details, "arch=sm_%d driver=%d.%d", (int)device->architecture,
              driver_version / 1000, driver_version % 1000 / 10);

@@ -80,7 +80,8 @@ static mglu_status route(const struct chunk *chunk)
         .x_dtype = (int32_t)layer->desc.x_dtype,
     };
 
-    return launch(chunk, &layer->route, mglu_cuda_route_launch(chunk->tokens), &routing, "launch of routing");
+    return launch(chunk, &layer->route, mglu_cuda_route_launch(chunk->tokens), &routing,
+                  "cuLaunchKernelEx, launch of routing");
 }
 
 /* The output of the layer, for its last launch. */
@@ -137,7 +138,7 @@ static mglu_status project(const struct chunk *chunk)
         give_output(chunk, &projection);
     /* Selected by the batch, not the chunk: a call must not mix the summation orders of two engines. */
     return launch_projection(chunk, &layer->project[mglu_cuda_engine_for(&layer->selection, chunk->args->batch)],
-                             &projection, "launch of the projection");
+                             &projection, "cuLaunchKernelEx, launch of the projection");
 }
 
 static mglu_status project_down(const struct chunk *chunk)
@@ -158,7 +159,7 @@ static mglu_status project_down(const struct chunk *chunk)
     };
 
     give_output(chunk, &projection);
-    return launch_projection(chunk, &layer->down, &projection, "launch of the down-projection");
+    return launch_projection(chunk, &layer->down, &projection, "cuLaunchKernelEx, launch of the down-projection");
 }
 
 static mglu_status forward_chunk(const struct chunk *chunk)

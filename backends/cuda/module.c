@@ -2,6 +2,8 @@
 #include "backends/cuda/built.h"
 #include "backends/cuda/cuda_backend.h"
 
+#include <stdio.h>
+
 /* The compiled kernels, one fatbin per .cu file, and their functions. */
 
 extern const unsigned char mglu_cuda_image_simt_f32[], mglu_cuda_image_simt_f16[], mglu_cuda_image_simt_bf16[],
@@ -129,14 +131,16 @@ mglu_status mglu_cuda_find_function(struct mglu_cuda_device *device, enum mglu_c
 {
     const struct mglu_cuda_driver *driver = &device->backend->driver;
     mglu_status status = MGLU_OK;
+    char call[128];
 
+    snprintf(call, sizeof call, "cuModuleGetFunction of %s", symbol);
     pthread_mutex_lock(&device->lock);
     if (!device->modules[module])
         status = load(device, module);
     pthread_mutex_unlock(&device->lock);
     if (status == MGLU_OK)
-        status = mglu_cuda_check(
-            device, driver->module_get_function(&function->handle, device->modules[module], symbol), symbol);
+        status = mglu_cuda_check(device,
+                                 driver->module_get_function(&function->handle, device->modules[module], symbol), call);
     if (status == MGLU_OK)
         status = load_function(device, function->handle);
     return status == MGLU_OK ? ask_function(device, symbol, threads, function) : status;

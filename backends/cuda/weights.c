@@ -219,11 +219,15 @@ static mglu_status make_staging(struct staging *staging, const mglu_packed_weigh
 {
     const struct mglu_cuda_matrix projection = projection_of(packed), down = down_of(packed);
     const struct mglu_cuda_driver *driver = &staging->device->backend->driver;
+    CUresult result;
     void *memory = NULL;
 
     staging->size =
         largest(total < STAGING_BYTES ? total : STAGING_BYTES, largest(strip_bytes(&projection), strip_bytes(&down)));
-    staging->is_pinned = driver->mem_host_alloc(&memory, staging->size, 0) == CUDA_SUCCESS;
+    result = driver->mem_host_alloc(&memory, staging->size, 0);
+    if (mglu_cuda_is_sticky(result))
+        return mglu_cuda_check(staging->device, result, "cuMemHostAlloc");
+    staging->is_pinned = result == CUDA_SUCCESS;
     if (!staging->is_pinned)
         memory = mglu_cuda_allocate(staging->device->backend->host, staging->size);
     staging->data = memory;

@@ -14,7 +14,7 @@ mglu_status mglu_opencl_buffer(struct mglu_opencl_device *device, size_t size, c
         return MGLU_OK;
     *buffer = NULL;
     snprintf(what, sizeof what, "making a buffer of %zu bytes", size);
-    return mglu_opencl_fail(device, code, what);
+    return mglu_opencl_fail(device, code, "clCreateBuffer", what);
 }
 
 void mglu_opencl_buffer_release(struct mglu_opencl_device *device, cl_mem buffer)

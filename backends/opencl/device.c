@@ -8,24 +8,37 @@
 
 enum { MAX_PLATFORMS = 32, MAX_PLATFORM_DEVICES = 64 };
 
-/* A text of a device; "" when the driver has none or it does not fit. */
-static void read_text(const struct mglu_opencl_device *device, cl_device_info what, char *text, size_t size)
+/*
+ * What a driver does not know, it calls an invalid value; the answer is then 0 or "". Any other code is a failure of
+ * the driver: a device whose properties are guesses would give other bits or no results.
+ */
+static void ask(struct mglu_opencl_device *device, cl_device_info what, size_t size, void *answer)
 {
-    if (device->backend->cl.clGetDeviceInfo(device->id, what, size, text, NULL) != CL_SUCCESS)
-        text[0] = '\0';
+    const cl_int code = device->backend->cl.clGetDeviceInfo(device->id, what, size, answer, NULL);
+    char text[64];
+
+    if (code == CL_SUCCESS)
+        return;
+    memset(answer, 0, size);
+    mglu_opencl_code_text(code, text, sizeof text);
+    if (code != CL_INVALID_VALUE && !device->reason[0])
+        snprintf(device->reason, sizeof device->reason, "clGetDeviceInfo: %s", text);
+}
+
+/* A text of a device; "" when the driver has none or it does not fit. */
+static void read_text(struct mglu_opencl_device *device, cl_device_info what, char *text, size_t size)
+{
+    ask(device, what, size, text);
     text[size - 1] = '\0';
 }
 
 /* A number of a device in `size` bytes; 0 when the driver does not report it. */
-static uint64_t read_number(const struct mglu_opencl_device *device, cl_device_info what, size_t size)
+static uint64_t read_number(struct mglu_opencl_device *device, cl_device_info what, size_t size)
 {
     uint64_t number = 0;
     uint32_t small = 0;
-    cl_int code = device->backend->cl.clGetDeviceInfo(device->id, what, size,
-                                                      size == sizeof small ? (void *)&small : &number, NULL);
 
-    if (code != CL_SUCCESS)
-        return 0;
+    ask(device, what, size, size == sizeof small ? (void *)&small : &number);
     return size == sizeof small ? small : number;
 }
 
@@ -74,35 +87,56 @@ static void read_device(struct mglu_opencl_device *device)
     find_fault(device, version);
 }
 
-/* The devices of all platforms. Platforms without devices, and those that fail, are skipped. */
-static size_t find_devices(const struct mglu_opencl_driver *cl, cl_platform_id platforms[MAX_PLATFORMS],
-                           cl_device_id ids[MAX_PLATFORMS][MAX_PLATFORM_DEVICES], cl_uint counts[MAX_PLATFORMS],
-                           struct mglu_opencl_backend *backend)
+/* Adds the call that failed to the reason for a backend without devices. */
+static void add_failure(struct mglu_opencl_backend *backend, const char *call, cl_int code)
 {
-    cl_uint platform_count = 0;
-    size_t total = 0;
-    cl_int code = cl->clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
+    const size_t used = strlen(backend->reason);
+    char text[64];
 
-    /* -1001 is the loader's CL_PLATFORM_NOT_FOUND_KHR. */
-    if (code != CL_SUCCESS || platform_count == 0) {
-        char text[64];
-        mglu_opencl_code_text(code, text, sizeof text);
-        snprintf(backend->reason, sizeof backend->reason, "no OpenCL platform: the loader finds no driver%s%s",
-                 code == CL_SUCCESS || code == -1001 ? "" : ": ", code == CL_SUCCESS || code == -1001 ? "" : text);
-        return 0;
-    }
-    for (cl_uint i = 0; i < platform_count && i < MAX_PLATFORMS; i++) {
-        if (cl->clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_PLATFORM_DEVICES, ids[i], &counts[i]) !=
-            CL_SUCCESS)
+    mglu_opencl_code_text(code, text, sizeof text);
+    snprintf(backend->reason + used, sizeof backend->reason - used, ": %s: %s", call, text);
+}
+
+static cl_uint find_platforms(struct mglu_opencl_backend *backend, cl_platform_id platforms[MAX_PLATFORMS])
+{
+    enum { NO_PLATFORM = -1001 /* CL_PLATFORM_NOT_FOUND_KHR, of the loader */ };
+    cl_uint count = 0;
+    const cl_int code = backend->cl.clGetPlatformIDs(MAX_PLATFORMS, platforms, &count);
+
+    if (code == CL_SUCCESS && count > 0)
+        return count < MAX_PLATFORMS ? count : MAX_PLATFORMS;
+    snprintf(backend->reason, sizeof backend->reason, "no OpenCL platform: the loader finds no driver");
+    if (code != CL_SUCCESS && code != NO_PLATFORM)
+        add_failure(backend, "clGetPlatformIDs", code);
+    return 0;
+}
+
+/* The devices of all platforms. Platforms without devices, and those that fail, are skipped. */
+static size_t find_devices(struct mglu_opencl_backend *backend, cl_platform_id platforms[MAX_PLATFORMS],
+                           cl_device_id ids[MAX_PLATFORMS][MAX_PLATFORM_DEVICES], cl_uint counts[MAX_PLATFORMS])
+{
+    const cl_uint platform_count = find_platforms(backend, platforms);
+    cl_int failure = CL_DEVICE_NOT_FOUND;
+    size_t total = 0;
+
+    for (cl_uint i = 0; i < platform_count; i++) {
+        const cl_int code =
+            backend->cl.clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, MAX_PLATFORM_DEVICES, ids[i], &counts[i]);
+        if (code != CL_SUCCESS)
             counts[i] = 0;
+        if (code != CL_SUCCESS && failure == CL_DEVICE_NOT_FOUND)
+            failure = code;
         if (counts[i] > MAX_PLATFORM_DEVICES)
             counts[i] = MAX_PLATFORM_DEVICES;
         total += counts[i];
     }
-    if (total == 0)
-        snprintf(backend->reason, sizeof backend->reason, "no OpenCL device: %u platforms without any",
-                 (unsigned)platform_count);
-    return total;
+    if (platform_count == 0 || total > 0)
+        return total;
+    snprintf(backend->reason, sizeof backend->reason, "no OpenCL device: %u platforms without any",
+             (unsigned)platform_count);
+    if (failure != CL_DEVICE_NOT_FOUND)
+        add_failure(backend, "clGetDeviceIDs", failure);
+    return 0;
 }
 
 static mglu_status list_devices(struct mglu_opencl_backend *backend)
@@ -110,7 +144,7 @@ static mglu_status list_devices(struct mglu_opencl_backend *backend)
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_device_id ids[MAX_PLATFORMS][MAX_PLATFORM_DEVICES];
     cl_uint counts[MAX_PLATFORMS] = {0};
-    size_t total = find_devices(&backend->cl, platforms, ids, counts, backend);
+    size_t total = find_devices(backend, platforms, ids, counts);
 
     if (total == 0)
         return MGLU_OK;

@@ -14,7 +14,7 @@ mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device)
     return MGLU_OK;
 }
 
-mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what)
+mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *call, const char *what)
 {
     mglu_status status = mglu_opencl_status(code);
     char text[64];
@@ -22,5 +22,5 @@ mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, con
     mglu_opencl_code_text(code, text, sizeof text);
     if (status == MGLU_ERROR_DEVICE_LOST)
         atomic_store(&device->lost, 1);
-    return device->backend->host->fail(status, "opencl: %s: %s: %s", device->name, what, text);
+    return device->backend->host->fail(status, "opencl: %s: %s: %s: %s", device->name, what, call, text);
 }

@@ -17,6 +17,7 @@ struct run {
     int64_t first_token, tokens;
     cl_uint wait_count; /* for the next launch */
     const cl_event *wait_list;
+    const char *call; /* of the driver, the last */
 };
 
 /* Locks a set of kernels. If more threads are in one layer than it has sets, the others yield. */
@@ -44,11 +45,14 @@ static cl_int launch(struct run *run, cl_kernel kernel, const struct argument *a
     cl_event *event = is_last && run->queue->stream ? run->queue->stream->event : NULL;
     cl_int code = CL_SUCCESS;
 
+    run->call = "clSetKernelArg";
     for (cl_uint i = 0; i < count && code == CL_SUCCESS; i++)
         code = cl->clSetKernelArg(kernel, i, arguments[i].size, arguments[i].value);
-    if (code == CL_SUCCESS)
-        code = cl->clEnqueueNDRangeKernel(run->queue->commands, kernel, 1, NULL, &items, &group, run->wait_count,
-                                          run->wait_list, event);
+    if (code != CL_SUCCESS)
+        return code;
+    run->call = "clEnqueueNDRangeKernel";
+    code = cl->clEnqueueNDRangeKernel(run->queue->commands, kernel, 1, NULL, &items, &group, run->wait_count,
+                                      run->wait_list, event);
     run->wait_count = 0;
     run->wait_list = NULL;
     return code;
@@ -201,7 +205,7 @@ static cl_int run_route(struct run *run)
     };
 
     if (job.is_given)
-        atomic_store(&run->queue->routed, 1);
+        run->queue->routed = 1;
     return launch(run, layer->route[run->set], arguments, sizeof arguments / sizeof arguments[0],
                   ((size_t)run->tokens + group - 1) / group * group, group, 0);
 }
@@ -285,7 +289,9 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
     }
     atomic_flag_clear_explicit(&self->taken[run.set], memory_order_release);
     /* Without a flush some drivers do not start work until it is waited for. */
-    if (code == CL_SUCCESS)
+    if (code == CL_SUCCESS) {
+        run.call = "clFlush";
         code = self->device->backend->cl.clFlush(to->commands);
-    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "enqueuing a forward");
+    }
+    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, run.call, "enqueuing a forward");
 }

@@ -77,7 +77,7 @@ static mglu_status make_kernels(struct mglu_opencl_device *device, cl_program pr
     for (size_t set = 0; set < MGLU_OPENCL_KERNEL_SETS; set++) {
         cl_kernel kernel = device->backend->cl.clCreateKernel(program, name, &code);
         if (code != CL_SUCCESS)
-            return mglu_opencl_fail(device, code, "making a kernel");
+            return mglu_opencl_fail(device, code, "clCreateKernel", "making a kernel");
         kernels[set * stride] = kernel;
     }
     return MGLU_OK;

@@ -44,7 +44,8 @@ mglu_status mglu_opencl_memory_write(void *backend, void *queue, void *memory, s
         return status;
     code = self->device->backend->cl.clEnqueueWriteBuffer(self->commands, memory, CL_TRUE, offset, size, source, 0,
                                                           NULL, NULL);
-    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "writing memory");
+    return code == CL_SUCCESS ? MGLU_OK
+                              : mglu_opencl_fail(self->device, code, "clEnqueueWriteBuffer", "writing memory");
 }
 
 mglu_status mglu_opencl_memory_read(void *backend, void *queue, const void *memory, size_t offset, void *target,
@@ -58,5 +59,5 @@ mglu_status mglu_opencl_memory_read(void *backend, void *queue, const void *memo
         return status;
     code = self->device->backend->cl.clEnqueueReadBuffer(self->commands, (cl_mem)(uintptr_t)memory, CL_TRUE, offset,
                                                          size, target, 0, NULL, NULL);
-    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "reading memory");
+    return code == CL_SUCCESS ? MGLU_OK : mglu_opencl_fail(self->device, code, "clEnqueueReadBuffer", "reading memory");
 }

@@ -56,7 +56,7 @@ struct mglu_opencl_queue {
     cl_command_queue commands;
     const mglu_opencl_stream *stream; /* the caller's, or NULL */
     cl_mem bad_routing;               /* an int that kernels set to 1 */
-    atomic_int routed;                /* whether kernels may have set it since the last wait */
+    int routed;                       /* whether kernels may have set it since the last wait */
     cl_event marker;                  /* behind all work at the last poll that was too early, or NULL */
     int has_newer_work;               /* work was enqueued behind the marker */
 };
@@ -148,8 +148,8 @@ mglu_status mglu_opencl_device_info(void *backend, int32_t ordinal, mglu_backend
 /* failure.c */
 /* MGLU_ERROR_DEVICE_LOST once a call has found the device gone. */
 mglu_status mglu_opencl_device_check(const struct mglu_opencl_device *device);
-/* The failure for a code other than CL_SUCCESS. `what` describes the failed action. */
-mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *what);
+/* The failure for a code other than CL_SUCCESS. `call` is the driver's function, `what` the action that failed. */
+mglu_status mglu_opencl_fail(struct mglu_opencl_device *device, cl_int code, const char *call, const char *what);
 
 /* buffer.c */
 /* A buffer filled from host memory, unless `from` is NULL. */

@@ -71,16 +71,16 @@ static mglu_status compile(struct mglu_opencl_device *device, const char *option
 
     *program = cl->clCreateProgramWithSource(device->context, 1, &text, &length, &code);
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(device, code, "making a program");
+        return mglu_opencl_fail(device, code, "clCreateProgramWithSource", "making a program");
     code = cl->clBuildProgram(*program, 1, &device->id, options, NULL, NULL);
     if (code == CL_SUCCESS)
         return MGLU_OK;
     read_log(device, *program, log);
     cl->clReleaseProgram(*program);
     if (mglu_opencl_status(code) != MGLU_ERROR_BUILD_FAILED)
-        return mglu_opencl_fail(device, code, "building a program");
+        return mglu_opencl_fail(device, code, "clBuildProgram", "building a program");
     mglu_opencl_code_text(code, code_text, sizeof code_text);
-    return host->fail(MGLU_ERROR_BUILD_FAILED, "opencl: %s: %s: %s", device->name, code_text, log);
+    return host->fail(MGLU_ERROR_BUILD_FAILED, "opencl: %s: clBuildProgram: %s: %s", device->name, code_text, log);
 }
 
 /* From a cached binary; NULL when there is none, or the driver does not accept it. */
@@ -146,12 +146,11 @@ static mglu_status make_program(struct mglu_opencl_device *device, const char *o
     if (status != MGLU_OK)
         return status;
     kernel = cl->clCreateKernel(*program, "mglu_rows", &code);
-    if (code == CL_SUCCESS)
-        code = cl->clReleaseKernel(kernel);
     if (code != CL_SUCCESS) {
         cl->clReleaseProgram(*program);
-        return mglu_opencl_fail(device, code, "making a kernel");
+        return mglu_opencl_fail(device, code, "clCreateKernel", "making a kernel");
     }
+    (void)cl->clReleaseKernel(kernel);
     to_cache(device, key, *program);
     return MGLU_OK;
 }

@@ -49,13 +49,22 @@ static mglu_status fill_queue(struct mglu_opencl_queue *queue)
     }
     if (code != CL_SUCCESS) {
         queue->commands = NULL;
-        return mglu_opencl_fail(device, code, "making a queue");
+        return mglu_opencl_fail(device, code, queue->stream ? "clRetainCommandQueue" : "clCreateCommandQueue",
+                                "making a queue");
     }
     return mglu_opencl_buffer(device, sizeof clear, &clear, &queue->bad_routing);
 }
 
+static void drop_marker(struct mglu_opencl_queue *queue)
+{
+    if (queue->marker)
+        (void)queue->device->backend->cl.clReleaseEvent(queue->marker);
+    queue->marker = NULL;
+}
+
 static void free_queue(struct mglu_opencl_queue *queue)
 {
+    drop_marker(queue);
     mglu_opencl_buffer_release(queue->device, queue->bad_routing);
     if (queue->commands)
         queue->device->backend->cl.clReleaseCommandQueue(queue->commands);
@@ -78,7 +87,6 @@ mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_
     if (!made)
         return device->backend->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_opencl_queue){.device = device, .stream = stream};
-    atomic_init(&made->routed, 0);
     status = fill_queue(made);
     if (status != MGLU_OK)
         free_queue(made);
@@ -87,20 +95,27 @@ mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_
     return status;
 }
 
-/* Reads and clears the flag that kernels set. */
+/* Reads and clears the flag that kernels set. If that fails, a later wait does it. */
 static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
 {
     const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
+    const char *call = "clEnqueueReadBuffer";
     static const int clear = 0;
     int raised = 0;
-    cl_int code =
-        cl->clEnqueueReadBuffer(queue->commands, queue->bad_routing, CL_TRUE, 0, sizeof raised, &raised, 0, NULL, NULL);
+    cl_int code;
 
-    if (code == CL_SUCCESS && raised)
+    if (!queue->routed)
+        return MGLU_OK;
+    code =
+        cl->clEnqueueReadBuffer(queue->commands, queue->bad_routing, CL_TRUE, 0, sizeof raised, &raised, 0, NULL, NULL);
+    if (code == CL_SUCCESS && raised) {
+        call = "clEnqueueWriteBuffer";
         code = cl->clEnqueueWriteBuffer(queue->commands, queue->bad_routing, CL_TRUE, 0, sizeof clear, &clear, 0, NULL,
                                         NULL);
+    }
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(queue->device, code, "reading the routing flag");
+        return mglu_opencl_fail(queue->device, code, call, "reading the routing flag");
+    queue->routed = 0;
     if (raised)
         return queue->device->backend->host->fail(MGLU_ERROR_BAD_ROUTING,
                                                   "a routing id was out of range; its token's output is NaN");
@@ -108,13 +123,6 @@ static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
 }
 
 /* ---- Waiting ---------------------------------------------------------------------------------------------------- */
-
-static void drop_marker(struct mglu_opencl_queue *queue)
-{
-    if (queue->marker)
-        (void)queue->device->backend->cl.clReleaseEvent(queue->marker);
-    queue->marker = NULL;
-}
 
 mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
 {
@@ -126,14 +134,14 @@ mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
         return status;
     code = self->device->backend->cl.clFinish(self->commands);
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(self->device, code, "waiting for the queue");
+        return mglu_opencl_fail(self->device, code, "clFinish", "waiting for the queue");
     drop_marker(self);
     self->has_newer_work = 0;
-    return atomic_exchange(&self->routed, 0) ? take_bad_routing(self) : MGLU_OK;
+    return take_bad_routing(self);
 }
 
 /* OpenCL has no question about a queue, only about an event: that of a marker behind the work. */
-static cl_int place_marker(struct mglu_opencl_queue *queue)
+static cl_int place_marker(struct mglu_opencl_queue *queue, const char **call)
 {
     const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
     cl_int code;
@@ -141,17 +149,19 @@ static cl_int place_marker(struct mglu_opencl_queue *queue)
     if (queue->marker && !queue->has_newer_work)
         return CL_SUCCESS;
     drop_marker(queue);
+    *call = "clEnqueueMarkerWithWaitList";
     code = cl->clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, &queue->marker);
     if (code != CL_SUCCESS) {
         queue->marker = NULL;
         return code;
     }
     queue->has_newer_work = 0;
+    *call = "clFlush";
     return cl->clFlush(queue->commands);
 }
 
 /* Whether the work of this library is done. A code is that of the call which failed, or of the work if that is done. */
-static cl_int query(struct mglu_opencl_queue *queue, int *is_done)
+static cl_int query(struct mglu_opencl_queue *queue, int *is_done, const char **call)
 {
     const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
     cl_int state = CL_QUEUED, code;
@@ -159,9 +169,11 @@ static cl_int query(struct mglu_opencl_queue *queue, int *is_done)
     *is_done = !queue->marker && !queue->has_newer_work;
     if (*is_done)
         return CL_SUCCESS;
-    code = place_marker(queue);
-    if (code == CL_SUCCESS)
+    code = place_marker(queue, call);
+    if (code == CL_SUCCESS) {
+        *call = "clGetEventInfo";
         code = cl->clGetEventInfo(queue->marker, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+    }
     if (code != CL_SUCCESS)
         queue->has_newer_work = 1; /* the next question needs another marker */
     *is_done = code == CL_SUCCESS && state <= CL_COMPLETE;
@@ -174,17 +186,18 @@ mglu_status mglu_opencl_queue_poll(void *backend, void *queue)
 {
     struct mglu_opencl_queue *self = queue;
     mglu_status status = mglu_opencl_device_check(self->device);
+    const char *call = "";
     int is_done = 0;
     cl_int code;
 
     if (status != MGLU_OK)
         return status;
-    code = query(self, &is_done);
+    code = query(self, &is_done, &call);
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(self->device, code, "asking for the state of the queue");
+        return mglu_opencl_fail(self->device, code, call, is_done ? "the work of the queue" : "asking for its state");
     if (!is_done)
         return MGLU_ERROR_TIMEOUT;
-    return atomic_exchange(&self->routed, 0) ? take_bad_routing(self) : MGLU_OK;
+    return take_bad_routing(self);
 }
 
 /*
@@ -206,9 +219,11 @@ static void give_up(struct mglu_opencl_queue *queue)
 void mglu_opencl_queue_destroy(void *backend, void *queue)
 {
     struct mglu_opencl_queue *self = queue;
+    const int is_lost = atomic_load(&self->device->lost); /* nothing to wait for */
+    const char *call;
     int is_done = 0;
 
-    if (query(self, &is_done) == CL_SUCCESS && !is_done)
+    if (!is_lost && query(self, &is_done, &call) == CL_SUCCESS && !is_done)
         give_up(self);
     else
         free_queue(self);

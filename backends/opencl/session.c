@@ -15,12 +15,12 @@ static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wa
     device->context = wanted ? wanted : cl->clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
     if (code != CL_SUCCESS) {
         device->context = NULL;
-        return mglu_opencl_fail(device, code, "making a context");
+        return mglu_opencl_fail(device, code, wanted ? "clRetainContext" : "clCreateContext", "making a context");
     }
     device->queue = cl->clCreateCommandQueue(device->context, device->id, 0, &code);
     if (code != CL_SUCCESS) {
         device->queue = NULL;
-        return mglu_opencl_fail(device, code, "making a queue");
+        return mglu_opencl_fail(device, code, "clCreateCommandQueue", "making a queue");
     }
     return mglu_opencl_buffer(device, sizeof zeros, zeros, &device->empty_buffer);
 }

@@ -32,6 +32,9 @@ oclgrind)
     ;;
 esac
 export OCL_ICD_VENDORS
+# For tests/unit/opencl/failing_driver.c, which has the loader's name.
+MGLU_REAL_OPENCL=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | sed -n 's/.*libOpenCL\.so\.1 .*=> //p' | head -n 1)
+export MGLU_REAL_OPENCL
 # Leaks of drivers are ignored.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 

@@ -34,7 +34,7 @@ static const struct {
     {"a device whose properties can't be read",
      {.platforms = 1, .devices = {1}, .failing = FAKE_clGetDeviceInfo, .failing_call = 1, .code = CL_INVALID_DEVICE},
      1,
-     "older than OpenCL 1.2"},
+     "clGetDeviceInfo: CL_INVALID_DEVICE (-33)"},
 };
 
 /* Members of a machine that are 0 describe a working driver. */

@@ -183,11 +183,17 @@ static void test_bad_routing_is_reported_once(void **state)
     assert_ok(mglu_memory_create(rig.device, 7 * sizeof(float), &y));
     assert_ok(mglu_memory_create(rig.device, 2 * sizeof(float), &routing));
     fake.raised = 1;
+    fake.failing = FAKE_clEnqueueReadBuffer; /* the report that can't be read is not lost */
+    fake.failing_call = 1;
+    fake.code = CL_OUT_OF_RESOURCES;
     assert_ok(rig_forward(&rig, (mglu_forward_args){.batch = 1,
                                                     .x.data = mglu_memory_data(x),
                                                     .y.data = mglu_memory_data(y),
                                                     .routing_ids.data = mglu_memory_data(routing),
                                                     .routing_weights.data = mglu_memory_data(routing)}));
+    assert_status(mglu_queue_wait(rig.queue), MGLU_ERROR_OUT_OF_MEMORY);
+    assert_error_says("clEnqueueReadBuffer: CL_OUT_OF_RESOURCES (-5)");
+    fake.failing = FAKE_FUNCTIONS;
     assert_status(mglu_queue_wait(rig.queue), MGLU_ERROR_BAD_ROUTING);
     assert_int_equal(fake.calls[FAKE_clEnqueueWriteBuffer], 1); /* the flag is cleared on the device too */
     assert_ok(mglu_queue_wait(rig.queue));

@@ -55,7 +55,7 @@ void fake_reset(void);
 void fake_log_clear(void);
 int fake_log_count(void);
 const char *fake_log_call(int index);
-/* The last call that was made to fail, or "". */
+/* The first call that was made to fail since the reset, or "". */
 const char *fake_failed_call(void);
 
 /* Runs the kernels that hang, in the order of their launches. */

@@ -181,7 +181,8 @@ static int fails_now(const char *call)
         return 0;
     }
     fake.settings.failing_call = NULL;
-    snprintf(failed_call, sizeof failed_call, "%s", call);
+    if (!failed_call[0])
+        snprintf(failed_call, sizeof failed_call, "%s", call);
     if (!fake.settings.failure_stays)
         fake.settings.calls_before_failure = -1;
     return 1;

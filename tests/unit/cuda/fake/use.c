@@ -83,12 +83,18 @@ void assert_nothing_held(void)
 {
     struct fake_balance held = fake_balance();
 
-    assert_int_equal(held.contexts, 0);
-    assert_int_equal(held.allocations, 0);
-    assert_int_equal(held.host_allocations, 0);
-    assert_int_equal(held.streams, 0);
-    assert_int_equal(held.modules, 0);
-    assert_int_equal(held.pushed, 0);
+    if (held.contexts)
+        fail_msg("%d contexts are held", held.contexts);
+    if (held.allocations)
+        fail_msg("%d allocations are held", held.allocations);
+    if (held.host_allocations)
+        fail_msg("%d host allocations are held", held.host_allocations);
+    if (held.streams)
+        fail_msg("%d streams are held", held.streams);
+    if (held.modules)
+        fail_msg("%d modules are held", held.modules);
+    if (held.pushed)
+        fail_msg("%d contexts are on the stack", held.pushed);
 }
 
 int reset(void **state)
