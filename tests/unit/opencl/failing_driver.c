@@ -12,7 +12,8 @@
 
 /*
  * A libOpenCL.so.1 in front of the loader that MGLU_REAL_OPENCL names: it counts the calls and the objects, and makes a
- * call fail. For whole programs MGLU_FAILING_CALL=K, from 0 on, and MGLU_FAILURE, a code, choose which.
+ * call fail. For whole programs MGLU_FAILING_CALL=K, from 0 on, and MGLU_FAILURE, a code, choose which, and its name is
+ * written to the file MGLU_FAILED_CALL_FILE.
  */
 #define EXPORT __attribute__((visibility("default")))
 
@@ -52,10 +53,23 @@ __attribute__((constructor)) static void begin(void)
 static void *find(const char *name)
 {
     static void *library;
+    const char *path = getenv("MGLU_REAL_OPENCL");
 
-    if (!library)
-        library = dlopen(getenv("MGLU_REAL_OPENCL"), RTLD_NOW | RTLD_LOCAL);
+    if (!library && path)
+        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     return library ? dlsym(library, name) : NULL;
+}
+
+static void note_failed(const char *name)
+{
+    const char *path = getenv("MGLU_FAILED_CALL_FILE");
+    FILE *file = path ? fopen(path, "w") : NULL;
+
+    snprintf(failed_call, sizeof failed_call, "%s", name);
+    if (file) {
+        fputs(name, file);
+        fclose(file);
+    }
 }
 
 /* Finds the real function and returns the code that the call must return before it has an effect. */
@@ -68,7 +82,7 @@ static cl_int enter(const char *name, void *real)
         return CL_INVALID_OPERATION;
     if (calls_left < 0 || calls_left-- > 0)
         return CL_SUCCESS;
-    snprintf(failed_call, sizeof failed_call, "%s", name);
+    note_failed(name);
     return code_of_failure;
 }
 

@@ -52,13 +52,14 @@ EXPORT void fake_reset(void)
 /*
  * A fresh process has one working device. For whole programs MGLU_FAKE_ARCHITECTURE and MGLU_FAKE_MULTIPROCESSORS
  * change it, and MGLU_FAKE_TENSOR_CORE, the number of one of the shim's models, how its tensor cores round. With
- * MGLU_FAKE_FAILING_CALL=K call number K, from 0 on, fails with the result MGLU_FAKE_FAILURE.
+ * MGLU_FAILING_CALL=K call number K, from 0 on, fails with the result MGLU_FAILURE, and its name is written to the file
+ * MGLU_FAILED_CALL_FILE.
  */
 __attribute__((constructor)) static void begin(void)
 {
     const char *architecture = getenv("MGLU_FAKE_ARCHITECTURE"), *tensor_core = getenv("MGLU_FAKE_TENSOR_CORE");
     const char *multiprocessors = getenv("MGLU_FAKE_MULTIPROCESSORS");
-    const char *failing_call = getenv("MGLU_FAKE_FAILING_CALL"), *failure = getenv("MGLU_FAKE_FAILURE");
+    const char *failing_call = getenv("MGLU_FAILING_CALL"), *failure = getenv("MGLU_FAILURE");
 
     fake_reset();
     if (failing_call && failure) {
@@ -166,6 +167,20 @@ static int is_meant(const char *call)
     return !strcmp(meant, FAKE_EVERY_CALL) || !strcmp(meant, call);
 }
 
+/* In a file too, for tests of whole programs. */
+static void note_failed(const char *call)
+{
+    const char *path = getenv("MGLU_FAILED_CALL_FILE");
+    FILE *file = path && !failed_call[0] ? fopen(path, "w") : NULL;
+
+    if (!failed_call[0])
+        snprintf(failed_call, sizeof failed_call, "%s", call);
+    if (file) {
+        fputs(call, file);
+        fclose(file);
+    }
+}
+
 /*
  * Whether this call fails, or follows a permanent failure. The stack of contexts still works then; it fails only when
  * it is named.
@@ -181,8 +196,7 @@ static int fails_now(const char *call)
         return 0;
     }
     fake.settings.failing_call = NULL;
-    if (!failed_call[0])
-        snprintf(failed_call, sizeof failed_call, "%s", call);
+    note_failed(call);
     if (!fake.settings.failure_stays)
         fake.settings.calls_before_failure = -1;
     return 1;
