@@ -84,8 +84,8 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait(mglu_queue *queue);
  * Waits as mglu_queue_wait() does, but for at most `ns` nanoseconds; 0 asks and does not wait. It may return some
  * milliseconds late. Where forward returns after the work, as on CPUs, it is never late.
  *
- * @return MGLU_ERROR_TIMEOUT: the work is not done. Nothing has changed: the work goes on and uses its memory, the
- * queue takes more of it, and a later wait reports its end. Calls that wait for the queue without a limit
+ * @return MGLU_ERROR_TIMEOUT: the work is not done. Nothing has changed: it goes on and uses its memory, the queue
+ *         takes more work, and a later wait reports its end. Calls that wait for the queue without a limit
  *         (mglu_queue_wait(), mglu_memory_write(), mglu_memory_read()) do not return before it is done.
  *         MGLU_ERROR_CANCELLED: the same, ended by mglu_queue_cancel_wait().
  *         MGLU_ERROR_UNSUPPORTED: the backend, one in a shared object, can only wait without a limit.
