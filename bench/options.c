@@ -234,6 +234,6 @@ void options_parse(struct options *options, int argc, char **argv)
     };
     argp_err_exit_status = EXIT_USAGE;
     argp_program_version_hook = print_version;
-    if (argp_parse(&argp, argc, argv, 0, NULL, options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, options))
         exit(EXIT_FAILED);
 }

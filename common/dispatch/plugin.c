@@ -2,6 +2,7 @@
 #include "common/dispatch/objects.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
 
 /* Size of the table before members were added at its end, all of which may be absent. */
@@ -154,6 +155,19 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     return status;
 }
 
+/*
+ * Only errno tells whether dlopen() lacked memory. Where it can't copy the path, glibc says that the file, which was
+ * read a moment ago, does not exist; a library that the plug-in needs may be missing indeed.
+ */
+static mglu_status fail_to_load(const char *path, int error)
+{
+    const char *text = dlerror();
+
+    if (error == ENOMEM || (error == ENOENT && strncmp(text, path, strlen(path)) == 0))
+        return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory: cannot load a backend: %s", text);
+    return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", text);
+}
+
 mglu_status mglu_backend_load(mglu_context *context, const char *path)
 {
     mglu_status status;
@@ -169,9 +183,10 @@ mglu_status mglu_backend_load(mglu_context *context, const char *path)
     status = mglu_shared_object_check(path);
     if (status != MGLU_OK)
         return status;
+    errno = 0;
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", dlerror());
+        return fail_to_load(path, errno);
     /* An accepted library is never unloaded: its devices' strings and its driver's threads are in it. */
     status = add_library(context, library, path);
     if (status != MGLU_OK)

@@ -42,12 +42,14 @@ static mglu_status read_entry(const struct object *object, const char *what, uin
 
     if (!fits(object, at, size))
         return fail_truncated(object, what, index, at, size);
-    do
-        got = pread(object->file, entry, size, (off_t)at);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return mglu_fail(MGLU_ERROR_IO, "%s: cannot be read: %s", object->path, strerror(errno));
-    return (size_t)got == size ? MGLU_OK : fail_truncated(object, what, index, at, size);
+    for (size_t done = 0; done<size; done += got> 0 ? (size_t)got : 0) {
+        got = pread(object->file, (char *)entry + done, size - done, (off_t)(at + done));
+        if (got == 0)
+            return fail_truncated(object, what, index, at, size);
+        if (got < 0 && errno != EINTR)
+            return mglu_fail(MGLU_ERROR_IO, "%s: cannot be read: %s", object->path, strerror(errno));
+    }
+    return MGLU_OK;
 }
 
 static int is_shared_object(const Elf64_Ehdr *header)

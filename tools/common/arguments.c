@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool arguments_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input)
+{
+    const error_t error = argp_parse(argp, argc, argv, flags, NULL, input);
+    return error == 0 || report_failure("arguments: %s", strerror(error));
+}
+
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest)
 {
     char *end;

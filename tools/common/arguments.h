@@ -10,6 +10,7 @@
 #include <mglu/mglu.h>
 
 #include <argp.h>
+#include <stdbool.h>
 
 /**
  * The options that fill a struct compute_options: --backend, --max-isa, --threads and --quantised-x. A program that
@@ -18,6 +19,12 @@
 extern const struct argp_child arguments_compute[2];
 /** The same for a program with further children. */
 extern const struct argp arguments_compute_argp;
+
+/**
+ * argp_parse() with a message where it fails, which it does without one when memory runs out; usage errors end the
+ * program.
+ */
+bool arguments_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
 
 /** A whole number from `lowest` to `highest`. `what` names the option. */
 int64_t arguments_number(struct argp_state *state, const char *what, const char *text, int64_t lowest, int64_t highest);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
+#include "tools/common/arguments.h"
 #include "tools/common/compute.h"
 #include "tools/common/report.h"
 
@@ -179,7 +180,7 @@ int command_devices(int argc, char **argv)
         .doc = "Lists the devices of every backend, and the reason where one is unavailable.",
     };
     struct devices_options options = {0};
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     return show(&options) ? EXIT_SUCCESS : EXIT_FAILED;
 }

@@ -146,7 +146,7 @@ int command_generate(int argc, char **argv)
                "model.safetensors).",
     };
     struct options options = {.count = -1, .compute = {.own_pool = true}};
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     return generate(&options) ? EXIT_SUCCESS : EXIT_FAILED;
 }

@@ -256,7 +256,7 @@ int command_inspect(int argc, char **argv)
     };
     struct options options = {0};
     mglu_file *file = NULL;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     const bool done =
         (mglu_file_open(options.path, 0, &file) == MGLU_OK || report_library(NULL)) && show(file, options.json);

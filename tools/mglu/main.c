@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
+#include "tools/common/arguments.h"
 #include "tools/common/report.h"
 
 #include <mglu/mglu.h>
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
     argp_program_version_hook = print_version;
     if (argc > 0)
         argv[0] = name;
-    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &selection) != 0 || !selection.command)
+    if (!arguments_parse(&argp, argc, argv, ARGP_IN_ORDER, &selection) || !selection.command)
         return EXIT_FAILED;
     argv[selection.index] = selection.command->title;
     report_command(selection.command->title);

@@ -225,7 +225,7 @@ int command_pack(int argc, char **argv)
                "config.json. Or IN is a GGUF file, whose feed-forward layers are written.",
     };
     struct options options = {0};
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     catch_signals();
     return pack(&options) ? EXIT_SUCCESS : EXIT_FAILED;

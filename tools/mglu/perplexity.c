@@ -165,7 +165,7 @@ int command_perplexity(int argc, char **argv)
     struct options options = {.compute = {.own_pool = true}};
     char *text;
     size_t size;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     if (!text_load(options.text, TEXT_LIMIT, &text, &size))
         return EXIT_FAILED;

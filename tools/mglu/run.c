@@ -166,7 +166,7 @@ int command_run(int argc, char **argv)
         .doc = "Computes one layer of a packed file, a training checkpoint or a GGUF file.",
     };
     struct run_request request = {.compute = {.own_pool = true}};
-    if (argp_parse(&argp, argc, argv, 0, NULL, &request) != 0)
+    if (!arguments_parse(&argp, argc, argv, 0, &request))
         return EXIT_FAILED;
     const bool done = run(&request);
     arguments_release(&request.x);

@@ -13,8 +13,10 @@ void arguments_tensor(struct argp_state *state, const char *what, const char *te
         argp_error(state, "%s %s: not of the form FILE:TENSOR", what, text);
     free(name->path);
     name->path = strdup(text);
-    if (!name->path)
-        argp_failure(state, EXIT_FAILED, 0, "out of memory");
+    if (!name->path) {
+        report_failure("out of memory"); /* argp_failure() needs some for its text */
+        exit(EXIT_FAILED);
+    }
     name->path[colon - text] = '\0';
     name->tensor = name->path + (colon - text) + 1;
 }
