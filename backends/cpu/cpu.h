@@ -70,6 +70,8 @@ struct mglu_cpu_plan {
     int32_t tile_rows;                             /* of GEMM */
     int32_t chunk_tokens;                          /* at most */
     int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
+    int32_t sum_buffers;                           /* of GEMM, in the workspace */
+    size_t sum_buffer_bytes;
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -100,8 +102,15 @@ struct mglu_cpu_token_workspace {
     void *quantised_z; /* with both */
 };
 
-/* Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB, in addition to a panel of 32 KiB on the stack. */
-enum { MGLU_CPU_GEMM_SUMS = 8192, MGLU_CPU_MOST_POSITIONS = MGLU_CPU_GEMM_SUMS / MGLU_CPU_BLOCK_ROWS };
+/*
+ * Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB. They are in the workspace, where each task that
+ * runs takes a buffer, since the stack of a task has a panel of 32 KiB already; with more tasks at a time, some wait.
+ */
+enum {
+    MGLU_CPU_GEMM_SUMS = 8192,
+    MGLU_CPU_MOST_POSITIONS = MGLU_CPU_GEMM_SUMS / MGLU_CPU_BLOCK_ROWS,
+    MGLU_CPU_MOST_SUM_BUFFERS = 64
+};
 
 /*
  * The tokens that use each mask, in a chunk of GEMM. Each sum of a token has a position: list 0 has the total of each
@@ -130,6 +139,7 @@ struct mglu_cpu_chunk {
     int64_t first_token;
     int32_t tokens;
     const struct mglu_cpu_tokens_by_mask *by_mask; /* of GEMM */
+    _Atomic uint64_t *taken_buffers;               /* of GEMM: bit i for sum buffer i */
 };
 
 static inline void *mglu_cpu_allocate(const mglu_host *host, size_t size)
@@ -184,6 +194,7 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
                                                             const struct mglu_cpu_plan *plan);
 size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token);
+float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index);
 
 /* parallel.c */
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
 
+#include <sched.h>
 #include <string.h>
 
 /*
@@ -91,10 +92,37 @@ static int32_t rows_left(int64_t row, int64_t rows, int32_t most)
     return rows - row < most ? (int32_t)(rows - row) : most;
 }
 
-static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows)
+/*
+ * Takes a buffer for the sums of a task, by preference the one that this thread had before: threads differ in the upper
+ * bits of their stack's address. Where all are taken it waits for another task, none of which waits itself.
+ */
+static int32_t take_buffer(const struct mglu_cpu_chunk *chunk)
 {
-    _Alignas(64) float sums[MGLU_CPU_GEMM_SUMS];
+    const int32_t count = chunk->layer->plan.sum_buffers;
+    uint64_t taken = atomic_load_explicit(chunk->taken_buffers, memory_order_relaxed);
+    const uint64_t all = ~(uint64_t)0 >> (64 - count), preferred = (uintptr_t)&taken >> 16;
 
+    for (;;) {
+        const uint64_t left = all & ~taken, from_preferred = left & ~(uint64_t)0 << preferred % (uint64_t)count;
+        if (!left) {
+            sched_yield();
+            taken = atomic_load_explicit(chunk->taken_buffers, memory_order_relaxed);
+            continue;
+        }
+        const int32_t index = __builtin_ctzll(from_preferred ? from_preferred : left);
+        if (atomic_compare_exchange_weak_explicit(chunk->taken_buffers, &taken, taken | (uint64_t)1 << index,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return index;
+    }
+}
+
+static void give_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
+{
+    atomic_fetch_and_explicit(chunk->taken_buffers, ~((uint64_t)1 << index), memory_order_release);
+}
+
+static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+{
     sum_masks(chunk, row, rows, sums);
     for (int64_t token = 0; token < chunk->tokens; token++)
         for (int32_t part = 0; part < rows; part += BLOCK_ROWS) {
@@ -106,10 +134,9 @@ static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_
         }
 }
 
-static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows)
+static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
-    _Alignas(64) float sums[MGLU_CPU_GEMM_SUMS];
 
     layer->plan.down_gemm(&(struct mglu_cpu_gemm){
         .matrix = &layer->weights->down,
@@ -132,18 +159,23 @@ static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const int32_t most = (int32_t)chunk->layer->plan.gemm_project.rows;
     const int32_t rows = rows_left(task * most, chunk->layer->weights->packed.intermediate_size, most);
+    const int32_t buffer = take_buffer(chunk);
 
     for (int32_t row = 0; row < rows; row += tile_rows(chunk))
-        project_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)));
+        project_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)),
+                     mglu_cpu_sum_buffer(chunk, buffer));
+    give_buffer(chunk, buffer);
 }
 
 static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const int32_t most = (int32_t)chunk->layer->plan.gemm_down.rows;
     const int32_t rows = rows_left(task * most, chunk->layer->weights->packed.output_size, most);
+    const int32_t buffer = take_buffer(chunk);
 
     for (int32_t row = 0; row < rows; row += tile_rows(chunk))
-        down_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)));
+        down_rows(chunk, task * most + row, rows_left(row, rows, tile_rows(chunk)), mglu_cpu_sum_buffer(chunk, buffer));
+    give_buffer(chunk, buffer);
 }
 
 /* All rows of a matrix for all tokens of the chunk. */
@@ -151,11 +183,14 @@ static void for_each_task(struct mglu_cpu_chunk *chunk, const struct mglu_cpu_ta
                           void (*task)(const struct mglu_cpu_chunk *chunk, int64_t index))
 {
     struct mglu_cpu_tokens_by_mask by_mask;
+    _Atomic uint64_t taken_buffers = 0;
 
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
+    chunk->taken_buffers = &taken_buffers;
     mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, task);
     chunk->by_mask = NULL;
+    chunk->taken_buffers = NULL;
 }
 
 void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)

@@ -126,6 +126,20 @@ static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_d
     return desc->max_batch < most ? (int32_t)desc->max_batch : most;
 }
 
+/* As many buffers as tasks can run at a time, each for the sums of a chunk; none where no batch is large enough. */
+static void plan_sum_buffers(const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+{
+    const int projects = plan->project_gemm_tokens <= desc->max_batch, down = plan->down_gemm_tokens <= desc->max_batch;
+    const int64_t tasks =
+        plan->gemm_project.count > plan->gemm_down.count ? plan->gemm_project.count : plan->gemm_down.count;
+
+    if (!projects && !down)
+        return;
+    plan->sum_buffers = tasks < MGLU_CPU_MOST_SUM_BUFFERS ? (int32_t)tasks : MGLU_CPU_MOST_SUM_BUFFERS;
+    plan->sum_buffer_bytes =
+        (size_t)plan->chunk_tokens * (size_t)(projects ? 1 + plan->terms : 1) * (size_t)plan->tile_rows * sizeof(float);
+}
+
 static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
 {
     return matrix->row_stride + matrix->scale_stride +
@@ -175,6 +189,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const st
     select_gemv(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);
     plan.chunk_tokens = chunk_tokens(&plan, desc);
+    plan_sum_buffers(desc, &plan);
     plan.int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks);
     return plan;
 }

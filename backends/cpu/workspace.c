@@ -2,7 +2,7 @@
 #include "backends/cpu/cpu.h"
 #include "common/core/mask_format.h"
 
-/* The layout of a token's data in the workspace of a forward. */
+/* The layout of the workspace of a forward: the data of each token, then the buffers of GEMM's sums. */
 
 enum { WORKSPACE_ALIGNMENT = 64 };
 
@@ -46,7 +46,16 @@ size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)
 {
     const struct mglu_cpu_layer *self = layer;
 
-    return (size_t)self->plan.chunk_tokens * self->layout.size;
+    return (size_t)self->plan.chunk_tokens * self->layout.size +
+           (size_t)self->plan.sum_buffers * self->plan.sum_buffer_bytes;
+}
+
+float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
+{
+    const struct mglu_cpu_layer *layer = chunk->layer;
+    char *buffers = (char *)chunk->args->workspace + (size_t)layer->plan.chunk_tokens * layer->layout.size;
+
+    return (float *)(void *)(buffers + (size_t)index * layer->plan.sum_buffer_bytes);
 }
 
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token)
