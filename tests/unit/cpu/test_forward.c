@@ -146,6 +146,69 @@ static void a_hosts_pool_may_run_tasks_in_any_order_on_any_thread(void **state)
     sample_free(&sample);
 }
 
+/* A pool with a thread for each task, all of which start at the same time. */
+enum { MOST_THREADS = 128 };
+
+struct crowd {
+    struct share share;
+    pthread_barrier_t start;
+    int64_t index;
+    pthread_mutex_t lock;
+};
+
+static void *run_one(void *user)
+{
+    struct crowd *crowd = user;
+    int64_t index;
+
+    pthread_mutex_lock(&crowd->lock);
+    index = crowd->index++;
+    pthread_mutex_unlock(&crowd->lock);
+    pthread_barrier_wait(&crowd->start);
+    crowd->share.task(crowd->share.argument, index);
+    return NULL;
+}
+
+static void run_crowd(void *user, int64_t count, mglu_task task, void *argument)
+{
+    struct crowd crowd = {.share = {count, task, argument}, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[MOST_THREADS];
+    int64_t *most = user;
+
+    assert_true(count <= MOST_THREADS);
+    *most = count > *most ? count : *most;
+    pthread_barrier_init(&crowd.start, NULL, (unsigned)count);
+    for (int64_t i = 0; i < count; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run_one, &crowd), 0);
+    for (int64_t i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&crowd.start);
+}
+
+static void more_tasks_at_once_than_buffers_for_sums_wait_for_each_other(void **state)
+{
+    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct sample_shape wide = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 32 * 80, 0, 2, 0};
+    const mglu_layer_desc desc = {.struct_size = sizeof desc, .x_dtype = MGLU_DTYPE_F16, .max_batch = 16};
+    struct sample sample = sample_make(&wide, 1);
+    int64_t most = 0;
+    const mglu_parallel crowd = {.user = &most, .parallel_for = run_crowd};
+    struct rig serial = open_isa(isa, &sample, &desc, NULL), pooled = open_isa(isa, &sample, &desc, &crowd);
+    const size_t size = (size_t)(desc.max_batch * wide.d) * sizeof(float);
+    float *want = malloc(size), *got = malloc(size);
+    uint32_t seed = 5;
+    void *x = sample_array(MGLU_DTYPE_F16, (size_t)(desc.max_batch * wide.h), 1, &seed);
+
+    assert_ok(rig_forward(&serial, (mglu_forward_args){.batch = desc.max_batch, .x.data = x, .y.data = want}));
+    assert_ok(rig_forward(&pooled, (mglu_forward_args){.batch = desc.max_batch, .x.data = x, .y.data = got}));
+    assert_true(most > MGLU_CPU_MOST_SUM_BUFFERS);
+    assert_memory_equal(got, want, size);
+    free(want), free(got), free(x);
+    rig_free(&serial);
+    rig_free(&pooled);
+    sample_free(&sample);
+}
+
 static void the_workspace_is_not_overrun(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
@@ -300,6 +363,7 @@ int main(void)
         cmocka_unit_test(the_callers_flush_to_zero_and_traps_are_neither_used_nor_changed),
 #endif
         cmocka_unit_test(a_hosts_pool_may_run_tasks_in_any_order_on_any_thread),
+        cmocka_unit_test(more_tasks_at_once_than_buffers_for_sums_wait_for_each_other),
         cmocka_unit_test(the_workspace_is_not_overrun),
         cmocka_unit_test(y_may_be_its_own_residual),
         cmocka_unit_test(a_routing_id_out_of_range_spoils_its_token_only),
