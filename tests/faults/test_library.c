@@ -197,7 +197,7 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
     if (child == 0) {
         alarm(SECONDS);
         run_disturbed(script, fault, at);
-        _exit(write(ends[1], &outcome, sizeof outcome) != sizeof outcome);
+        exit(write(ends[1], &outcome, sizeof outcome) != sizeof outcome);
     }
     close(ends[1]);
     if (read_all(ends[0], &outcome, sizeof outcome) != sizeof outcome) {

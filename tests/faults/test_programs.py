@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "program
 import harness
 import safetensors
 
-SHIM = pathlib.Path(sys.argv[1])
+SHIM = pathlib.Path(sys.argv[1]).resolve()
 MOST = int(sys.argv[2]) if len(sys.argv) > 2 else None
 H, D, MASKS, VOCABULARY = 16, 32, 2, 256
 OLDER = b"older"
@@ -112,6 +112,7 @@ class Series:
         self.before = {"output": OLDER} if name in WRITES_A_FILE else {}
         self.usual = self.run({})
         assert self.usual[0].returncode == 0, (name, self.usual[0].stderr)
+        assert self.usual[2] == 0, "%s: %s was not loaded" % (name, SHIM)
 
     def run(self, environment):
         """The result, what it left in its folder, and how many calls failed (None: it was ended before it could say)."""
