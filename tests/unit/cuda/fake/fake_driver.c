@@ -11,6 +11,7 @@
 enum { SHARED_BYTES = 48 << 10, MOST_GRID_Y = 65535 };
 
 struct CUfunc_st {
+    CUmodule module; /* frees it */
     char symbol[64];
     unsigned int shared_bytes; /* dynamic, that a launch may ask for */
 };
@@ -164,8 +165,24 @@ EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image)
     return CUDA_SUCCESS;
 }
 
+static CUfunction any_function_of(CUmodule module)
+{
+    struct thing *thing;
+
+    pthread_mutex_lock(&fake.lock);
+    thing = fake.functions;
+    while (thing && ((CUfunction)(void *)thing->data)->module != module)
+        thing = thing->next;
+    pthread_mutex_unlock(&fake.lock);
+    return thing ? (CUfunction)(void *)thing->data : NULL;
+}
+
 EXPORT CUresult cuModuleUnload(CUmodule module)
 {
+    CUfunction function;
+
+    while ((function = any_function_of(module)))
+        fake_give(&fake.functions, function, CUDA_SUCCESS);
     return fake_give(&fake.modules, module, fake_enter_to_wait("cuModuleUnload", FAKE_ALL_STREAMS));
 }
 
@@ -178,6 +195,7 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const
     if (!mglu_shim_has(symbol))
         return CUDA_ERROR_NOT_FOUND;
     *function = fake_take(&fake.functions, sizeof **function);
+    (*function)->module = module;
     snprintf((*function)->symbol, sizeof(*function)->symbol, "%s", symbol);
     (*function)->shared_bytes = SHARED_BYTES;
     return CUDA_SUCCESS;
