@@ -3,6 +3,7 @@
 #include "series.h"
 #include "tools/common/arguments.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,9 @@ static size_t open_soak(struct soak *soak)
     *soak = (struct soak){0};
     snprintf(soak->folder, sizeof soak->folder, "%.40s/mglu-soak-XXXXXX", parent && *parent ? parent : "/tmp");
     require(mkdtemp(soak->folder) != NULL);
+    /* A driver's compiler keeps some memory of each program (LLVM 15 the name of its file), so that each compiles once.
+     */
+    require(setenv("MGLU_CACHE_DIR", soak->folder, true) == 0);
     for (size_t i = 0; i < SPECIMENS; i++)
         specimen_make(&soak->specimens[i], i);
     require_ok(mglu_context_create(NULL, &context));
@@ -83,6 +87,18 @@ static size_t open_soak(struct soak *soak)
     return on_host;
 }
 
+static void remove_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+
+    require(folder != NULL);
+    while ((entry = readdir(folder)))
+        unlinkat(dirfd(folder), entry->d_name, 0); /* "." and ".." stay */
+    closedir(folder);
+    require(rmdir(path) == 0);
+}
+
 static void close_soak(struct soak *soak)
 {
     for (size_t i = 0; i < SPECIMENS; i++) {
@@ -90,7 +106,7 @@ static void close_soak(struct soak *soak)
         for (size_t k = 0; k < soak->device_count; k++)
             free(soak->devices[k].want[i]);
     }
-    rmdir(soak->folder);
+    remove_folder(soak->folder);
 }
 
 static void run_activity(struct soak *soak, size_t activity, size_t device, struct blame *blame)

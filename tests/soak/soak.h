@@ -19,7 +19,7 @@ struct soak {
     struct soak_device devices[SOAK_DEVICES];
     size_t device_count;
     uint64_t round;
-    char folder[64]; /**< for the files of a round */
+    char folder[64]; /**< for the files of a round and the devices' compiled programs */
 };
 
 /** The specimen whose turn it is on a device. */
