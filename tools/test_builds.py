@@ -13,27 +13,33 @@ import time
 NO_CUDA = "-Dcuda=disabled"  # CUDA has builds of its own; each build also tests the kernels on the host
 STRICT = ["-Dwerror=true", NO_CUDA]
 SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
+# What the sanitizers of threads and of memory don't know is left out: OpenMP's runtime for both; for the memory sanitizer libraries that are compiled
+# without it. They find what the kernels do on threads and in uninitialised memory, through a pool (tests/stress/pool.h).
+SANITIZE_ALONE = [NO_CUDA, "-Dopenmp=disabled", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
+NO_LIBRARIES = ["-Dopencl=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled"]
+# OpenCL drivers leak, so this folder has none. Tests of drivers set their own.
+NO_DRIVERS = {"OCL_ICD_VENDORS": str(pathlib.Path("tests/opencl").resolve())}
 SANITIZE_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "LSAN_OPTIONS": f"suppressions={pathlib.Path('tests/lsan.supp').resolve()}:print_suppressions=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    # OpenCL drivers leak, so this folder has none. Tests of drivers set their own.
-    "OCL_ICD_VENDORS": str(pathlib.Path("tests/opencl").resolve()),
+    **NO_DRIVERS,
 }
 FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc >/dev/null || { echo "no nvcc"; exit 1; }']
 
 # The time limits of tests are for an idle machine; others are busy, or several times slower.
 TIME_LIMIT_FACTOR = "10"
 
-# suite: the only tests that are run. has_long_tests: whether the suite `long` of tests/meson.build belongs to this build.
-# prepare: a command; where it fails, the build is skipped, and the last line of its output is the reason.
-Build = collections.namedtuple("Build", "compiler options environment suite has_long_tests prepare",
-                               defaults=[{}, None, False, None])
+# suites: the only tests that are run, those of `long` included. has_long_tests: whether the suite `long` of
+# tests/meson.build belongs to this build. prepare: a command; where it fails, the build is skipped, and the last line of
+# its output is the reason. setup: a test setup of Meson's.
+Build = collections.namedtuple("Build", "compiler options environment suites has_long_tests prepare setup",
+                               defaults=[{}, (), False, None, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
 BUILDS = {
     "gcc": Build("gcc", STRICT, has_long_tests=True),
     # Two of the architectures; cuda-all has the others.
-    "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90,120"], suite="cuda",
+    "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90,120"], suites=["cuda"],
                   prepare=FIND_NVCC),
     "clang": Build("clang", STRICT),
     "gcc-sanitize": Build("gcc", SANITIZE, SANITIZE_ENV),
@@ -46,7 +52,14 @@ BUILDS = {
                              "--cross-file", "tools/cross/aarch64.ini"], prepare=["tools/cross/aarch64-setup"]),
 }
 EXTRA_BUILDS = {
-    "cuda-all": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled"], suite="cuda", prepare=FIND_NVCC),
+    "cuda-all": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled"], suites=["cuda"], prepare=FIND_NVCC),
+    "clang-thread": Build("clang", [*SANITIZE_ALONE, "-Db_sanitize=thread"],
+                          {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1", **NO_DRIVERS},
+                          suites=["unit", "thread"]),
+    "clang-memory": Build("clang", [*SANITIZE_ALONE, *NO_LIBRARIES, "-Db_sanitize=memory"], suites=["unit", "thread"]),
+    # The emulated processor has AVX2. Without OpenMP, whose threads spin while another has valgrind's lock.
+    "valgrind": Build("gcc", [NO_CUDA, "-Dopenmp=disabled", "-Doptimization=1", "-Ddebug=true"], NO_DRIVERS,
+                      suites=["memcheck"], prepare=["tools/setup", "valgrind"], setup="valgrind"),
     # The flags of Debian's packages.
     "distribution": Build("gcc", [*STRICT, "--buildtype=plain",
                                   "-Dc_args=-g -O2 -fstack-protector-strong -Wformat -Werror=format-security "
@@ -134,8 +147,9 @@ class Run:
 
     def selected_tests(self, run_all):
         """Arguments of `meson test`."""
-        if self.build.suite:
-            return ["--suite", self.build.suite]
+        if self.build.suites:
+            selected = [word for suite in self.build.suites for word in ("--suite", suite)]
+            return selected + (["--setup", self.build.setup] if self.build.setup else [])
         left_out = ["long", "longest"][self.build.has_long_tests + run_all:]
         return [word for suite in left_out for word in ("--no-suite", suite)]
 
