@@ -13,8 +13,8 @@ import time
 NO_CUDA = "-Dcuda=disabled"  # CUDA has builds of its own; each build also tests the kernels on the host
 STRICT = ["-Dwerror=true", NO_CUDA]
 SANITIZE = [NO_CUDA, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
-# What the sanitizers of threads and of memory don't know is left out: OpenMP's runtime for both; for the memory sanitizer libraries that are compiled
-# without it. They find what the kernels do on threads and in uninitialised memory, through a pool (tests/stress/pool.h).
+# What these sanitizers don't know is left out: OpenMP's runtime for both; for that of memory also libraries that are
+# compiled without it. Threads come from a pool (tests/stress/pool.h).
 SANITIZE_ALONE = [NO_CUDA, "-Dopenmp=disabled", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 NO_LIBRARIES = ["-Dopencl=disabled", "-Dio=disabled", "-Dtools=disabled", "-Dbench=disabled"]
 # OpenCL drivers leak, so this folder has none. Tests of drivers set their own.
@@ -31,8 +31,8 @@ FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command 
 TIME_LIMIT_FACTOR = "10"
 
 # suites: the only tests that are run, those of `long` included. has_long_tests: whether the suite `long` of
-# tests/meson.build belongs to this build. prepare: a command; where it fails, the build is skipped, and the last line of
-# its output is the reason. setup: a test setup of Meson's.
+# tests/meson.build belongs to this build. prepare: a command; where it fails, the build is skipped, and the last line
+# of its output is the reason. setup: a test setup of Meson's.
 Build = collections.namedtuple("Build", "compiler options environment suites has_long_tests prepare setup",
                                defaults=[{}, (), False, None, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
