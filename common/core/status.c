@@ -82,6 +82,14 @@ static char *get_own_text(void)
     return text;
 }
 
+/* Names that a caller or a file gives may have newlines. */
+static void make_one_line(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 127)
+            *text = '?';
+}
+
 mglu_status mglu_fail(mglu_status status, const char *format, ...)
 {
     char text[TEXT_SIZE], *target = get_own_text();
@@ -94,6 +102,7 @@ mglu_status mglu_fail(mglu_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    make_one_line(text);
     snprintf(target, TEXT_SIZE, "%s", text);
     last_error = target;
     return status;

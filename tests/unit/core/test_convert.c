@@ -130,6 +130,8 @@ static void names_and_values_are_inverse(void **state)
     assert_null(mglu_activation_name((mglu_activation)99));
     assert_status(mglu_activation_from_name("swish", &activation), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("known: silu, gelu_erf, gelu_tanh, relu, sigmoid, identity");
+    assert_status(mglu_dtype_from_name("a\nb\x7f", &dtype), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("'a?b?'"); /* one line, whatever the caller's text is */
     assert_string_equal(mglu_status_string(MGLU_ERROR_BAD_ROUTING), "bad_routing");
     assert_string_equal(mglu_status_string((mglu_status)-1), "unknown_status");
 }
