@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: MIT */
+#include "fuzz.h"
+
 #include <mglu/io.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <string.h>
 
 /*
- * libFuzzer's entry: the input is a file that is opened, read to its last byte, and packed. For any content, the
- * calls must return a status and a text, and access nothing outside of it.
- *
- *   clang -fsanitize=fuzzer,address,undefined ... and without MGLU_FUZZ_REPLAY: a fuzzer
- *   -DMGLU_FUZZ_REPLAY: a program that runs the files named on its command line once
+ * The input is a weights file: opened, read to its last byte, its layers listed and loaded, and one token computed with
+ * each. For any content the calls must return a status and a text, and access nothing outside of the file.
  */
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-/* A check has failed: abort, so that a fuzzer or a test detects it. */
-static void require(int is_true, const char *what)
-{
-    if (is_true)
-        return;
-    fprintf(stderr, "%s: %s\n", what, mglu_last_error());
-    abort();
-}
+/* Larger layers take long and show nothing new: their sizes are checked in the same way. */
+enum { MOST_ELEMENTS = 1 << 14, MOST_LAYERS = 4 };
 
 static void read_tensors(const mglu_file *file)
 {
@@ -35,85 +23,102 @@ static void read_tensors(const mglu_file *file)
 
         for (size_t k = 0; k < tensor->bytes; k++)
             sum = sum + data[k];
-        require(mglu_file_find(file, tensor->name) == tensor, "a tensor is not found by its name");
+        fuzz_require(mglu_file_find(file, tensor->name) == tensor, "a tensor is not found by its name");
     }
     for (size_t i = 0; mglu_file_metadata_key(file, i); i++)
-        require(mglu_file_metadata(file, mglu_file_metadata_key(file, i)) != NULL, "metadata without a value");
+        fuzz_require(mglu_file_metadata(file, mglu_file_metadata_key(file, i)) != NULL, "metadata without a value");
 }
 
-static void read_layers(const mglu_file *file)
+static bool is_small(const mglu_weights_desc *weights)
+{
+    const int64_t sizes[] = {weights->hidden_size, weights->intermediate_size, weights->output_size};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i] > MOST_ELEMENTS)
+            return false;
+    return weights->intermediate_size * (weights->hidden_size + weights->output_size) <= MOST_ELEMENTS;
+}
+
+static void forward(mglu_device *device, mglu_layer *layer)
+{
+    static float x[MOST_ELEMENTS] = {1, -2, 0.5f}, y[MOST_ELEMENTS];
+    mglu_queue *queue;
+    mglu_memory *workspace;
+
+    fuzz_require(mglu_queue_create(device, NULL, &queue) == MGLU_OK, "no queue");
+    fuzz_require(mglu_memory_create(device, mglu_layer_workspace_size(layer), &workspace) == MGLU_OK, "no workspace");
+    const mglu_forward_args args = {.struct_size = sizeof args,
+                                    .batch = 1,
+                                    .x = {.data = x},
+                                    .y = {.data = y},
+                                    .workspace = mglu_memory_data(workspace),
+                                    .workspace_size = mglu_memory_size(workspace)};
+    fuzz_require(mglu_forward(layer, queue, &args) == MGLU_OK, "a layer does not run");
+    fuzz_require(mglu_queue_wait(queue) == MGLU_OK, "a queue reports a failure");
+    mglu_memory_destroy(&workspace);
+    mglu_queue_destroy(&queue);
+}
+
+/* The values of a file are checked when weights are made of them. */
+static void compute(const mglu_weights_desc *desc, const mglu_layer_desc *layer_desc)
+{
+    static mglu_device *device;
+    mglu_weights *weights;
+    mglu_layer *layer;
+    mglu_status status;
+
+    if (!device)
+        device = fuzz_device("cpu");
+    status = mglu_weights_create(device, desc, &weights);
+    fuzz_check_status(status, "mglu_weights_create");
+    if (status != MGLU_OK) {
+        fuzz_require(status == MGLU_ERROR_NONFINITE || status == MGLU_ERROR_INVALID_ARGUMENT,
+                     "weights of a file have a wrong status");
+        return;
+    }
+    fuzz_require(mglu_layer_create(weights, layer_desc, &layer) == MGLU_OK, "no layer of weights of a file");
+    forward(device, layer);
+    mglu_layer_destroy(&layer);
+    mglu_weights_destroy(&weights);
+}
+
+static void load_layers(const mglu_file *file)
 {
     mglu_weights_desc weights;
     mglu_layer_desc layer;
+    int has_activation;
 
-    for (size_t i = 0; mglu_file_layer_at(file, i); i++) {
-        mglu_status status = mglu_file_layer(file, mglu_file_layer_at(file, i), &weights, &layer, NULL);
+    for (size_t i = 0; mglu_file_layer_at(file, i) && i < MOST_LAYERS; i++) {
+        mglu_status status = mglu_file_layer(file, mglu_file_layer_at(file, i), &weights, &layer, &has_activation);
 
-        require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH ||
-                    status == MGLU_ERROR_NONFINITE,
-                "a listed layer has a wrong status");
-        if (status == MGLU_OK)
-            require(weights.weight.data != NULL, "a layer without weights");
+        fuzz_check_status(status, "mglu_file_layer");
+        fuzz_require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH ||
+                         status == MGLU_ERROR_NONFINITE,
+                     "a listed layer has a wrong status");
+        if (status == MGLU_OK && is_small(&weights))
+            compute(&weights, &layer);
     }
-}
-
-/* Packs, and packs the result again, which must succeed. */
-static void pack(const char *path, mglu_dtype dtype)
-{
-    const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = dtype};
-    const char *folder = getenv("TMPDIR");
-    char packed[512];
-
-    snprintf(packed, sizeof packed, "%s/mglu-fuzz-%ld", folder ? folder : "/tmp", (long)getpid());
-    if (mglu_file_pack(path, packed, &options) != MGLU_OK)
-        return;
-    require(mglu_file_pack(packed, packed, NULL) == MGLU_OK, "a packed file cannot be packed");
-    remove(packed);
+    fuzz_check_status(mglu_file_layer(file, "no such layer", &weights, &layer, NULL), "mglu_file_layer");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    char path[64];
-    mglu_file *file;
-    int memory = memfd_create("fuzz", 0);
+    const char *path = fuzz_file(0, "weights", bytes, size);
+    mglu_file *read, *mapped;
+    mglu_status status = mglu_file_open(path, 0, &read);
 
-    if (memory < 0 || write(memory, bytes, size) != (ssize_t)size)
-        abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
-    for (uint32_t flags = 0; flags <= MGLU_FILE_MMAP; flags += MGLU_FILE_MMAP) {
-        mglu_status status = mglu_file_open(path, flags, &file);
-
-        /* unsupported: a GGUF file of another kind */
-        require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_UNSUPPORTED,
-                "opening has a wrong status");
-        if (status != MGLU_OK)
-            continue;
-        read_tensors(file);
-        read_layers(file);
-        mglu_file_close(&file);
-        for (mglu_dtype dtype = MGLU_DTYPE_F16; flags == 0 && dtype < MGLU_DTYPE_COUNT; dtype++)
-            pack(path, dtype);
-    }
-    close(memory);
+    fuzz_check_status(status, "mglu_file_open");
+    /* unsupported: a GGUF file of another kind */
+    fuzz_require(status == MGLU_OK || status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_UNSUPPORTED,
+                 "opening has a wrong status");
+    if (status != MGLU_OK)
+        return 0;
+    read_tensors(read);
+    load_layers(read);
+    fuzz_require(mglu_file_open(path, MGLU_FILE_MMAP, &mapped) == MGLU_OK, "a file can be read but not mapped");
+    fuzz_require(mglu_file_tensor_count(mapped) == mglu_file_tensor_count(read), "a mapped file has other tensors");
+    read_tensors(mapped);
+    mglu_file_close(&mapped);
+    mglu_file_close(&read);
     return 0;
 }
-
-#ifdef MGLU_FUZZ_REPLAY
-int main(int count, char **paths)
-{
-    static unsigned char bytes[1 << 20];
-
-    for (int i = 1; i < count; i++) {
-        FILE *file = fopen(paths[i], "rb");
-
-        if (!file) {
-            fprintf(stderr, "%s: cannot be read\n", paths[i]);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, fread(bytes, 1, sizeof bytes, file));
-        fclose(file);
-    }
-    printf("%d inputs\n", count - 1);
-    return count > 1 ? 0 : 1;
-}
-#endif

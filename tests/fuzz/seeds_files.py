@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Writes the seeds of fuzz_file.c: make_corpus.py FOLDER."""
+"""Seeds of the targets that read files: FILE, PACK and MODEL, from a name to the bytes."""
 
-import pathlib
+import json
 import struct
-import sys
 
 ONE_F32, NAN_F32 = struct.pack("<f", 1), struct.pack("<I", 0x7FC00000)
 ONE_F16, ONE_BF16 = struct.pack("<e", 1), ONE_F32[2:]
@@ -20,7 +19,7 @@ def file(members, data=b"", length=None):
     return struct.pack("<Q", len(header) if length is None else length) + header + data
 
 
-SEEDS = {
+FILE = {
     # Files that must be read.
     "nothing": file("{}"),
     "plain": file([tensor("m.gate_proj.weight", "BF16", [1, 2], 0, 4), tensor("m.up_proj.weight", "BF16", [1, 2], 4, 8),
@@ -78,10 +77,79 @@ SEEDS = {
 }
 
 
-def main(folder):
-    for name, content in SEEDS.items():
-        (pathlib.Path(folder) / name).write_bytes(content)
+# The options of fuzz_pack.c (bit 0: convert, 1-3: dtype, 4-5: activation, 6: cancel, 7: same path), then a file.
+PACK_OPTIONS = {"plain": 0x00, "f16": 0x03, "bf16": 0x05, "q8_0": 0x07, "q4_0": 0x09, "f32": 0x01, "strange-dtype": 0x0f,
+                "activation": 0x10, "strange-activation": 0x20, "empty-activation": 0x30, "cancelled": 0x41,
+                "in-place": 0x87}
+PACK = {f"{name}-{seed}": bytes([options]) + FILE[seed]
+        for name, options in PACK_OPTIONS.items()
+        for seed in ("checkpoint", "packed", "q4_0", "bad-nan")}
+PACK.update({f"plain-{seed}": b"\0" + content for seed, content in FILE.items()})
+
+CONFIG = {"hidden_size": 2, "intermediate_size": 3, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 256,
+          "max_position_embeddings": 8, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+          "tokenizer": "bytes", "tie_word_embeddings": True, "attention_bias": False}
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+def weights(names, dtype="BF16"):
+    """A file with tensors {name: shape}, whose elements are 1."""
+    size = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "BOOL": 1, "U8": 1}
+    one = {"BF16": ONE_BF16, "F16": ONE_F16, "F32": ONE_F32, "F64": struct.pack("<d", 1), "BOOL": b"\1", "U8": b"\1"}
+    members, data = [], b""
+    for name, shape in names.items():
+        kind = "BOOL" if name.endswith(".mask") else dtype
+        count = 1
+        for length in shape:
+            count *= length
+        members.append(tensor(name, kind, shape, len(data), len(data) + count * size[kind]))
+        data += count * one[kind]
+    return file(members, data)
+
+
+def decoder(config, masks=0):
+    """The tensors of a model of this config."""
+    h, d = config["hidden_size"], config["intermediate_size"]
+    heads, size = config["num_attention_heads"], config.get("head_dim", h // config["num_attention_heads"])
+    narrow = config.get("num_key_value_heads", heads) * size
+    names = {"model.embed_tokens.weight": [256, h], "model.norm.weight": [h]}
+    if not config["tie_word_embeddings"]:
+        names["lm_head.weight"] = [256, h]
+    for number in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{number}."
+        names[layer + "input_layernorm.weight"] = [h]
+        names[layer + "post_attention_layernorm.weight"] = [h]
+        for which, rows, columns in (("q", heads * size, h), ("k", narrow, h), ("v", narrow, h), ("o", h, heads * size)):
+            names[f"{layer}self_attn.{which}_proj.weight"] = [rows, columns]
+            if config["attention_bias"]:
+                names[f"{layer}self_attn.{which}_proj.bias"] = [rows]
+        names[layer + "mlp.up_proj.weight"] = [d, h]
+        names[layer + "mlp." + ("up_proj.mask" if masks else "gate_proj.weight")] = [masks, d, h] if masks else [d, h]
+        names[layer + "mlp.down_proj.weight"] = [h, d]
+    return names
+
+
+def model(changes=None, masks=0, dtype="BF16", wrong=None):
+    """config.json with its length before it, and the weights that fit to it, or with `wrong` added to the names."""
+    config = {**CONFIG, **(changes or {})}
+    text = json.dumps(config).encode()
+    return struct.pack("<H", len(text)) + text + weights({**decoder(config, masks), **(wrong or {})}, dtype)
+
+
+MODEL = {
+    "plain": model(),
+    "masked": model({"num_masks": 2}, masks=2),
+    "heads": model({"hidden_size": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 2,
+                    "attention_bias": True, "tie_word_embeddings": False, "max_position_embeddings": 2}),
+    "two-layers": model({"num_hidden_layers": 2, "hidden_act": "gelu_pytorch_tanh"}, dtype="F32"),
+    "doubles": model({"hidden_act": "relu"}, dtype="F64"),
+    "null": model({"num_masks": None, "rope_scaling": None}),
+    "bad-shape": model(wrong={"model.norm.weight": [3]}),
+    "bad-masks": model({"num_masks": 3}, masks=2),
+    "bad-activation": model({"hidden_act": "swish"}),
+    "bad-tokenizer": model({"tokenizer": "bpe"}),
+    "bad-number": model({"rms_norm_eps": -1, "vocab_size": 2**60}),
+    "bad-rope": model({"rope_scaling": {"type": "linear"}}),
+    "bad-json": struct.pack("<H", 9) + b'{"a": 1,}' + weights({}),
+    "bad-array": struct.pack("<H", 2) + b"[]",
+    "bad-nothing": b"",
+}
