@@ -127,15 +127,19 @@ static size_t bytes_of(mglu_dtype dtype, int64_t columns)
     return (size_t)columns * (dtype == MGLU_DTYPE_F32 ? 4 : 2);
 }
 
-/* Sizes that must be refused need no memory, but an address. */
-static void *rows_of(struct fuzz_stream *stream, int64_t rows, int64_t columns, size_t row_bytes, size_t stride)
+/* Sizes that must be refused need no memory, but an address. The last row ends with its elements, or as the others. */
+static void *rows_of(struct fuzz_stream *stream, int64_t rows, int64_t columns, size_t row_bytes, size_t stride,
+                     bool is_padded)
 {
+    const size_t step = stride > row_bytes ? stride : row_bytes;
+
     if (!is_size(rows) || !is_size(columns))
         return api_bytes(stream, 1);
-    return api_bytes(stream, rows ? (size_t)(rows - 1) * (stride > row_bytes ? stride : row_bytes) + row_bytes : 0);
+    return api_bytes(stream, rows ? (size_t)(rows - 1) * step + (is_padded ? step : row_bytes) : 0);
 }
 
-static mglu_array any_array(struct fuzz_stream *stream, mglu_dtype dtype, int64_t rows, int64_t columns)
+/* Of an array that may be borrowed, the last row has its padding. */
+static mglu_array any_array(struct fuzz_stream *stream, uint32_t flags, mglu_dtype dtype, int64_t rows, int64_t columns)
 {
     const int64_t known_columns = is_size(columns) ? columns : 0;
     mglu_array array = {.dtype = is_rare(stream) ? (mglu_dtype)api_choice(stream, MGLU_DTYPE_COUNT) : dtype};
@@ -148,10 +152,10 @@ static mglu_array any_array(struct fuzz_stream *stream, mglu_dtype dtype, int64_
         array.row_stride = row_bytes + (choice >> 4);
     if (choice >= 0xf0 && row_bytes)
         array.row_stride = row_bytes - 1;
-    array.data = rows_of(stream, rows, columns, row_bytes, array.row_stride);
+    array.data = rows_of(stream, rows, columns, row_bytes, array.row_stride, flags & MGLU_WEIGHTS_BORROW);
     if (mglu_dtype_is_quantised(array.dtype) != is_rare(stream)) {
         array.scale_row_stride = choice & 2 ? 2 * groups + (choice >> 5) * 2 : 0;
-        array.scales = rows_of(stream, rows, columns, 2 * groups, array.scale_row_stride);
+        array.scales = rows_of(stream, rows, columns, 2 * groups, array.scale_row_stride, false);
     }
     return array;
 }
@@ -183,17 +187,17 @@ static void add_optional_arrays(struct fuzz_stream *stream, mglu_weights_desc *d
     const mglu_dtype dtype = dtypes[present >> 6];
 
     if (present & 1)
-        desc->gate_bias = any_array(stream, dtype, terms, desc->intermediate_size);
+        desc->gate_bias = any_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
     if (present & 2)
-        desc->value_bias = any_array(stream, dtype, terms, desc->intermediate_size);
+        desc->value_bias = any_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
     if (present & 4 && (desc->kind == MGLU_KIND_MASKED || is_rare(stream)))
-        desc->router = any_array(stream, dtype, terms, desc->hidden_size);
+        desc->router = any_array(stream, desc->flags, dtype, terms, desc->hidden_size);
     if (present & 8)
         desc->output_size = any_size(stream);
     if (desc->output_size || is_rare(stream))
-        desc->down = any_array(stream, desc->dtype, desc->output_size, desc->intermediate_size);
+        desc->down = any_array(stream, desc->flags, desc->dtype, desc->output_size, desc->intermediate_size);
     if (present & 16 && (desc->output_size || is_rare(stream)))
-        desc->down_bias = any_array(stream, dtype, 1, desc->output_size);
+        desc->down_bias = any_array(stream, desc->flags, dtype, 1, desc->output_size);
 }
 
 mglu_weights_desc api_weights(struct fuzz_stream *stream)
@@ -212,9 +216,9 @@ mglu_weights_desc api_weights(struct fuzz_stream *stream)
     if (is_rare(stream))
         desc.n_masks = (int32_t)fuzz_number(stream, 4);
     terms = desc.kind == MGLU_KIND_MASKED && desc.n_masks >= 0 && desc.n_masks <= MGLU_MAX_MASKS ? desc.n_masks : 1;
-    desc.weight = any_array(stream, desc.dtype, desc.intermediate_size, desc.hidden_size);
+    desc.weight = any_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
     if (desc.kind != MGLU_KIND_MASKED || is_rare(stream))
-        desc.value_weight = any_array(stream, desc.dtype, desc.intermediate_size, desc.hidden_size);
+        desc.value_weight = any_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
     if (desc.kind == MGLU_KIND_MASKED || is_rare(stream))
         desc.masks = any_masks(stream, &desc);
     add_optional_arrays(stream, &desc, terms);
