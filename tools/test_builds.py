@@ -67,7 +67,12 @@ EXTRA_BUILDS = {
                                   "-Dc_link_args=-Wl,-z,relro -Wl,-z,now"]),
 }
 # Commands that are one test each.
-EXTRA_COMMANDS = {"mutation": ["python3", "tests/mutation/run.py"]}
+EXTRA_COMMANDS = {
+    "mutation": ["python3", "tests/mutation/run.py"],
+    "coverage": ["tools/coverage"],
+    # Each target for 20 s, with the address and undefined-behaviour sanitizers.
+    "fuzz": ["sh", "-c", "tests/fuzz/build >build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }; tests/fuzz/run"],
+}
 
 Done = collections.namedtuple("Done", "code output seconds cpu_seconds")
 Counts = collections.namedtuple("Counts", "passed failed skipped")

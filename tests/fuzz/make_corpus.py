@@ -11,6 +11,7 @@ TARGETS = {
     "api": seeds_bytes.API,
     "differential": seeds_bytes.DIFFERENTIAL,
     "file": seeds_files.FILE,
+    "json": seeds_files.JSON,
     "model": seeds_files.MODEL,
     "opencl": seeds_bytes.OPENCL,
     "pack": seeds_files.PACK,

@@ -16,13 +16,23 @@ def calm(inputs):
     return {name.replace("draw", "calm"): bytes(byte % 0xf8 for byte in content) for name, content in inputs.items()}
 
 
-API = {**draws("api", 16, 400), **calm(draws("api calm", 32, 600)), "nothing": b""}
+API = {
+    **draws("api", 16, 400),
+    **calm(draws("api calm", 32, 600)),
+    "nothing": b"",
+    # Findings: a queue, then names looked up whose text has a newline.
+    "newline-in-a-name": b"\0\1\1\1\1\1\x13\x0d",
+}
 
 # Fields of fuzz_differential.c: the number of masks, dtypes, bits, activation, sizes, and so on to the seed.
 DIFFERENTIAL = {**draws("differential", 48, 32), "nothing": b""}
 
 # The first byte selects what fuzz_opencl.c does with the rest.
-VARIANT = struct.pack("<11i", 1, 1, 3, 1, 0, 2, 1, 32, 4, 0, 0)
+def variant(lines=4, mask_form=0, half_form=0):
+    """A selection of the tuner as it is stored."""
+    return struct.pack("<11i", 1, 1, 3, 1, 0, 2, 1, 32, lines, mask_form, half_form)
+
+
 OPENCL = {
     "raw": b"\0\0" + b"mglucl1\0" + b"0123456789abcdef0123456789abcdef" + bytes(8) + struct.pack("<QQ", 1, 0) + b"x",
     "raw-long": b"\0\1\xff\xff\xff" + bytes(80),
@@ -33,9 +43,14 @@ OPENCL = {
     "cut": b"\1\0\0\0\7" + bytes(range(64)),
     "whole": b"\1\0\0\0\0" + bytes(range(64)),
     "tuned": b"\2\0\3",
-    "selected": b"\2\0\3" + VARIANT,
-    "selected-plain": b"\2\1\0" + VARIANT,
-    "selected-short": b"\2\0\3" + VARIANT[:-1],
+    "selected": b"\2\0\3" + variant(),
+    "selected-plain": b"\2\1\0" + variant(),
+    "selected-short": b"\2\0\3" + variant()[:-1],
+    # Findings: whole entries with selections that no tuner makes.
+    "forged-lines": b"\2\0\3" + variant(lines=0),
+    "forged-many-lines": b"\2\0\3" + variant(lines=64),
+    "forged-mask-form": b"\2\0\3" + variant(mask_form=4096),
+    "forged-half-form": b"\2\0\3" + variant(half_form=-1),
 }
 
 # Missing functions, which numbers differ, the name, whether there is a table; then what the functions return.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Seeds of the targets that read files: FILE, PACK and MODEL, from a name to the bytes."""
+"""Seeds of the targets that read files: FILE, PACK, MODEL and JSON, from a name to the bytes."""
 
 import json
 import struct
@@ -152,4 +152,22 @@ MODEL = {
     "bad-json": struct.pack("<H", 9) + b'{"a": 1,}' + weights({}),
     "bad-array": struct.pack("<H", 2) + b"[]",
     "bad-nothing": b"",
+}
+
+JSON = {
+    "header": FILE["checkpoint"][8:500].partition(b"}}")[0] + b"}}",
+    "config": json.dumps(CONFIG, indent=1).encode(),
+    "numbers": b"[1,-2,3.25,-4e5,6E-7,0,-0,0.0,1e22,12345678901234567,18446744073709551615,1e400]",
+    "texts": br'["\u00e4\ud83d\ude00\"\\\/\b\f\n\r\t","","\u0000"]',
+    "utf-8": '["\u00e4\u20ac\U0001f600"]'.encode(),
+    "nested": 100 * b"[" + 100 * b"]",
+    "mixed": b'{"a":[true,false,null,{}],"":{"b":[]},"a b":-1.5e-3} \r\n\t',
+    "twice": b'{"a":1,"a":2}',
+    "bad-utf-8": b'["\xc0\x80\xed\xa0\x80"]',
+    "bad-surrogate": br'["\ud800"]',
+    "bad-comma": b"[1,]",
+    "bad-number": b"[01]",
+    "bad-end": b'{"a":',
+    "bad-more": b"{} {}",
+    "too-deep": 200 * b"[" + 200 * b"]",
 }
