@@ -60,7 +60,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     json_t *wanted;
 
     check_fault(text, size);
-    if (size == 0 || size > MOST_BYTES || is_deep(text, size))
+    if (memchr(text, '\0', size)) /* jansson 2.14 accepts such a byte behind a number */
+        fuzz_require(!judge_is_read(text, size), "a text with a NUL is accepted");
+    if (size == 0 || size > MOST_BYTES || is_deep(text, size) || memchr(text, '\0', size))
         return 0;
     wanted = json_loadb(text, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
     if (!has_own_limit(wanted, &error)) {

@@ -168,6 +168,7 @@ JSON = {
     "bad-comma": b"[1,]",
     "bad-number": b"[01]",
     "bad-end": b'{"a":',
+    "bad-nul": b"[1,2\0]",
     "bad-more": b"{} {}",
     "too-deep": 200 * b"[" + 200 * b"]",
 }
