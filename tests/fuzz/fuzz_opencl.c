@@ -71,9 +71,11 @@ static mglu_host host = {
     .program_cache = {.load = load, .store = save},
 };
 
+static struct mglu_opencl_cache cache = {.host = &host};
+
 static void seal_payload(const char *name)
 {
-    mglu_opencl_cache_store(&host, name, stored.payload, stored.payload_size);
+    mglu_opencl_cache_store(&cache, name, stored.payload, stored.payload_size);
 }
 
 static struct mglu_opencl_device *open_device(void)
@@ -95,7 +97,7 @@ static struct mglu_opencl_device *open_device(void)
 static int load_program(const void *program, size_t size)
 {
     size_t found_size = 0;
-    void *found = mglu_opencl_cache_load(&host, key, &found_size);
+    void *found = mglu_opencl_cache_load(&cache, key, &found_size);
 
     if (!found)
         return 0;
@@ -124,7 +126,7 @@ static void try_raw(struct fuzz_stream *stream)
         host.cache_dir = folder;
         host.program_cache = (mglu_program_cache){0};
     }
-    found = mglu_opencl_cache_load(&host, key, &size);
+    found = mglu_opencl_cache_load(&cache, key, &size);
     host.cache_dir = NULL;
     host.program_cache = (mglu_program_cache){.load = load, .store = save};
     fuzz_require(!found || size < sizeof stored.entry, "a program larger than its entry");
@@ -140,7 +142,7 @@ static void try_damaged(struct fuzz_stream *stream)
 
     if (size == 0 || size > sizeof stored.entry / 2)
         return;
-    mglu_opencl_cache_store(&host, key, stream->at, size);
+    mglu_opencl_cache_store(&cache, key, stream->at, size);
     fuzz_require(load_program(stream->at, size), "a stored program cannot be loaded");
     stored.entry[at % stored.size] ^= damage;
     stored.size -= cut; /* the entry's head alone is longer */
