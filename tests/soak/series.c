@@ -23,6 +23,13 @@ static const struct {
     [MEASURE_THREADS] = {"threads", 0.5, 0},
 };
 
+/* Sanitizers keep freed memory, and find leaks themselves. */
+#ifdef SOAK_WITH_SANITIZER
+enum { FIRST_JUDGED = MEASURE_DESCRIPTORS };
+#else
+enum { FIRST_JUDGED = MEASURE_HEAP };
+#endif
+
 int64_t heap_bytes(void)
 {
     const struct mallinfo2 info = mallinfo2();
@@ -128,7 +135,7 @@ bool series_judge(const struct series *series, FILE *stream)
 {
     bool flat = series->count >= 4;
 
-    for (int i = 0; i < MEASURES && series->count > 0; i++) {
+    for (int i = FIRST_JUDGED; i < MEASURES && series->count > 0; i++) {
         const double growth = series_growth(series, i), limit = series_limit(series, i);
         fprintf(stream, "%-14s %12lld first, %12lld middle, %12lld last; second half grew by %.1f, limit %.1f: %s\n",
                 measures[i].name, (long long)series->samples[0].values[i],
