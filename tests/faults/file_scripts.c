@@ -28,21 +28,21 @@ static mglu_status add_metadata(void)
 
 static mglu_status add_weight(void)
 {
-    const mglu_file_tensor tensor = {"m.up_proj.weight", MGLU_FILE_F32, 2, {D, H}, numbers, 0};
+    const mglu_file_tensor tensor = {"m.up_proj.weight", MGLU_FILE_F32, 2, (const int64_t[]){D, H}, numbers, 0};
 
     return mglu_file_writer_tensor(writer, &tensor);
 }
 
 static mglu_status add_masks(void)
 {
-    const mglu_file_tensor tensor = {"m.up_proj.mask", MGLU_FILE_U8, 3, {MASKS, D, H}, masks, 0};
+    const mglu_file_tensor tensor = {"m.up_proj.mask", MGLU_FILE_U8, 3, (const int64_t[]){MASKS, D, H}, masks, 0};
 
     return mglu_file_writer_tensor(writer, &tensor);
 }
 
 static mglu_status add_down(void)
 {
-    const mglu_file_tensor tensor = {"m.down_proj.weight", MGLU_FILE_F32, 2, {OUT, D}, numbers, 0};
+    const mglu_file_tensor tensor = {"m.down_proj.weight", MGLU_FILE_F32, 2, (const int64_t[]){OUT, D}, numbers, 0};
 
     return mglu_file_writer_tensor(writer, &tensor);
 }

@@ -11,8 +11,8 @@ static mglu_file *file;
 
 static void write_checkpoint(void)
 {
-    const mglu_file_tensor weight = {"m.weight", MGLU_FILE_F32, 2, {2, 64}, numbers, 0};
-    const mglu_file_tensor mask = {"m.mask", MGLU_FILE_U8, 3, {1, 2, 64}, masks, 0};
+    const mglu_file_tensor weight = {"m.weight", MGLU_FILE_F32, 2, (const int64_t[]){2, 64}, numbers, 0};
+    const mglu_file_tensor mask = {"m.mask", MGLU_FILE_U8, 3, (const int64_t[]){1, 2, 64}, masks, 0};
 
     assert_ok(mglu_file_writer_create(&writer));
     assert_ok(mglu_file_writer_metadata(writer, "mglu.activation", "silu"));
