@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/core/variable.h"
 #include "common/dispatch/objects.h"
 
 #include <sched.h>
@@ -110,8 +111,11 @@ size_t mglu_openmp_stack_size(void)
 {
     static const char *const names[] = {"OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE"};
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (getenv(names[i]))
-            return read_stack_size(getenv(names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *text = mglu_variable(names[i]);
+
+        if (text)
+            return read_stack_size(text);
+    }
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "common/io/gguf_stream.h"
 
 #include "common/io/report.h"
+#include "common/json/json.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -144,6 +145,8 @@ mglu_status mglu_io_stream_text(struct mglu_io_stream *stream, const char *what,
     status = mglu_io_stream_take(stream, *text, length);
     if (status == MGLU_OK && strlen(*text) != length)
         status = mglu_io_stream_fail(stream, "%s contains a NUL byte", what);
+    else if (status == MGLU_OK && !mglu_utf8_is_valid(*text, length))
+        status = mglu_io_stream_fail(stream, "%s is not UTF-8", what);
     if (status != MGLU_OK) {
         free(*text);
         *text = NULL;

@@ -71,14 +71,7 @@ void mglu_file_writer_destroy(mglu_file_writer **writer)
 
 static mglu_status check_text(const char *what, const char *text)
 {
-    size_t size = strlen(text), length;
-
-    for (; size > 0; text += length, size -= length) {
-        length = mglu_utf8_length(text, size);
-        if (length == 0)
-            return INVALID("%s is not UTF-8", what);
-    }
-    return MGLU_OK;
+    return mglu_utf8_is_valid(text, strlen(text)) ? MGLU_OK : INVALID("%s is not UTF-8", what);
 }
 
 static struct mglu_io_metadata *find_pair(const mglu_file_writer *writer, const char *key)

@@ -82,4 +82,7 @@ int mglu_json_double(const struct mglu_json *json, double *value);
 /* Bytes of the valid UTF-8 character at `text`; 0 when there is none. */
 size_t mglu_utf8_length(const char *text, size_t size);
 
+/* Whether all characters of a text are valid. */
+int mglu_utf8_is_valid(const char *text, size_t size);
+
 #endif

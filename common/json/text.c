@@ -29,6 +29,19 @@ size_t mglu_utf8_length(const char *text, size_t size)
     return length;
 }
 
+int mglu_utf8_is_valid(const char *text, size_t size)
+{
+    while (size > 0) {
+        size_t length = mglu_utf8_length(text, size);
+
+        if (length == 0)
+            return 0;
+        text += length;
+        size -= length;
+    }
+    return 1;
+}
+
 static size_t encode_utf8(unsigned code, char bytes[MGLU_JSON_CHARACTER])
 {
     size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;

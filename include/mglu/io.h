@@ -74,9 +74,9 @@ enum {
 
 /**
  * Opens and checks a file: header length, JSON, names, dtypes, shapes, and that the tensors cover the data without
- * gaps, overlaps or trailing bytes; and the same of GGUF files, whose tensors may have gaps. By default the data is read
- * into memory aligned to 64 bytes; data of 2 MiB and more is aligned to 2 MiB, and huge pages are requested. The header
- * is checked before any data is read, or memory for it allocated.
+ * gaps, overlaps or trailing bytes; and the same of GGUF files, whose tensors may have gaps. By default the data is
+ * read into memory aligned to 64 bytes; data of 2 MiB and more is aligned to 2 MiB, and huge pages are requested. The
+ * header is checked before any data is read, or memory for it allocated.
  *
  * @param[out] file The open file, NULL on failure. Release with mglu_file_close().
  * @return MGLU_ERROR_IO when it cannot be read or is not a regular file, MGLU_ERROR_CORRUPT_FILE when it violates the

@@ -124,10 +124,10 @@ void file_scripts_write_inputs(void)
 }
 
 const struct script file_scripts[] = {
-    {"writing a file", write_steps, NULL, "written"},
-    {"reading a file", read_steps, NULL, NULL},
-    {"mapping a file", map_steps, NULL, NULL},
-    {"packing a file", copy_steps, NULL, "packed-copy"},
-    {"converting a file", convert_steps, NULL, "packed-q8_0"},
-    {NULL, NULL, NULL, NULL},
+    {.name = "writing a file", .steps = write_steps, .output = "written"},
+    {.name = "reading a file", .steps = read_steps},
+    {.name = "mapping a file", .steps = map_steps},
+    {.name = "packing a file", .steps = copy_steps, .output = "packed-copy"},
+    {.name = "converting a file", .steps = convert_steps, .output = "packed-q8_0"},
+    {.name = NULL},
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "scripts.h"
 
+#include "tools/common/pool.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +27,7 @@ static struct {
 static struct {
     const char *backend;
     int32_t threads;
+    struct pool *pool; /* NULL: OpenMP */
     mglu_weights_desc weights;
     mglu_layer_desc layer;
 } chosen;
@@ -44,6 +47,7 @@ static void choose(const char *backend, mglu_dtype dtype, int64_t batch)
         x[i] = (float)((int)(i * 13 % 17) - 8) / 8;
     chosen.backend = backend;
     chosen.threads = 1;
+    chosen.pool = NULL;
     chosen.weights = (mglu_weights_desc){.struct_size = sizeof chosen.weights,
                                          .dtype = dtype,
                                          .hidden_size = H,
@@ -126,9 +130,20 @@ static void two_threads(void)
     chosen.weights.down = array();
 }
 
+/* The threads are the application's: they are made before anything fails, and stay. */
+static void two_threads_of_a_pool(void)
+{
+    two_threads();
+    chosen.pool = pool_create(2);
+    if (!chosen.pool || pool_threads(chosen.pool) != 2)
+        abort();
+}
+
 mglu_status step_context(void)
 {
-    const mglu_context_desc desc = {.struct_size = sizeof desc, .num_threads = chosen.threads};
+    const mglu_parallel hook = chosen.pool ? pool_hook(chosen.pool) : (mglu_parallel){0};
+    const mglu_context_desc desc = {
+        .struct_size = sizeof desc, .num_threads = chosen.threads, .parallel = chosen.pool ? &hook : NULL};
 
     return mglu_context_create(&desc, &made.context);
 }
@@ -215,13 +230,14 @@ static step_fn *const plugin_steps[] = {step_context, load_plugin,    step_pick,
                                         step_layer,   step_workspace, step_forward, NULL};
 
 const struct script layer_scripts[] = {
-    {"layer with every part, f16", layer_steps, every_part_f16, NULL},
-    {"layer with quantised x, q4_0", layer_steps, quantised_x, NULL},
-    {"reproducible layer, bf16", layer_steps, reproducible, NULL},
-    {"batch, q8_0", layer_steps, batch, NULL},
-    {"plain layer, f32", layer_steps, plain, NULL},
-    {"reference", oracle_steps, reference, NULL},
-    {"plug-in", plugin_steps, plugin, NULL},
-    {"two threads", layer_steps, two_threads, NULL},
-    {NULL, NULL, NULL, NULL},
+    {.name = "layer with every part, f16", .steps = layer_steps, .prepare = every_part_f16},
+    {.name = "layer with quantised x, q4_0", .steps = layer_steps, .prepare = quantised_x},
+    {.name = "reproducible layer, bf16", .steps = layer_steps, .prepare = reproducible},
+    {.name = "batch, q8_0", .steps = layer_steps, .prepare = batch},
+    {.name = "plain layer, f32", .steps = layer_steps, .prepare = plain},
+    {.name = "reference", .steps = oracle_steps, .prepare = reference},
+    {.name = "plug-in", .steps = plugin_steps, .prepare = plugin, .kept_by_linker = 1},
+    {.name = "two threads of a pool", .steps = layer_steps, .prepare = two_threads_of_a_pool},
+    {.name = "two threads of OpenMP", .steps = layer_steps, .prepare = two_threads, .uses_openmp = 1},
+    {.name = NULL},
 };

@@ -18,6 +18,8 @@ struct script {
     step_fn *const *steps; /* NULL at the end */
     void (*prepare)(void); /* chooses the inputs of the steps; NULL: none */
     const char *output;    /* the file that it writes, in the current folder; NULL: none */
+    long kept_by_linker; /* allocations that glibc 2.36 itself loses in a dlopen() without memory, whatever it opens */
+    int uses_openmp;     /* whose runtime ends the process where it has no memory or thread (docs/embedding.md) */
 };
 
 /* layer_scripts.c, file_scripts.c; no name at the end. */

@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,7 +21,8 @@
  * The k-th failure, for every k, of every function of shim.h, in every script: each run in a process of its own. A step
  * that fails gives a status whose text names the reason, leaves an older output as it was, and succeeds when it is
  * called again on the same objects; then the results are those of an undisturbed run, nothing is leaked, and the whole
- * script works twice more.
+ * script works twice more. Where OpenMP's runtime itself lacks memory or a thread, it ends the process: these points
+ * are counted and printed apart.
  *
  * test-faults-library [MOST]: at most about MOST failures of each series.
  */
@@ -40,6 +42,7 @@ struct remains {
 struct outcome {
     long hits;
     char fault[512]; /* empty: clean */
+    int exit_status;
     struct remains remains;
 };
 
@@ -152,8 +155,12 @@ static void run_disturbed(const struct script *script, const struct fault *fault
 {
     struct remains *remains = &outcome.remains;
     const struct fault none = {.kind = FAULT_KINDS};
-    const long live = fault_live_allocations();
+    long live;
 
+    /* A thread's first failure keeps a text, here and in the dynamic linker. */
+    if (mglu_convert(NULL, MGLU_DTYPE_F32, NULL, MGLU_DTYPE_F32, 1) == MGLU_OK || dlopen("/no/such/object", RTLD_NOW))
+        abort();
+    live = fault_live_allocations();
     if (script->prepare)
         script->prepare();
     begin(script);
@@ -208,11 +215,12 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
     waitpid(child, &state, 0);
     if (WIFSIGNALED(state))
         blame("the process was ended by signal %d (%s)", WTERMSIG(state), strsignal(WTERMSIG(state)));
-    else if (WEXITSTATUS(state) != 0)
+    outcome.exit_status = WIFEXITED(state) ? WEXITSTATUS(state) : 0;
+    if (outcome.exit_status != 0)
         blame("the process was ended by exit(%d)", WEXITSTATUS(state));
 }
 
-static void compare(const struct remains *usual)
+static void compare(const struct script *script, const struct remains *usual)
 {
     const struct remains *got = &outcome.remains;
 
@@ -220,7 +228,8 @@ static void compare(const struct remains *usual)
         blame("y differs from that of an undisturbed run");
     if (got->output_size != usual->output_size || memcmp(got->output, usual->output, usual->output_size) != 0)
         blame("the output differs from that of an undisturbed run");
-    if (got->live > usual->live) /* fewer: a driver does not try again what it allocates once */
+    if (got->live >
+        usual->live + script->kept_by_linker) /* fewer: a driver does not try again what it allocates once */
         blame("%+ld allocations are left over", got->live - usual->live);
     if (got->descriptors != usual->descriptors)
         blame("%+ld files are left open", got->descriptors - usual->descriptors);
@@ -228,7 +237,7 @@ static void compare(const struct remains *usual)
         blame("%+ld files are left in the folder", got->entries - usual->entries);
 }
 
-static long points, clean;
+static long points, clean, ended_by_openmp;
 
 /* All failures of one function in one script; `most` limits them by a stride. */
 static void try_series(const struct script *script, const struct fault *fault, const struct remains *usual, long most)
@@ -247,7 +256,11 @@ static void try_series(const struct script *script, const struct fault *fault, c
         if (outcome.hits == 0)
             return;
         points++;
-        compare(usual);
+        if (script->uses_openmp && outcome.exit_status == EXIT_FAILURE) {
+            ended_by_openmp++;
+            continue;
+        }
+        compare(script, usual);
         clean += !outcome.fault[0];
         if (outcome.fault[0] && reported++ < 10)
             printf("%s, %s %ld: %s\n", script->name, fault->name, at, outcome.fault);
@@ -286,10 +299,11 @@ int main(int argc, char **argv)
         try_script(script, most);
     for (const struct script *script = file_scripts; script->name; script++)
         try_script(script, most);
-    printf("faults in the library: %ld failure points, %ld clean\n", points, clean);
+    printf("faults in the library: %ld failure points, %ld clean, %ld ended by OpenMP's runtime\n", points, clean,
+           ended_by_openmp);
     for (const char *const *name =
              (const char *const[]){"checkpoint", "packed", "written", "packed-copy", "packed-q8_0", NULL};
          *name; name++)
         unlink(*name);
-    return rmdir(folder) != 0 || points == 0 || clean != points;
+    return rmdir(folder) != 0 || points == 0 || clean + ended_by_openmp != points;
 }

@@ -85,17 +85,31 @@ void soak_threads(struct soak *soak, size_t device)
     pthread_join(caller.thread, NULL);
 }
 
-/* In the child: what the parent made says so, and a context of the child's own computes the same. */
-static void be_child(struct soak *soak, size_t device, struct user *parents)
+/* In the child: what the parent made computes the same where its device works after fork(), and else says so. */
+static void use_parents(struct soak *soak, size_t device, mglu_device *parents_handle, struct user *parents, float *y)
+{
+    const mglu_forward_args args = {.struct_size = sizeof args, .batch = 1};
+    mglu_device_info info = {.struct_size = sizeof info};
+
+    require_ok(mglu_device_get_info(parents_handle, &info));
+    if (info.works_after_fork) {
+        user_forward(parents, y);
+        soak_compare(soak, device, soak_turn(soak, device), y);
+    } else {
+        require_status(mglu_forward(parents->layer, parents->queue, &args), MGLU_ERROR_AFTER_FORK);
+    }
+}
+
+/* A context of the child's own computes the same in any case. */
+static void be_child(struct soak *soak, size_t device, mglu_device *parents_handle, struct user *parents)
 {
     const size_t turn = soak_turn(soak, device);
-    const mglu_forward_args args = {.struct_size = sizeof args, .batch = 1};
     mglu_context *context;
     mglu_device *handle;
     float *y = soak_output(soak);
 
     alarm(CHILD_SECONDS);
-    require_status(mglu_forward(parents->layer, parents->queue, &args), MGLU_ERROR_AFTER_FORK);
+    use_parents(soak, device, parents_handle, parents, y);
     handle = soak_open(soak, device, &context, NULL);
     specimen_compute(&soak->specimens[turn], handle, y);
     soak_compare(soak, device, turn, y);
@@ -117,7 +131,7 @@ void soak_fork(struct soak *soak, size_t device)
     child = fork();
     require(child >= 0);
     if (child == 0)
-        be_child(soak, device, &user);
+        be_child(soak, device, handle, &user);
     user_forward(&user, y);
     soak_compare(soak, device, turn, y);
     require(waitpid(child, &status, 0) == child);

@@ -92,18 +92,18 @@ static mglu_status get_weights_info(void *info)
 
 static const struct {
     const char *name;
-    size_t size;
+    size_t size, first; /* now, and in the first version */
     mglu_status (*call)(void *);
 } calls[] = {
-    {"mglu_context_desc", sizeof(mglu_context_desc), create_context},
-    {"mglu_queue_desc", sizeof(mglu_queue_desc), create_queue},
-    {"mglu_weights_desc", sizeof(mglu_weights_desc), create_weights},
-    {"mglu_weights_desc", sizeof(mglu_weights_desc), support_weights},
-    {"mglu_layer_desc", sizeof(mglu_layer_desc), create_layer},
-    {"mglu_layer_desc", sizeof(mglu_layer_desc), support_layer},
-    {"mglu_forward_args", sizeof(mglu_forward_args), forward},
-    {"mglu_device_info", sizeof(mglu_device_info), get_device_info},
-    {"mglu_weights_info", sizeof(mglu_weights_info), get_weights_info},
+    {"mglu_context_desc", sizeof(mglu_context_desc), sizeof(mglu_context_desc), create_context},
+    {"mglu_queue_desc", sizeof(mglu_queue_desc), offsetof(mglu_queue_desc, destroy_ns), create_queue},
+    {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), create_weights},
+    {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), support_weights},
+    {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), create_layer},
+    {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), support_layer},
+    {"mglu_forward_args", sizeof(mglu_forward_args), sizeof(mglu_forward_args), forward},
+    {"mglu_device_info", sizeof(mglu_device_info), offsetof(mglu_device_info, works_after_fork), get_device_info},
+    {"mglu_weights_info", sizeof(mglu_weights_info), sizeof(mglu_weights_info), get_weights_info},
 };
 
 /* Zeros that end where memory ends: whatever reads or writes behind them is killed. */
@@ -122,7 +122,7 @@ static void a_struct_size_that_no_version_has_is_refused_by_name_and_the_rest_is
     unsigned char *end = page_end();
 
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        const uint32_t sizes[] = {0, 1, 4, 8, (uint32_t)calls[i].size - 8, 4097, 1u << 28, 0x7fffffff, 0xffffffff};
+        const uint32_t sizes[] = {0, 1, 4, 8, (uint32_t)calls[i].first - 8, 4097, 1u << 28, 0x7fffffff, 0xffffffff};
         unsigned char *object = end - calls[i].size;
         for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
             memset(object, 0, calls[i].size);

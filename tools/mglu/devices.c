@@ -77,7 +77,7 @@ static bool print_json(const mglu_device_info *infos, size_t count)
     if (done)
         done = json_dumpf(list, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF;
     json_decref(list);
-    return done || report_stdout_failed() || report_failure("JSON: can't be written");
+    return done || report_stdout_failed() || report_failure("JSON: out of memory");
 }
 
 static int widest(const mglu_device_info *infos, size_t count, bool of_name)

@@ -98,7 +98,7 @@ static bool print_json(const struct result *result, double nll, const struct com
                   "backend", compute->info.backend, "device", compute->info.name);
     const bool done = root && json_dumpf(root, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF;
     json_decref(root);
-    return done || report_stdout_failed() || report_failure("JSON: can't be written");
+    return done || report_stdout_failed() || report_failure("JSON: out of memory");
 }
 
 static bool print_result(const struct result *result, const struct compute *compute, bool json)

@@ -183,6 +183,7 @@ static void every_broken_field_is_named(void **state)
         {"empty name", NAME_LENGTH, 8, 0, MGLU_ERROR_CORRUPT_FILE, "tensor name of 0 bytes"},
         {"long name", NAME_LENGTH, 8, 256, MGLU_ERROR_CORRUPT_FILE, "tensor name of 256 bytes, expected 1 to 255"},
         {"NUL in a name", NAME, 1, 0, MGLU_ERROR_CORRUPT_FILE, "contains a NUL byte"},
+        {"no UTF-8 in a name", NAME, 1, 0xff, MGLU_ERROR_CORRUPT_FILE, "tensor name is not UTF-8"},
         {"rank 5", RANK, 4, 5, MGLU_ERROR_CORRUPT_FILE, "blk.0.ffn_gate.weight': 5 dimensions, at most 4"},
         {"rank 2^32 - 1", RANK, 4, UINT32_MAX, MGLU_ERROR_CORRUPT_FILE, "at most 4"},
         {"size of 2^63", ROWS, 8, 1ull << 63, MGLU_ERROR_CORRUPT_FILE, "size 1 is 9223372036854775808"},
