@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/dtype.h"
 
+#include "common/io/derived.h"
+
 #include <string.h>
 
 static const struct {
@@ -78,6 +80,14 @@ int mglu_io_weight_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
     return 1;
 }
 
+int mglu_io_matrix_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype)
+{
+    if (file_dtype != MGLU_FILE_F64)
+        return mglu_io_weight_dtype(file_dtype, dtype);
+    *dtype = MGLU_DTYPE_F32;
+    return 1;
+}
+
 int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
 {
     static const mglu_mask_form logits[] = {
@@ -87,7 +97,8 @@ int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form)
     };
     mglu_dtype dtype;
 
-    if (file_dtype == MGLU_FILE_BOOL || file_dtype == MGLU_FILE_U8) {
+    if (file_dtype == MGLU_FILE_BOOL || file_dtype == MGLU_FILE_U8 || file_dtype == MGLU_FILE_I8 ||
+        mglu_io_masks_as_bytes(file_dtype)) {
         *form = MGLU_MASK_BYTES;
         return 1;
     }

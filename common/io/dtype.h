@@ -13,7 +13,10 @@ int mglu_io_compute_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype);
 /* The same for a matrix of weights, which may also be quantised: I8 is q8_0, U8 is q4_0. */
 int mglu_io_weight_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype);
 
-/* The form of dense masks of that dtype. Returns 0 when there is none. */
+/* The same for a matrix that is read: F64 is read as F32. */
+int mglu_io_matrix_dtype(mglu_file_dtype file_dtype, mglu_dtype *dtype);
+
+/* The form of dense masks of that dtype, once mglu_io_masks_as_bytes() are bytes. Returns 0 when there is none. */
 int mglu_io_mask_form(mglu_file_dtype file_dtype, mglu_mask_form *form);
 
 /* The reverse of mglu_io_weight_dtype(). */

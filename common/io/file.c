@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/file.h"
 
+#include "common/io/derived.h"
 #include "common/io/foreign.h"
 #include "common/io/gguf.h"
 #include "common/io/gguf_stream.h"
@@ -16,6 +17,11 @@
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are little-endian in files and used in place");
+
+enum {
+    KNOWN_FLAGS = MGLU_FILE_MMAP | MGLU_FILE_HEADER | MGLU_FILE_FUSED_HALVES | MGLU_FILE_FUSED_INTERLEAVED |
+                  MGLU_FILE_IGNORE_UNREAD
+};
 
 /* Data smaller than a huge page is aligned to a cache line, for vector loads. */
 enum { HUGE_PAGE = 2 * 1024 * 1024, SMALL_ALIGNMENT = 64 };
@@ -171,13 +177,17 @@ mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file)
     *file = NULL;
     if (!path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: path is NULL");
-    if (flags & ~(uint32_t)(MGLU_FILE_MMAP | MGLU_FILE_HEADER))
+    if (flags & ~(uint32_t)KNOWN_FLAGS)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: unknown flags %#x", flags);
+    if (flags & MGLU_FILE_FUSED_HALVES && flags & MGLU_FILE_FUSED_INTERLEAVED)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: rows are either halves or interleaved");
     opened = calloc(1, sizeof *opened);
     if (!opened)
         return mglu_io_out_of_memory(path);
+    opened->flags = flags;
     opened->path = strdup(path);
-    status = opened->path ? load(opened, flags) : mglu_io_out_of_memory(path);
+    opened->derived = mglu_io_derived_create();
+    status = opened->path && opened->derived ? load(opened, flags) : mglu_io_out_of_memory(path);
     if (status != MGLU_OK)
         mglu_file_close(&opened);
     *file = opened;
@@ -193,6 +203,7 @@ void mglu_file_close(mglu_file **file)
     else
         free((*file)->memory);
     mglu_io_gguf_free(*file);
+    mglu_io_derived_destroy((*file)->derived);
     mglu_io_index_clear(&(*file)->by_name);
     mglu_io_index_clear(&(*file)->by_key);
     free((*file)->layers);

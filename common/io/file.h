@@ -15,6 +15,7 @@ struct mglu_io_metadata {
 
 struct mglu_file {
     char *path;
+    uint32_t flags;   /* of mglu_file_open() */
     size_t size;      /* of the file: 8 bytes of length, header, data */
     size_t data_size; /* the data is the end of the file */
     void *memory;     /* the data; mapped: the whole file; NULL: not read */
@@ -29,15 +30,14 @@ struct mglu_file {
     struct mglu_io_index by_name; /* tensors */
     struct mglu_io_index by_key;  /* metadata */
     char *layer_texts;
+    size_t layer_text_size;
     const char **layers; /* prefixes */
     size_t layer_count;
+    struct mglu_io_derived *derived; /* may grow while the file is open */
 };
 
 /* The tensor `prefix`.`inner`.`leaf`, or NULL; empty parts are omitted with their dot. */
 const mglu_file_tensor *mglu_io_find(const mglu_file *file, const char *prefix, const char *inner, const char *leaf);
-
-/* Whether the projection `prefix`.`inner` has masks, packed or not. */
-int mglu_io_has_masks(const mglu_file *file, const char *prefix, const char *inner);
 
 /* Fills the list of layers of a file whose tensors are known. */
 mglu_status mglu_io_list_layers(mglu_file *file);

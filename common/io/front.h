@@ -18,7 +18,7 @@ struct mglu_io_entry {
     mglu_file_dtype dtype;
     int32_t rank;
     const int64_t *shape;
-    int64_t own_shape[3]; /* for a shape that is stored nowhere else */
+    int64_t own_shape[4]; /* for a shape that is stored nowhere else */
     size_t bytes;
 };
 

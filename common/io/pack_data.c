@@ -2,6 +2,7 @@
 #include "common/io/pack_data.h"
 
 #include "common/core/mask_format.h"
+#include "common/io/derived.h"
 #include "common/io/dtype.h"
 #include "common/io/pack_roles.h"
 #include "common/io/report.h"
@@ -15,14 +16,7 @@
 /* Bytes made at once, unless one row is longer. */
 enum { PIECE = 1 << 20 };
 
-/* A tensor in the making. */
-struct job {
-    const struct mglu_io_plan *plan;
-    const mglu_file_tensor *source;
-    struct mglu_io_output *output;
-};
-
-static const char *path_of(const struct job *job)
+static const char *path_of(const struct mglu_io_pack_job *job)
 {
     return job->plan->input->path;
 }
@@ -32,14 +26,13 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Rows of so many bytes that are made at once. */
-static int64_t rows_at_once(size_t row_bytes)
+int64_t mglu_io_pack_rows_at_once(size_t row_bytes)
 {
     return row_bytes < PIECE ? (int64_t)(PIECE / (row_bytes ? row_bytes : 1)) : 1;
 }
 
 /* `elements` are those of the source from number `first` on, in `dtype`. */
-static mglu_status check_finite(const struct job *job, size_t first, const void *elements, size_t count,
+static mglu_status check_finite(const struct mglu_io_pack_job *job, size_t first, const void *elements, size_t count,
                                 mglu_dtype dtype, const char *fault)
 {
     const mglu_file_tensor *source = job->source;
@@ -57,35 +50,47 @@ static mglu_status check_finite(const struct job *job, size_t first, const void 
                         mglu_io_shape_text(text, source->rank == 2 ? 2 : 1, position), fault);
 }
 
-/* A layer's floats, before anything is made of them. */
-static mglu_status check_source(const struct job *job)
+/* A layer's floats, before anything is made of them. F64 is checked once it is rounded: that may overflow. */
+static mglu_status check_source(const struct mglu_io_pack_job *job)
 {
-    mglu_dtype dtype = MGLU_DTYPE_F32;
+    mglu_dtype dtype;
 
-    mglu_io_compute_dtype(job->source->dtype, &dtype);
+    if (!mglu_io_compute_dtype(job->source->dtype, &dtype))
+        return MGLU_OK;
     return check_finite(job, 0, job->source->data, job->source->bytes / mglu_dtype_size(dtype), dtype, "is not finite");
 }
 
-static mglu_status write_copy(const struct job *job)
+/* Converts elements of the source from number `first` on. */
+static mglu_status convert(const struct mglu_io_pack_job *job, size_t first, size_t count, void *target, mglu_dtype to)
+{
+    const void *elements = (const char *)job->source->data + first * mglu_file_dtype_size(job->source->dtype);
+    mglu_dtype from;
+
+    if (mglu_io_compute_dtype(job->source->dtype, &from))
+        return mglu_convert(elements, from, target, to, count);
+    mglu_io_round_f64(elements, target, to, count);
+    return MGLU_OK;
+}
+
+static mglu_status write_copy(const struct mglu_io_pack_job *job)
 {
     return mglu_io_output_write(job->output, job->source->data, job->source->bytes);
 }
 
-static mglu_status write_floats(const struct job *job)
+static mglu_status write_floats(const struct mglu_io_pack_job *job)
 {
-    mglu_dtype from = MGLU_DTYPE_F32, to = job->plan->options->dtype;
-    size_t most = PIECE / mglu_dtype_size(to), count;
+    mglu_dtype to = mglu_io_plan_floats(job->plan, job->planned);
+    size_t most = PIECE / mglu_dtype_size(to), count = job->source->bytes / mglu_file_dtype_size(job->source->dtype);
     void *piece = malloc(PIECE);
     mglu_status status = piece ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
     char fault[40];
 
-    snprintf(fault, sizeof fault, "overflows %s", mglu_dtype_name(to));
-    mglu_io_compute_dtype(job->source->dtype, &from);
-    count = job->source->bytes / mglu_dtype_size(from);
+    snprintf(fault, sizeof fault, job->source->dtype == MGLU_FILE_F64 ? "is not finite in %s" : "overflows %s",
+             mglu_dtype_name(to));
     for (size_t first = 0; first < count && status == MGLU_OK; first += most) {
         size_t now = count - first < most ? count - first : most;
 
-        status = mglu_convert((const char *)job->source->data + first * mglu_dtype_size(from), from, piece, to, now);
+        status = convert(job, first, now, piece, to);
         if (status == MGLU_OK)
             status = check_finite(job, first, piece, now, to, fault);
         if (status == MGLU_OK)
@@ -103,7 +108,7 @@ static void close_rows(unsigned char *quants, size_t rows, size_t row_bytes, siz
 }
 
 /* The reason counts rows from the first of the piece. */
-static mglu_status bad_rows(const struct job *job, int64_t first)
+static mglu_status bad_rows(const struct mglu_io_pack_job *job, int64_t first)
 {
     char from[60] = "";
 
@@ -112,141 +117,84 @@ static mglu_status bad_rows(const struct job *job, int64_t first)
     return mglu_io_fail(MGLU_ERROR_NONFINITE, path_of(job), job->source->name, "%s%s", from, mglu_last_error());
 }
 
+/* Rows of a matrix or of a stack of them, being quantised. */
+struct quantised_rows {
+    int64_t columns, rows;
+    int scales_wanted;
+    unsigned char *quants; /* room for those of some rows, and behind them for their scales */
+    float *floats;         /* room for the same rows, where the source is F64; else NULL */
+};
+
 /* Quantises some rows and writes either their quants or their scales. */
-static mglu_status write_quantised_rows(const struct job *job, int64_t first, int64_t rows, int scales_wanted,
-                                        unsigned char *quants)
+static mglu_status write_quantised_rows(const struct mglu_io_pack_job *job, const struct quantised_rows *all,
+                                        int64_t first, int64_t rows)
 {
     mglu_dtype dtype = job->plan->options->dtype;
-    int64_t columns = job->source->shape[1];
-    size_t row_bytes = (size_t)columns / (dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
-    unsigned char *scales = quants + mglu_packed_weight_size(dtype, rows, columns);
-    mglu_array array = {.dtype = MGLU_DTYPE_F32};
+    size_t row_bytes = (size_t)all->columns / (dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
+    size_t element = (size_t)first * (size_t)all->columns;
+    unsigned char *scales = all->quants + mglu_packed_weight_size(dtype, rows, all->columns);
+    mglu_array array = {.data = all->floats, .dtype = MGLU_DTYPE_F32};
 
-    mglu_io_compute_dtype(job->source->dtype, &array.dtype);
-    array.data = (const char *)job->source->data + (size_t)first * (size_t)columns * mglu_dtype_size(array.dtype);
-    if (mglu_pack_weights(&array, rows, columns, dtype, 0, quants, scales) != MGLU_OK)
+    if (mglu_io_compute_dtype(job->source->dtype, &array.dtype))
+        array.data = (const char *)job->source->data + element * mglu_dtype_size(array.dtype);
+    else
+        mglu_io_round_f64((const char *)job->source->data + element * sizeof(double), all->floats, MGLU_DTYPE_F32,
+                          (size_t)rows * (size_t)all->columns);
+    if (mglu_pack_weights(&array, rows, all->columns, dtype, 0, all->quants, scales) != MGLU_OK)
         return bad_rows(job, first);
-    if (scales_wanted)
-        return mglu_io_output_write(job->output, scales, mglu_packed_scale_size(dtype, rows, columns));
-    close_rows(quants, (size_t)rows, row_bytes, mglu_packed_weight_row_stride(dtype, columns));
-    return mglu_io_output_write(job->output, quants, (size_t)rows * row_bytes);
+    if (all->scales_wanted)
+        return mglu_io_output_write(job->output, scales, mglu_packed_scale_size(dtype, rows, all->columns));
+    close_rows(all->quants, (size_t)rows, row_bytes, mglu_packed_weight_row_stride(dtype, all->columns));
+    return mglu_io_output_write(job->output, all->quants, (size_t)rows * row_bytes);
 }
 
-static mglu_status write_quantised(const struct job *job, int scales_wanted)
+static mglu_status write_quantised(const struct mglu_io_pack_job *job, int scales_wanted)
 {
+    const mglu_file_tensor *source = job->source;
     mglu_dtype dtype = job->plan->options->dtype;
-    int64_t rows = job->source->shape[0], columns = job->source->shape[1];
-    size_t row_bytes = mglu_packed_weight_row_stride(dtype, columns) + mglu_packed_scale_row_stride(dtype, columns);
-    int64_t most = rows_at_once(row_bytes);
-    unsigned char *piece = malloc((size_t)most * row_bytes + 1);
-    mglu_status status = piece ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
+    struct quantised_rows all = {.columns = source->shape[source->rank - 1], .rows = 1, .scales_wanted = scales_wanted};
+    size_t row_bytes =
+        mglu_packed_weight_row_stride(dtype, all.columns) + mglu_packed_scale_row_stride(dtype, all.columns);
+    int64_t most = mglu_io_pack_rows_at_once(row_bytes);
+    int wide = source->dtype == MGLU_FILE_F64;
+    mglu_status status = MGLU_OK;
 
-    for (int64_t first = 0; first < rows && columns > 0 && status == MGLU_OK; first += most)
-        status = write_quantised_rows(job, first, smaller(most, rows - first), scales_wanted, piece);
-    free(piece);
+    for (int32_t i = 0; i + 1 < source->rank; i++)
+        all.rows *= source->shape[i];
+    all.quants = malloc((size_t)most * row_bytes + 1);
+    all.floats = wide ? malloc((size_t)most * (size_t)all.columns * sizeof *all.floats + 1) : NULL;
+    if (!all.quants || (wide && !all.floats))
+        status = mglu_io_out_of_memory(path_of(job));
+    for (int64_t first = 0; first < all.rows && all.columns > 0 && status == MGLU_OK; first += most)
+        status = write_quantised_rows(job, &all, first, smaller(most, all.rows - first));
+    free(all.quants);
+    free(all.floats);
     return status;
 }
 
-static mglu_status write_quants(const struct job *job)
+static mglu_status write_quants(const struct mglu_io_pack_job *job)
 {
     return write_quantised(job, 0);
 }
 
-static mglu_status write_scales(const struct job *job)
+static mglu_status write_scales(const struct mglu_io_pack_job *job)
 {
     return write_quantised(job, 1);
 }
 
-/* Some rows of the masks, as they are in the file. */
-struct mask_rows {
-    const struct job *job;
-    mglu_mask_array masks; /* the first element of the first mask */
-    size_t element_size;
-    int32_t n_masks;
-    int64_t d, h, first, rows;
-};
-
-/* The elements of one mask that belong to the rows. */
-static mglu_mask_array mask_of(const struct mask_rows *rows, int32_t mask)
-{
-    size_t element = ((size_t)mask * (size_t)rows->d + (size_t)rows->first) * (size_t)rows->h;
-
-    return (mglu_mask_array){(const char *)rows->masks.data + element * rows->element_size, rows->masks.form};
-}
-
-/* Names the element of the rows that is neither 0 nor 1, or NaN. */
-static mglu_status bad_mask(const struct mask_rows *rows, int32_t mask)
-{
-    mglu_mask_array element = mask_of(rows, mask);
-    int bytes = element.form == MGLU_MASK_BYTES;
-    int64_t index = 0;
-    uint32_t word;
-
-    while (index < rows->rows * rows->h && mglu_pack_masks(&element, 1, 1, 1, &word) == MGLU_OK) {
-        element.data = (const char *)element.data + rows->element_size;
-        index++;
-    }
-    return mglu_io_fail(bytes ? MGLU_ERROR_CORRUPT_FILE : MGLU_ERROR_NONFINITE, path_of(rows->job),
-                        rows->job->source->name, "mask %d [%lld][%lld] is %s", mask,
-                        (long long)(rows->first + index / rows->h), (long long)(index % rows->h),
-                        bytes ? "neither 0 nor 1" : "NaN");
-}
-
-/* Packs the rows mask by mask: `words` has room for one mask and, behind it, for all. */
-static mglu_status write_mask_rows(const struct mask_rows *rows, uint32_t *words)
-{
-    size_t count = (size_t)rows->rows * (size_t)mglu_format_groups((uint64_t)rows->h);
-    size_t n_masks = (size_t)rows->n_masks;
-    uint32_t *all = words + count;
-
-    for (int32_t i = 0; i < rows->n_masks; i++) {
-        mglu_mask_array mask = mask_of(rows, i);
-
-        if (mglu_pack_masks(&mask, 1, rows->rows, rows->h, words) != MGLU_OK)
-            return bad_mask(rows, i);
-        for (size_t k = 0; k < count; k++)
-            all[k * n_masks + (size_t)i] = words[k];
-    }
-    return mglu_io_output_write(rows->job->output, all, count * n_masks * sizeof *all);
-}
-
-/* The layer has been checked. */
-static mglu_status write_words(const struct job *job)
-{
-    const mglu_file_tensor *source = job->source;
-    const int64_t *sizes = source->shape + (source->rank - 2);
-    struct mask_rows rows = {.job = job,
-                             .masks.data = source->data,
-                             .element_size = mglu_file_dtype_size(source->dtype),
-                             .n_masks = source->rank == 3 ? (int32_t)source->shape[0] : 1,
-                             .d = sizes[0],
-                             .h = sizes[1]};
-    size_t row_bytes = mglu_packed_mask_size(1, 1, rows.h) * ((size_t)rows.n_masks + 1);
-    int64_t most = rows_at_once(row_bytes);
-    uint32_t *words = malloc((size_t)most * row_bytes + 1);
-    mglu_status status = words ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
-
-    mglu_io_mask_form(source->dtype, &rows.masks.form);
-    for (; rows.first < rows.d && rows.h > 0 && status == MGLU_OK; rows.first += most) {
-        rows.rows = smaller(most, rows.d - rows.first);
-        status = write_mask_rows(&rows, words);
-    }
-    free(words);
-    return status;
-}
-
 mglu_status mglu_io_pack_data(const struct mglu_io_plan *plan, size_t index, struct mglu_io_output *output)
 {
-    static mglu_status (*const writers[])(const struct job *) = {
-        [MGLU_IO_MAKE_COPY] = write_copy,     [MGLU_IO_MAKE_FLOATS] = write_floats,
-        [MGLU_IO_MAKE_QUANTS] = write_quants, [MGLU_IO_MAKE_SCALES] = write_scales,
-        [MGLU_IO_MAKE_WORDS] = write_words,
+    static mglu_status (*const writers[])(const struct mglu_io_pack_job *) = {
+        [MGLU_IO_MAKE_COPY] = write_copy,          [MGLU_IO_MAKE_FLOATS] = write_floats,
+        [MGLU_IO_MAKE_QUANTS] = write_quants,      [MGLU_IO_MAKE_SCALES] = write_scales,
+        [MGLU_IO_MAKE_WORDS] = mglu_io_pack_masks,
     };
     const struct mglu_io_planned *planned = &plan->tensors[plan->order[index]];
-    const struct job job = {plan, &plan->input->tensors[planned->source], output};
+    const struct mglu_io_pack_job job = {plan, planned, &plan->input->tensors[planned->source], output};
     mglu_status status = MGLU_OK;
 
-    if (planned->role == MGLU_IO_ROLE_FINITE || planned->role == MGLU_IO_ROLE_MATRIX)
+    if (planned->role == MGLU_IO_ROLE_FINITE || planned->role == MGLU_IO_ROLE_MATRIX ||
+        planned->role == MGLU_IO_ROLE_TRANSPOSED)
         status = check_source(&job);
     return status == MGLU_OK ? writers[planned->make](&job) : status;
 }

@@ -38,7 +38,10 @@ static mglu_status write_front(const struct mglu_io_plan *plan, struct mglu_io_o
 {
     const mglu_file *input = plan->input;
     struct mglu_io_front front = {.count = plan->count, .describe = mglu_io_plan_describe, .source = plan};
-    struct mglu_io_metadata *pairs = malloc((input->metadata_count + 4) * sizeof *pairs);
+    struct mglu_io_metadata *pairs = malloc((input->metadata_count + 5) * sizeof *pairs);
+    const char *fused = input->flags & MGLU_FILE_FUSED_HALVES        ? "halves"
+                        : input->flags & MGLU_FILE_FUSED_INTERLEAVED ? "interleaved"
+                                                                     : NULL;
     char producer[64], version[16];
     mglu_status status;
 
@@ -52,6 +55,8 @@ static mglu_status write_front(const struct mglu_io_plan *plan, struct mglu_io_o
     set_pair(pairs, &front.metadata_count, "format", "pt");
     set_pair(pairs, &front.metadata_count, "mglu.version", version);
     set_pair(pairs, &front.metadata_count, "mglu.producer", producer);
+    if (fused)
+        set_pair(pairs, &front.metadata_count, "mglu.fused", fused);
     if (plan->options->activation)
         set_pair(pairs, &front.metadata_count, "mglu.activation", plan->options->activation);
     status = mglu_io_front_write(&front, output);
@@ -87,7 +92,7 @@ static mglu_status pack_opened(const mglu_file *input, const mglu_file_pack_opti
 static mglu_status pack(const char *input_path, const mglu_file_pack_options *options, struct mglu_io_output *output)
 {
     mglu_file *input;
-    mglu_status status = mglu_file_open(input_path, 0, &input);
+    mglu_status status = mglu_file_open(input_path, options->input_flags, &input);
 
     if (status != MGLU_OK)
         return status;

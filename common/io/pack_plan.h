@@ -31,6 +31,9 @@ struct mglu_io_plan {
 /* Checks the layers and what is to be converted. mglu_io_plan_clear() frees the result, also after a failure. */
 mglu_status mglu_io_plan_make(struct mglu_io_plan *plan);
 
+/* The dtype of the floats that are made of a tensor's. */
+mglu_dtype mglu_io_plan_floats(const struct mglu_io_plan *plan, const struct mglu_io_planned *planned);
+
 void mglu_io_plan_clear(struct mglu_io_plan *plan);
 
 /* For struct mglu_io_front: tensor number `index` of the output of a plan. */

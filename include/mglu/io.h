@@ -69,7 +69,19 @@ enum {
     /**
      * Reads the header alone: `data` of every tensor is NULL, and so are the pointers in descs. Values are not checked.
      */
-    MGLU_FILE_HEADER = 1u << 1
+    MGLU_FILE_HEADER = 1u << 1,
+    /**
+     * How gate and value share a matrix, in layers whose names say that they do (gate_up_proj, w12, ...): the rows of
+     * the gate, then those of the value; or rows of gate and value by turns, the gate's first. At most one of them.
+     * Without either, metadata `mglu.fused` says it, or such layers are refused.
+     */
+    MGLU_FILE_FUSED_HALVES = 1u << 2,
+    MGLU_FILE_FUSED_INTERLEAVED = 1u << 3,
+    /**
+     * Layers are read although there are tensors beside theirs that nothing reads: a second gate, a bias that a masked
+     * layer doesn't have, zero points of quantised weights, a norm. By default they are refused.
+     */
+    MGLU_FILE_IGNORE_UNREAD = 1u << 4
 };
 
 /**
@@ -84,6 +96,14 @@ enum {
  *         with layers that the library does not have: the text says what to do.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
+
+/**
+ * The order of fused rows in models of a model_type of transformers' config.json: MGLU_FILE_FUSED_HALVES,
+ * MGLU_FILE_FUSED_INTERLEAVED, or 0 for a type that is not known or not fused.
+ *
+ * @return MGLU_ERROR_UNSUPPORTED for a type whose layers compute something else.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_model_flags(const char *model_type, uint32_t *flags);
 
 /** Closes a file and sets the handle to NULL; NULL is accepted. Its tensors and strings are then invalid. */
 MGLU_API void mglu_file_close(mglu_file **file);
@@ -109,21 +129,24 @@ MGLU_API const char *mglu_file_dtype_name(mglu_file_dtype dtype);
 MGLU_API size_t mglu_file_dtype_size(mglu_file_dtype dtype);
 
 /**
- * Prefixes of all layers in the file: every P with P.weight and P.mask_bits or P.mask, then every M with
- * M.gate_proj.weight and M.up_proj.weight and no mask; each in the order of the data. NULL out of range. Belongs to the
- * file. A tensor named just "weight" has the prefix "" and no dot; likewise for the other names.
+ * Prefixes of all layers in the file: every P with P.weight and P.mask_bits or P.mask, then every M with the matrices
+ * of a plain GLU and no mask; each in the order of the data. A stack of E experts is E layers: A.0, A.1, ... for the
+ * stacks A.w1.weight and so on. NULL out of range. Belongs to the file. A tensor named just "weight" has the prefix ""
+ * and no dot; likewise for the other names.
  */
 MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
 
 /**
- * Describes the layer with a prefix, ready for mglu_weights_create(). The descs point into the file.
+ * Describes the layer with a prefix, ready for mglu_weights_create(). The descs point into the file, or to copies that
+ * belong to it: F64 is rounded to F32, and what is not contiguous in the file is made so.
  *
  * `prefix` is either a projection P (P.weight, P.mask_bits or P.mask, and if present P.gate_bias, P.value_bias,
  * P.router.weight), or a whole feed-forward block M: M.up_proj as such a projection, or M.gate_proj.weight and
  * M.up_proj.weight without masks (a plain GLU, with M.gate_proj.bias and M.up_proj.bias if present), each with
- * M.down_proj.weight and M.down_proj.bias if present. A prefix that could be both is treated as P.
+ * M.down_proj.weight and M.down_proj.bias if present. A prefix that could be both is treated as P. docs/format.md lists
+ * the other names that are read: w1, w3 and w2, gate_up_proj and down_proj, and so on, and stacks of experts.
  *
- * `weights->dtype` is that of P.weight (plain: M.gate_proj.weight); the other arrays keep their own. A matrix `weight`
+ * `weights->dtype` is that of P.weight (plain: of the gate); the other arrays keep their own. A matrix `weight`
  * of I8 or U8 is q8_0 or q4_0, with its scales in `weight_scale`. A bias of one row may be a vector. Values are not
  * checked, except scales and the padding bits of P.mask_bits.
  *
@@ -131,10 +154,13 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  * `*has_activation` (may be NULL) is set to whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
  * dtypes and batch are the caller's. The call sets struct_size of both structs. On failure no output is written.
  *
- * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has.
- *         MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation.
- *         MGLU_ERROR_NONFINITE for a scale that is not finite.
- *         MGLU_ERROR_VERSION_MISMATCH when there are mask bits or scales and `mglu.version` is not MGLU_FORMAT_VERSION.
+ * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has. Also when gate
+ *         and value share a matrix, and neither the flags of mglu_file_open() nor `mglu.fused` say in which order.
+ *         MGLU_ERROR_CORRUPT_FILE for missing tensors, wrong dtypes or shapes, set padding bits, an unknown activation,
+ *         and for tensors beside those of the layer that nothing reads, without MGLU_FILE_IGNORE_UNREAD.
+ *         MGLU_ERROR_NONFINITE for a scale that is not finite, and for F64 logits that are NaN.
+ *         MGLU_ERROR_VERSION_MISMATCH when there are mask bits or scales and `mglu.version` is not MGLU_FORMAT_VERSION;
+ *         scales also need it to be there.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_layer(const mglu_file *file, const char *prefix,
                                                      mglu_weights_desc *weights, mglu_layer_desc *layer,
@@ -189,14 +215,16 @@ typedef struct mglu_file_pack_options {
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
     mglu_file_format format; /**< of the output */
+    uint32_t input_flags; /**< flags of mglu_file_open() for the input; the order of fused rows is written as well */
 } mglu_file_pack_options;
 
 /**
- * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or U8, [n_m][d][h] or [d][h]) becomes
- * P.weight with P.mask_bits; every other tensor and the metadata are copied under the same names. Metadata `format`,
- * `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert it, but
- * quantised tensors are never converted. The paths may be the same. The output is begun before the input is read, made
- * tensor by tensor, and complete or absent, as with mglu_file_writer_commit().
+ * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or integers, [n_m][d][h] or [d][h])
+ * becomes P.weight with P.mask_bits, and with `convert` the matrices of all layers are converted; F64 in layers becomes
+ * F32, or is rounded once to `dtype`. Every other tensor and the metadata are copied under the same names. Metadata
+ * `format`, `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert
+ * it, but quantised tensors are never converted. The paths may be the same. The output is begun before the input is
+ * read, made tensor by tensor, and complete or absent, as with mglu_file_writer_commit().
  *
  * The layers of a GGUF file are packed likewise, plain ones too: they become layers of a safetensors file. Its other
  * tensors are not copied. With MGLU_FILE_FORMAT_GGUF all layers of the input, and nothing else, become tensors of a
@@ -205,9 +233,9 @@ typedef struct mglu_file_pack_options {
  *
  * @param options NULL for all defaults.
  * @return MGLU_ERROR_NONFINITE for a layer's weight, bias or router element that is not finite or overflows `dtype`,
- *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks, when a
- *         quantised matrix would have to be converted, and for q4_0 where rows are not a multiple of 32; else as
- *         mglu_file_open(), mglu_file_layer() and mglu_file_writer_commit().
+ *         and for a NaN mask logit; MGLU_ERROR_INVALID_ARGUMENT when no layer of the file has masks and nothing is to
+ *         be converted, when a quantised matrix would have to be converted, and for q4_0 where rows are not a multiple
+ *         of 32; else as mglu_file_open(), mglu_file_layer() and mglu_file_writer_commit().
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack(const char *input_path, const char *output_path,
                                                     const mglu_file_pack_options *options);

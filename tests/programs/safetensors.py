@@ -10,7 +10,8 @@ class Tensor:
         self.dtype, self.shape, self.data = dtype, list(shape), data
 
 
-FORMATS = {"F16": "e", "F32": "f", "F64": "d", "I32": "i", "I8": "b", "U8": "B"}
+FORMATS = {"F16": "e", "F32": "f", "F64": "d", "I8": "b", "U8": "B", "BOOL": "B", "I16": "h", "U16": "H", "I32": "i"}
+FORMATS.update({"U32": "I", "I64": "q", "U64": "Q"})
 
 
 def tensor(dtype, shape, values):

@@ -161,8 +161,11 @@ static void wrong_arguments_are_refused(void **state)
 
     assert_status(mglu_file_open(NULL, 0, &file), MGLU_ERROR_INVALID_ARGUMENT);
     assert_status(mglu_file_open("x", 0, NULL), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_status(mglu_file_open("x", 4, &file), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_error_says("flags 0x4");
+    assert_status(mglu_file_open("x", 0x20, &file), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("flags 0x20");
+    assert_status(mglu_file_open("x", MGLU_FILE_FUSED_HALVES | MGLU_FILE_FUSED_INTERLEAVED, &file),
+                  MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("either halves or interleaved");
     file = NULL;
     mglu_file_close(&file);
     mglu_file_close(NULL);

@@ -177,7 +177,7 @@ static void quantised_matrices_are_returned_without_conversion(void **state)
     mglu_layer_desc layer;
     mglu_file *file;
 
-    write_parts(scratch("model.st"), NULL, parts, COUNT(parts));
+    write_parts(scratch("model.st"), "{\"mglu.version\":\"1\"}", parts, COUNT(parts));
     assert_ok(mglu_file_open(scratch("model.st"), 0, &file));
     assert_ok(mglu_file_layer(file, "p", &weights, &layer, NULL));
     assert_int_equal(weights.dtype, MGLU_DTYPE_Q8_0);
@@ -294,7 +294,7 @@ static const struct {
     {"P", {WEIGHT("P.weight")}, "'P.weight' has no masks: '.mask_bits' or '.mask' is missing"},
     {"P",
      {QUANTS, MASK("P.mask")},
-     "tensor 'P.weight': dtype I8, expected F32, F16 or BF16, or I8 or U8 with a '.weight_scale' beside it"},
+     "tensor 'P.weight': dtype I8, expected F32, F16, BF16 or F64, or I8 or U8 with a '.weight_scale' beside it"},
     {"P",
      {WEIGHT("P.weight"), MASK("P.mask"), SCALES("2, 1")},
      "tensor 'P.weight_scale': its weights are F16, expected I8 or U8"},
@@ -328,8 +328,8 @@ static const struct {
       {"m.down_proj.weight_scale", "F16", "1, 2", NULL, 4}},
      "tensor 'm.down_proj.weight': shape [1, 20], expected rows of whole groups of 16 bytes"},
     {"P",
-     {{"P.weight", "F64", "2, 3", NULL, 48}, MASK("P.mask")},
-     "tensor 'P.weight': dtype F64, expected F32, F16 or BF16"},
+     {{"P.weight", "F8_E4M3", "2, 3", NULL, 6}, MASK("P.mask")},
+     "tensor 'P.weight': dtype F8_E4M3, expected F32, F16, BF16 or F64"},
     {"P", {{"P.weight", "I8", "2, 3", NULL, 6}, MASK("P.mask")}, "tensor 'P.weight': dtype I8, expected F32"},
     {"P", {{"P.weight", "F16", "6", NULL, 12}, MASK("P.mask")}, "tensor 'P.weight': shape [6], expected two"},
     {"P", {{"P.weight", "F16", "1, 2, 3", NULL, 12}, MASK("P.mask")}, "tensor 'P.weight': shape [1, 2, 3]"},
@@ -338,8 +338,8 @@ static const struct {
      {WEIGHT("P.weight"), MASK("P.mask"), MASK_BITS("P.mask_bits")},
      "tensor 'P.mask_bits': the file also has these masks unpacked"},
     {"P",
-     {WEIGHT("P.weight"), {"P.mask", "I64", "2, 3", NULL, 48}},
-     "tensor 'P.mask': dtype I64, expected F32, F16 or BF16 logits, BOOL or U8"},
+     {WEIGHT("P.weight"), {"P.mask", "C64", "2, 3", NULL, 48}},
+     "tensor 'P.mask': dtype C64, expected F32, F16, BF16 or F64 logits, BOOL, or integers of 0 and 1"},
     {"P",
      {WEIGHT("P.weight"), {"P.mask", "U8", "3, 2", NULL, 6}},
      "tensor 'P.mask': shape [3, 2], expected [masks, 2, 3] or [2, 3]"},
@@ -402,7 +402,7 @@ static const struct {
 static void an_invalid_layer_is_refused_by_name(void **state)
 {
     for (size_t i = 0; i < COUNT(no_right_layers); i++) {
-        mglu_file *file = open_parts(NULL, no_right_layers[i].parts);
+        mglu_file *file = open_parts("{\"mglu.version\":\"1\"}", no_right_layers[i].parts);
         mglu_weights_desc weights = {.struct_size = 77};
         mglu_layer_desc layer = {.struct_size = 78};
 

@@ -157,6 +157,40 @@ static mglu_status pack_quantised(void)
     return mglu_file_pack(scratch("in"), scratch("out"), &options);
 }
 
+/* Layers of which copies are made: in F64, stored by columns, with alternating biases, and with masks of I64. */
+static mglu_status describe_copies(void)
+{
+    static const char *const names[] = {"e.0", "e.1", "p"};
+    mglu_file *file;
+    mglu_weights_desc weights;
+    mglu_layer_desc layer;
+    mglu_status status = mglu_file_open(scratch("in"), MGLU_FILE_FUSED_INTERLEAVED, &file);
+
+    for (size_t i = 0; i < COUNT(names) && status == MGLU_OK; i++)
+        status = mglu_file_layer(file, names[i], &weights, &layer, NULL);
+    mglu_file_close(&file);
+    return status;
+}
+
+static mglu_status pack_copies(void)
+{
+    return mglu_file_pack(scratch("in"), scratch("out"), NULL);
+}
+
+static void write_copies(void)
+{
+    static const struct part parts[] = {
+        {"e.gate_up_proj", "F64", "2, 3, 4", NULL, 192},
+        {"e.down_proj", "F32", "2, 2, 3", NULL, 48},
+        {"e.gate_up_proj_bias", "F16", "2, 4", NULL, 16},
+        {"p.weight", "BF16", "2, 3", NULL, 12},
+        {"p.mask", "I64", "2, 3", NULL, 48},
+    };
+
+    remove(scratch("in"));
+    write_parts(scratch("in"), NULL, parts, COUNT(parts));
+}
+
 static void write_input(void)
 {
     static const struct part parts[] = {
@@ -248,17 +282,25 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
 {
     static const struct {
         mglu_status (*script)(void);
+        void (*write_input)(void);
         size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
                             works */
-    } cases[] = {{open_and_describe, 11}, {map, 10},      {write_one, 9},  {pack, 22},
-                 {pack_quantised, 24},    {map_gguf, 15}, {pack_gguf, 20}, {write_gguf, 18}};
+    } cases[] = {
+        {open_and_describe, write_input, 11}, {map, write_input, 10},
+        {write_one, write_input, 9},          {pack, write_input, 22},
+        {pack_quantised, write_input, 24},    {describe_copies, write_copies, 22},
+        {pack_copies, write_copies, 30},      {map_gguf, write_input, 15},
+        {pack_gguf, write_input, 20},         {write_gguf, write_input, 18},
+    };
 
-    write_input();
     write_gguf_input();
     /* a thread's first failure allocates its text, which stays */
     assert_status(mglu_file_open(NULL, 0, NULL), MGLU_ERROR_INVALID_ARGUMENT);
     for (size_t i = 0; i < COUNT(cases); i++) {
-        size_t reported = fail_each_allocation(cases[i].script);
+        size_t reported;
+
+        cases[i].write_input();
+        reported = fail_each_allocation(cases[i].script);
 
         if (reported < cases[i].at_least)
             fail_msg("script %zu: %zu failures were reported, expected %zu", i, reported, cases[i].at_least);
