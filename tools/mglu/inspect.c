@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "files.h"
 #include "layer_size.h"
+#include "layout_options.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 
@@ -15,6 +16,7 @@
 struct options {
     char *path;
     bool json;
+    uint32_t file_flags; /**< for mglu_file_open() */
 };
 
 /** The properties of a layer that are printed. */
@@ -31,6 +33,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->file_flags;
+        return 0;
     case 'j':
         options->json = true;
         return 0;
@@ -240,15 +245,36 @@ static bool show(const mglu_file *file, bool json)
     return true;
 }
 
+/** A file without layers: lists its first tensors, and reports what was looked for. */
+static bool show_unknown(const mglu_file *file)
+{
+    enum { SHOWN = 20 };
+    const size_t count = mglu_file_tensor_count(file);
+    for (size_t i = 0; i < count && i < SHOWN; i++) {
+        const mglu_file_tensor *tensor = mglu_file_tensor_at(file, i);
+        char shape[256];
+        tensor_shape_text(tensor, shape, sizeof shape);
+        print_clean(tensor->name);
+        printf(" %s %s\n", mglu_file_dtype_name(tensor->dtype), shape);
+    }
+    if (count > SHOWN)
+        printf("and %zu more tensors\n", count - SHOWN);
+    mglu_weights_desc weights;
+    mglu_layer_desc desc;
+    return mglu_file_layer(file, "", &weights, &desc, NULL) == MGLU_OK || report_library(NULL);
+}
+
 int command_inspect(int argc, char **argv)
 {
     static const struct argp_option list[] = {
         {"json", 'j', NULL, 0, "Print a JSON object", 0},
         {0},
     };
+    static const struct argp_child children[] = {{.argp = &layout_argp}, {0}};
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = children,
         .args_doc = "FILE",
         .doc = "Shows the layers of a packed file, a training checkpoint or a GGUF file: sizes, fractions of ones in "
                "the masks, "
@@ -258,8 +284,11 @@ int command_inspect(int argc, char **argv)
     mglu_file *file = NULL;
     if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
-    const bool done =
-        (mglu_file_open(options.path, 0, &file) == MGLU_OK || report_library(NULL)) && show(file, options.json);
+    /* No value of a fused matrix is printed, so that any order does. */
+    if (!(options.file_flags & MGLU_FILE_FUSED_INTERLEAVED))
+        options.file_flags |= MGLU_FILE_FUSED_HALVES;
+    const bool done = (mglu_file_open(options.path, options.file_flags, &file) == MGLU_OK || report_library(NULL)) &&
+                      (mglu_file_layer_at(file, 0) ? show(file, options.json) : show_unknown(file));
     mglu_file_close(&file);
     return done ? EXIT_SUCCESS : EXIT_FAILED;
 }

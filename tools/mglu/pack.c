@@ -3,6 +3,7 @@
 #include "config.h"
 #include "files.h"
 #include "layer_size.h"
+#include "layout_options.h"
 #include "pack_folder.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
@@ -20,6 +21,7 @@ struct options {
     bool convert;
     bool has_format;
     mglu_file_format format;
+    uint32_t file_flags; /**< for mglu_file_open() */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -63,6 +65,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->file_flags;
+        return 0;
     case 'd':
         options->dtype = arguments_dtype(state, argument);
         options->convert = true;
@@ -139,7 +144,7 @@ static bool print_summary(const char *input, const char *output, const struct op
     mglu_file *file;
     if (stat(input, &before) != 0 || stat(output, &after) != 0)
         return report_failure("%s: can't be read back", output);
-    if (mglu_file_open(input, MGLU_FILE_HEADER, &file) != MGLU_OK)
+    if (mglu_file_open(input, options->file_flags | MGLU_FILE_HEADER, &file) != MGLU_OK)
         return report_library(NULL);
     const bool done = layer_size_total(file, options->convert ? &options->dtype : NULL, &total, &layers, &masked);
     const char *named = activation ? activation : mglu_file_metadata(file, "mglu.activation");
@@ -163,10 +168,11 @@ static bool pack_file(const char *input, const char *output, const struct option
         .dtype = options->dtype,
         .progress = progress,
         .format = options->format,
+        .input_flags = options->file_flags,
     };
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
-    if (!find_activation(input, options, activation))
+    if (!layout_complete_flags(input, &wanted.input_flags) || !find_activation(input, options, activation))
         return false;
     wanted.activation = *activation;
     if (mglu_file_pack(input, output, &wanted) != MGLU_OK)
@@ -216,13 +222,16 @@ int command_pack(int argc, char **argv)
          "Write safetensors or gguf; GGUF gets the layers alone (default: gguf where OUT ends in .gguf)", 0},
         {0},
     };
+    static const struct argp_child children[] = {{.argp = &layout_argp}, {0}};
     static const struct argp argp = {
         .options = list,
         .parser = parse,
+        .children = children,
         .args_doc = "IN OUT",
-        .doc = "Converts a training checkpoint to the packed format: each mask logit becomes one bit. IN is a "
-               "safetensors file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of "
-               "config.json. Or IN is a GGUF file, whose feed-forward layers are written.",
+        .doc = "Converts a training checkpoint to the packed format: each mask logit becomes one bit. With --dtype, "
+               "converts or quantises the matrices, also those of layers without masks. IN is a safetensors "
+               "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json. "
+               "Or IN is a GGUF file, whose feed-forward layers are written.",
     };
     struct options options = {0};
     if (!arguments_parse(&argp, argc, argv, 0, &options))

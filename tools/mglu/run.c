@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 #include "commands.h"
+#include "layout_options.h"
 #include "run_inputs.h"
 #include "tensor_arguments.h"
 #include "tools/common/arguments.h"
@@ -27,6 +28,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &request->compute;
+        state->child_inputs[1] = &request->file_flags;
         return 0;
     case 'l':
         request->prefix = argument;
@@ -158,10 +160,11 @@ int command_run(int argc, char **argv)
          0},
         {0},
     };
-    static const struct argp argp = {
+    const struct argp_child children[] = {arguments_compute[0], {.argp = &layout_argp}, {0}};
+    const struct argp argp = {
         .options = list,
         .parser = parse,
-        .children = arguments_compute,
+        .children = children,
         .args_doc = "FILE",
         .doc = "Computes one layer of a packed file, a training checkpoint or a GGUF file.",
     };

@@ -2,6 +2,7 @@
 #include "run_inputs.h"
 
 #include "config.h"
+#include "layout_options.h"
 #include "tools/common/report.h"
 
 #include <inttypes.h>
@@ -30,7 +31,10 @@ static bool select_activation(struct run_inputs *inputs, int named_in_file)
 static bool open_layer(struct run_inputs *inputs)
 {
     int named;
-    if (mglu_file_open(inputs->request->path, 0, &inputs->model) != MGLU_OK ||
+    uint32_t flags = inputs->request->file_flags;
+    if (!layout_complete_flags(inputs->request->path, &flags))
+        return false;
+    if (mglu_file_open(inputs->request->path, flags, &inputs->model) != MGLU_OK ||
         mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)
         return report_library(NULL);
     inputs->width = inputs->weights.down.data ? inputs->weights.output_size : inputs->weights.intermediate_size;

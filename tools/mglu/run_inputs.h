@@ -14,6 +14,7 @@ struct run_request {
     struct tensor_name x, out, check;
     bool has_activation;
     mglu_activation activation;
+    uint32_t file_flags; /**< for mglu_file_open() */
     struct compute_options compute;
 };
 
