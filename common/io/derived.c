@@ -69,12 +69,14 @@ static const struct copy *keep(struct mglu_io_derived *derived, struct copy *cop
 
 static const struct copy *find(struct mglu_io_derived *derived, const struct copy *key)
 {
+    const struct copy *found;
     void *node;
 
     pthread_mutex_lock(&derived->lock);
     node = tfind(key, &derived->copies, compare_copies);
+    found = node ? *(struct copy *const *)node : NULL;
     pthread_mutex_unlock(&derived->lock);
-    return node ? *(struct copy *const *)node : NULL;
+    return found;
 }
 
 static struct copy *make_copy(const void *data, const struct mglu_io_grid *grid, size_t bytes)

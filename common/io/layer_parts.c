@@ -79,6 +79,22 @@ static mglu_status check_scales(struct mglu_io_reading *reading, const struct mg
     return mglu_io_check_version(file, scales);
 }
 
+/* What other formats of quantised weights have beside them, with any options: without it their numbers are wrong. */
+static mglu_status check_companions(const struct mglu_io_reading *reading, const char *inner)
+{
+    static const char *const leaves[] = {"weight_zero_point", "weight_g_idx"};
+
+    for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++) {
+        const mglu_file_tensor *found = mglu_io_place_find(&reading->place, inner, leaves[i]);
+
+        if (found)
+            return mglu_io_corrupt(reading->place.file, found,
+                                   "q8_0 and q4_0 have scales of groups of 32 columns and nothing else: these "
+                                   "quantised weights have another format, which is not read");
+    }
+    return MGLU_OK;
+}
+
 /* The dtype of a weight matrix; it has scales exactly when it is quantised. */
 static mglu_status check_dtype(const struct mglu_io_reading *reading, struct mglu_io_matrix *matrix)
 {
@@ -137,6 +153,8 @@ mglu_status mglu_io_take_matrix(struct mglu_io_reading *reading, const char *inn
         status = mglu_io_place_take(&reading->place, inner, "weight_scale", &matrix->scales);
     if (status == MGLU_OK)
         status = check_dtype(reading, matrix);
+    if (status == MGLU_OK && mglu_dtype_is_quantised(matrix->dtype))
+        status = check_companions(reading, inner);
     if (status == MGLU_OK)
         status = check_sizes(reading, parts, columns, matrix);
     if (status != MGLU_OK)

@@ -9,7 +9,7 @@ import unittest
 from fractions import Fraction
 
 import safetensors
-from harness import ProgramTest
+from harness import ProgramTest, run
 from layers import D, EXPERTS, FUSED, H, ORDERS, PAIRS, TOKENS, Glu, Masked
 from layers import flat, fused, gelu_tanh, halves, interleaved, masked, matrix, pair, silu, stored, transposed, under
 from safetensors import tensor
@@ -272,11 +272,16 @@ class UnreadTest(LayoutTest):
             self.write(tensors, metadata)
             with self.subTest(name):
                 self.refuse_run("m", [word])
+                self.refuse_run("m", [word], "--ignore-unread")
                 self.refuse(1, [word], "pack", self.model, self.folder / "out.safetensors")
 
     def test_a_file_without_layers_says_what_is_looked_for(self):
         self.write({"a.fc.weight": stored("F32", matrix(2, 3, 1)), "fp8": safetensors.Tensor("F8_E4M3", [2], b"ab")})
-        self.refuse(1, ["no layer", "P.mask", "gate_proj + up_proj", "w12"], "inspect", self.model)
+        words = ["no layer", "P.mask", "gate_proj + up_proj", "w12"]
+        for options in ([], ["--json"]):
+            self.refuse(1, words, "inspect", self.model, *options)
+        self.assertEqual(run("inspect", self.model).stdout, b"a.fc.weight F32 [2, 3]\nfp8 F8_E4M3 [2]\n")
+        self.assertEqual(run("inspect", self.model, "--json").stdout, b"")
 
 
 class PackTest(LayoutTest):

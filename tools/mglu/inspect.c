@@ -246,18 +246,18 @@ static bool show(const mglu_file *file, bool json)
 }
 
 /** A file without layers: lists its first tensors, and reports what was looked for. */
-static bool show_unknown(const mglu_file *file)
+static bool show_unknown(const mglu_file *file, bool json)
 {
     enum { SHOWN = 20 };
     const size_t count = mglu_file_tensor_count(file);
-    for (size_t i = 0; i < count && i < SHOWN; i++) {
+    for (size_t i = 0; i < count && i < SHOWN && !json; i++) {
         const mglu_file_tensor *tensor = mglu_file_tensor_at(file, i);
         char shape[256];
         tensor_shape_text(tensor, shape, sizeof shape);
         print_clean(tensor->name);
         printf(" %s %s\n", mglu_file_dtype_name(tensor->dtype), shape);
     }
-    if (count > SHOWN)
+    if (count > SHOWN && !json)
         printf("and %zu more tensors\n", count - SHOWN);
     mglu_weights_desc weights;
     mglu_layer_desc desc;
@@ -288,7 +288,7 @@ int command_inspect(int argc, char **argv)
     if (!(options.file_flags & MGLU_FILE_FUSED_INTERLEAVED))
         options.file_flags |= MGLU_FILE_FUSED_HALVES;
     const bool done = (mglu_file_open(options.path, options.file_flags, &file) == MGLU_OK || report_library(NULL)) &&
-                      (mglu_file_layer_at(file, 0) ? show(file, options.json) : show_unknown(file));
+                      (mglu_file_layer_at(file, 0) ? show(file, options.json) : show_unknown(file, options.json));
     mglu_file_close(&file);
     return done ? EXIT_SUCCESS : EXIT_FAILED;
 }
