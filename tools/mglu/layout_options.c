@@ -13,17 +13,20 @@
 
 enum { CONFIG_LIMIT = 1 << 20, TYPE_SIZE = 64 };
 
+/** Options without a letter: the commands have letters of their own. */
+enum { FUSED = 0x100, IGNORE_UNREAD };
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     static const char *const orders[] = {"halves", "interleaved"};
     uint32_t *flags = state->input;
     switch (key) {
-    case 'f':
+    case FUSED:
         *flags &= ~(uint32_t)(MGLU_FILE_FUSED_HALVES | MGLU_FILE_FUSED_INTERLEAVED);
         *flags |= arguments_choice(state, "--fused", argument, orders, 2) ? MGLU_FILE_FUSED_INTERLEAVED
                                                                           : MGLU_FILE_FUSED_HALVES;
         return 0;
-    case 'u':
+    case IGNORE_UNREAD:
         *flags |= MGLU_FILE_IGNORE_UNREAD;
         return 0;
     default:
@@ -32,12 +35,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 static const struct argp_option list[] = {
-    {"fused", 'f', "ORDER", 0,
+    {"fused", FUSED, "ORDER", 0,
      "Rows of gate and value in one matrix: halves or interleaved (default: as the file says, else as the model_type "
      "in "
      "a config.json beside it implies)",
      0},
-    {"ignore-unread", 'u', NULL, 0, "Read layers although nothing reads some tensors beside theirs", 0},
+    {"ignore-unread", IGNORE_UNREAD, NULL, 0, "Read layers although nothing reads some tensors beside theirs", 0},
     {0},
 };
 
