@@ -78,7 +78,7 @@ static mglu_status read_place(struct mglu_io_reading *reading, const char *inner
 
     *found = 1;
     reading->inner = inner;
-    if (mglu_io_place_find(place, inner, "weight") && mglu_io_place_masked(place, inner))
+    if (mglu_io_place_weight(place, inner) && mglu_io_place_masked(place, inner))
         return mglu_io_take_masked(reading, weights);
     for (int i = 0; i < MGLU_IO_LAYOUTS && !*inner; i++) {
         form = mglu_io_layout_form(&mglu_io_layouts[i], place);

@@ -87,8 +87,7 @@ int mglu_io_place_masked(const struct mglu_io_place *place, const char *inner)
     return mglu_io_place_find(place, inner, "mask_bits") || mglu_io_place_find(place, inner, "mask");
 }
 
-/* The weight stem.inner, if it can be one of this place: a stack has a dimension more. */
-static const mglu_file_tensor *find_weight(const struct mglu_io_place *place, const char *inner)
+const mglu_file_tensor *mglu_io_place_weight(const struct mglu_io_place *place, const char *inner)
 {
     const mglu_file_tensor *weight = inner ? mglu_io_place_find(place, inner, "weight") : NULL;
 
@@ -106,7 +105,8 @@ static int is_gated(const mglu_file_tensor *fused, const mglu_file_tensor *down)
 
 enum mglu_io_form mglu_io_layout_form(const struct mglu_io_layout *layout, const struct mglu_io_place *place)
 {
-    const mglu_file_tensor *gate = find_weight(place, layout->gate), *value = find_weight(place, layout->value);
+    const mglu_file_tensor *gate = mglu_io_place_weight(place, layout->gate),
+                           *value = mglu_io_place_weight(place, layout->value);
 
     if (value && mglu_io_place_masked(place, layout->value))
         return MGLU_IO_FORM_VALUE_MASKED;

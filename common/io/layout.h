@@ -51,6 +51,9 @@ mglu_status mglu_io_place_take(struct mglu_io_place *place, const char *inner, c
 /* Whether the matrix stem.inner has masks, packed or not. */
 int mglu_io_place_masked(const struct mglu_io_place *place, const char *inner);
 
+/* The weight stem.inner, if it can be one of this place: a stack has a dimension more. NULL for an `inner` of NULL. */
+const mglu_file_tensor *mglu_io_place_weight(const struct mglu_io_place *place, const char *inner);
+
 enum mglu_io_form {
     MGLU_IO_FORM_NONE,
     MGLU_IO_FORM_GATE_MASKED, /* masks on the matrix of the gate's name */

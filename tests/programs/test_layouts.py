@@ -179,6 +179,11 @@ class ExpertTest(LayoutTest):
         self.refuse_run("e.3", ["no layer 'e.3'"])
 
 
+    def test_a_layer_that_is_no_stack_has_no_experts(self):
+        self.write(under("m", masked(Masked("single"), "up_proj", "down_proj")))
+        for prefix in ("m.0", "m.0.up_proj", "m.up_proj.0"):
+            self.refuse_run(prefix, ["no layer '%s'; the file has 'm.up_proj'" % prefix])
+
     def test_names_of_experts_that_take_more_than_the_file_are_refused(self):
         stem = "a" * 60000
         self.write({stem + ".gate_up_proj": safetensors.Tensor("F16", [200000, 2, 1], bytes(800000)),
