@@ -215,7 +215,7 @@ typedef struct mglu_file_pack_options {
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
     mglu_file_format format; /**< of the output */
-    uint32_t input_flags; /**< flags of mglu_file_open() for the input; the order of fused rows is written as well */
+    uint32_t input_flags;    /**< flags of mglu_file_open() for the input; the order of fused rows is written as well */
 } mglu_file_pack_options;
 
 /**

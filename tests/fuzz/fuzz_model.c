@@ -66,7 +66,7 @@ static bool load_and_feed(const char *folder, bool lenient)
         return false;
     fuzz_require(config.vocab_size == VOCABULARY, "config_load() accepts a vocabulary that the tokens do not have");
     const int64_t capacity = config.max_positions < CAPACITY ? config.max_positions : CAPACITY;
-    if (!decoder_open(&decoder, folder, &config, computer(), capacity, lenient))
+    if (!decoder_open(&decoder, folder, &config, computer(), capacity, lenient ? MGLU_FILE_IGNORE_UNREAD : 0))
         return false;
     feed(&decoder);
     decoder_close(&decoder);

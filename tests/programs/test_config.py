@@ -83,7 +83,7 @@ REFUSED = [
     ({"hidden_act": "xielu"}, ["hidden_act", "xielu", "gelu_pytorch_tanh"]),
     ({"mlp_bias": True}, ["mlp_bias", "model.layers.0.mlp"]),
     ({"attention_bias": True}, ["self_attn.q_proj.bias", "missing"]),
-    ({"num_hidden_layers": 1}, ["model.layers.1.", "--ignore-unread-tensors"]),
+    ({"num_hidden_layers": 1}, ["model.layers.1.", "--ignore-unread"]),
 ]
 
 # Tensors that no key accounts for.
@@ -148,8 +148,8 @@ class ConfigTest(ProgramTest):
         for name, rows, why in UNREAD:
             with self.subTest(why):
                 self.write(LLAMA, {**self.weights, name: rows})
-                self.refuse(1, ["model.safetensors", name, "--ignore-unread-tensors"], *self.command())
-                self.assertAlmostEqual(self.perplexity("--ignore-unread-tensors"), want, delta=2e-6)
+                self.refuse(1, ["model.safetensors", name, "--ignore-unread"], *self.command())
+                self.assertAlmostEqual(self.perplexity("--ignore-unread"), want, delta=2e-6)
 
     def test_unknown_keys_ignored(self):
         self.write({**LLAMA, "never_heard_of": 1})
@@ -171,7 +171,7 @@ class ConfigTest(ProgramTest):
 
     def test_layers_beyond_the_number_ignored(self):
         self.write({**LLAMA, "num_hidden_layers": 1})
-        self.assertGreater(self.perplexity("--ignore-unread-tensors"), 0)
+        self.assertGreater(self.perplexity("--ignore-unread"), 0)
 
 
 # What config.json means for a layer alone: the activation, or words of the message.

@@ -51,11 +51,12 @@ struct decoder {
 };
 
 /**
- * Loads DIR/model.safetensors for sequences of up to `capacity` tokens, at most the config's max_positions. Tensors
- * that it would not read are refused or ignored.
+ * Loads DIR/model.safetensors for sequences of up to `capacity` tokens, at most the config's max_positions.
+ * `file_flags` are for mglu_file_open(); with MGLU_FILE_IGNORE_UNREAD, tensors that the decoder would not read are
+ * ignored, else refused.
  */
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
-                  int64_t capacity, bool ignore_unread_tensors);
+                  int64_t capacity, uint32_t file_flags);
 
 /** Whether the decoder reads every tensor of a file; if not, it has reported the first one that it does not. */
 bool decoder_reads_all(const mglu_file *file, const struct config *config);

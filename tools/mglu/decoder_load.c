@@ -2,6 +2,7 @@
 #include "decoder.h"
 
 #include "files.h"
+#include "layout_options.h"
 #include "tools/common/report.h"
 
 #include <math.h>
@@ -61,29 +62,11 @@ static bool load_attention(const mglu_file *file, const struct config *config, i
            load(file, post_norm, 0, h, &layer->post_norm);
 }
 
-/** Whether the tensors of a feed-forward layer exist; mglu_file_layer() checks their contents. */
-static bool check_ffn_tensors(const mglu_file *file, const char *name)
-{
-    static const char *const needed[] = {"up_proj.weight", "down_proj.weight"};
-    static const char *const gates[] = {"up_proj.mask_bits", "up_proj.mask", "gate_proj.weight"};
-    const char *path = mglu_file_path(file);
-    char tensor[2 * NAME_SIZE];
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        snprintf(tensor, sizeof tensor, "%s.%s", name, needed[i]);
-        if (!mglu_file_find(file, tensor))
-            return report_failure("%s: tensor '%s': missing", path, tensor);
-    }
-    for (size_t i = 0; i < sizeof gates / sizeof gates[0]; i++) {
-        snprintf(tensor, sizeof tensor, "%s.%s", name, gates[i]);
-        if (mglu_file_find(file, tensor))
-            return true;
-    }
-    return report_failure("%s: %s: has neither up_proj.mask_bits, up_proj.mask nor gate_proj.weight", path, name);
-}
-
 /** Whether a feed-forward layer matches config.json. */
 static bool check_ffn(const char *path, const char *name, const struct config *config, const mglu_weights_desc *weights)
 {
+    if (!weights->output_size)
+        return report_failure("%s: %s: has no down-projection", path, name);
     if (weights->hidden_size != config->hidden_size || weights->intermediate_size != config->intermediate_size ||
         weights->output_size != config->hidden_size)
         return report_failure("%s: %s: sizes %lld -> %lld -> %lld, not %lld -> %lld -> %lld as config.json says", path,
@@ -108,8 +91,6 @@ static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t num
     mglu_layer_desc desc;
     int has_activation;
     snprintf(name, sizeof name, "model.layers.%lld.mlp", (long long)number);
-    if (!check_ffn_tensors(file, name))
-        return false;
     if (mglu_file_layer(file, name, &weights, &desc, &has_activation) != MGLU_OK)
         return report_library(NULL);
     if (!check_ffn(mglu_file_path(file), name, config, &weights))
@@ -164,7 +145,7 @@ static bool allocate(struct decoder *decoder)
     return done;
 }
 
-static bool open_file(struct decoder *decoder, const char *dir, bool ignore_unread_tensors)
+static bool open_file(struct decoder *decoder, const char *dir, uint32_t file_flags)
 {
     mglu_file *file = NULL;
     char *path = path_in(dir, "model.safetensors");
@@ -172,20 +153,22 @@ static bool open_file(struct decoder *decoder, const char *dir, bool ignore_unre
         return false;
     /* The file comes first: once its shapes match the config, the config's sizes can't request absurd amounts of
      * memory. */
-    const bool opened = mglu_file_open(path, 0, &file) == MGLU_OK || report_library(NULL);
+    const bool opened = layout_complete_flags(path, &file_flags) &&
+                        (mglu_file_open(path, file_flags, &file) == MGLU_OK || report_library(NULL));
     const bool done = opened && load_all(file, decoder) &&
-                      (ignore_unread_tensors || decoder_reads_all(file, &decoder->config)) && allocate(decoder);
+                      (file_flags & MGLU_FILE_IGNORE_UNREAD || decoder_reads_all(file, &decoder->config)) &&
+                      allocate(decoder);
     mglu_file_close(&file);
     free(path);
     return done;
 }
 
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
-                  int64_t capacity, bool ignore_unread_tensors)
+                  int64_t capacity, uint32_t file_flags)
 {
     *decoder = (struct decoder){.config = *config, .compute = compute, .capacity = capacity};
     decoder->layers = report_allocate((size_t)config->layers, sizeof *decoder->layers);
-    if (decoder->layers && open_file(decoder, dir, ignore_unread_tensors))
+    if (decoder->layers && open_file(decoder, dir, file_flags))
         return true;
     decoder_close(decoder);
     return false;

@@ -69,7 +69,7 @@ static bool check_head(const mglu_file *file, const struct config *config)
         memcmp(head->data, embedding->data, head->bytes) == 0)
         return true;
     return report_failure("%s: tensor 'lm_head.weight': differs from model.embed_tokens.weight, which is computed with "
-                          "in its place, since tie_word_embeddings in config.json is true; --ignore-unread-tensors "
+                          "in its place, since tie_word_embeddings in config.json is true; --ignore-unread "
                           "computes so",
                           mglu_file_path(file));
 }
@@ -80,7 +80,7 @@ bool decoder_reads_all(const mglu_file *file, const struct config *config)
         const char *name = mglu_file_tensor_at(file, i)->name;
         if (!is_read(name, config))
             return report_failure("%s: tensor '%s': not read, so the result would not be the model's; "
-                                  "--ignore-unread-tensors computes without it",
+                                  "--ignore-unread computes without it",
                                   mglu_file_path(file), name);
     }
     return check_head(file, config);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "commands.h"
 #include "decoder.h"
-#include "leniency.h"
+#include "model_options.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 #include "vector.h"
@@ -17,8 +17,7 @@ struct options {
     const char *prompt;
     int64_t count; /**< tokens to add, -1: not given */
     bool stats;
-    struct compute_options compute;
-    struct leniency leniency;
+    struct model_options model;
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -26,8 +25,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     struct options *options = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->compute;
-        state->child_inputs[1] = &options->leniency;
+        model_arguments_begin(state, &options->model);
         return 0;
     case 'p':
         options->prompt = argument;
@@ -116,11 +114,11 @@ static bool generate(const struct options *options)
     struct config config;
     struct compute compute;
     struct decoder decoder;
-    if (!config_load(options->dir, options->leniency.unknown_keys, &config) || !check_length(options, &config) ||
-        !compute_open(&compute, &options->compute))
+    if (!config_load(options->dir, options->model.ignore_unknown_keys, &config) || !check_length(options, &config) ||
+        !compute_open(&compute, &options->model.compute))
         return false;
     const int64_t capacity = (int64_t)strlen(options->prompt) + options->count;
-    bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity, options->leniency.unread_tensors);
+    bool done = decoder_open(&decoder, options->dir, &config, &compute, capacity, options->model.file_flags);
     if (done) {
         done = write_text(&decoder, options, &compute);
         decoder_close(&decoder);
@@ -145,7 +143,7 @@ int command_generate(int argc, char **argv)
         .doc = "Prints a text and its most likely continuation by the language model in DIR (config.json, "
                "model.safetensors).",
     };
-    struct options options = {.count = -1, .compute = {.own_pool = true}};
+    struct options options = {.count = -1, .model = {.compute = {.own_pool = true}}};
     if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     return generate(&options) ? EXIT_SUCCESS : EXIT_FAILED;

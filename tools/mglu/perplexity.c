@@ -2,7 +2,7 @@
 #include "commands.h"
 #include "decoder.h"
 #include "files.h"
-#include "leniency.h"
+#include "model_options.h"
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 #include "vector.h"
@@ -20,8 +20,7 @@ struct options {
     const char *text;
     int64_t window; /**< 0: the model's maximum */
     bool json;
-    struct compute_options compute;
-    struct leniency leniency;
+    struct model_options model;
 };
 
 /** The measurements. */
@@ -36,8 +35,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     struct options *options = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->compute;
-        state->child_inputs[1] = &options->leniency;
+        model_arguments_begin(state, &options->model);
         return 0;
     case 't':
         options->text = argument;
@@ -135,10 +133,10 @@ static bool measure_text(const struct options *options, const uint8_t *text, siz
     struct decoder decoder;
     int64_t window = 0;
     struct result result = {.predicted = (int64_t)size - 1};
-    if (!config_load(options->dir, options->leniency.unknown_keys, &config) ||
-        !select_window(options, &config, size, &window) || !compute_open(&compute, &options->compute))
+    if (!config_load(options->dir, options->model.ignore_unknown_keys, &config) ||
+        !select_window(options, &config, size, &window) || !compute_open(&compute, &options->model.compute))
         return false;
-    bool done = decoder_open(&decoder, options->dir, &config, &compute, window, options->leniency.unread_tensors);
+    bool done = decoder_open(&decoder, options->dir, &config, &compute, window, options->model.file_flags);
     if (done) {
         done = measure(&decoder, text, &result) && print_result(&result, &compute, options->json);
         decoder_close(&decoder);
@@ -162,7 +160,7 @@ int command_perplexity(int argc, char **argv)
         .args_doc = "DIR",
         .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
     };
-    struct options options = {.compute = {.own_pool = true}};
+    struct options options = {.model = {.compute = {.own_pool = true}}};
     char *text;
     size_t size;
     if (!arguments_parse(&argp, argc, argv, 0, &options))
