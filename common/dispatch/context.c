@@ -88,10 +88,10 @@ static void free_devices(mglu_context *context)
     mglu_list_free(context, &context->backends);
 }
 
-/* In a child forked while another thread changed the list, what the list holds is not freed: it is incomplete. */
+/* In a child forked while another thread changed the lists, what they hold is not freed: they may be torn. */
 static void free_context(mglu_context *context)
 {
-    if (!is_inherited(context) || atomic_load(&context->is_listed))
+    if (!is_inherited(context) || !atomic_load(&context->is_changing))
         free_devices(context);
     pthread_mutex_destroy(&context->lock);
     free(context->max_isa);

@@ -3,6 +3,8 @@
 #include "common/core/names.h"
 #include "common/dispatch/objects.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Device limit per backend; a backend that claims more is refused. */
@@ -97,47 +99,106 @@ mglu_status mglu_device_check_fork(const mglu_device *device)
 
 void mglu_context_begin_change(mglu_context *context)
 {
-    atomic_store(&context->is_listed, 0);
+    atomic_store(&context->is_changing, 1);
     atomic_thread_fence(memory_order_seq_cst); /* the change comes after it, also as seen by a child */
 }
 
 void mglu_context_end_change(mglu_context *context)
 {
-    atomic_store(&context->is_listed, 1);
+    atomic_store(&context->is_changing, 0);
 }
 
-/* Opens the built-in backends that are not open yet: after a failure the next call continues where this one stopped. */
-static mglu_status enumerate(mglu_context *context)
+static int is_open(const mglu_context *context, const mglu_backend_fns *fns)
+{
+    for (size_t i = 0; i < context->backends.count; i++)
+        if (((const struct opened_backend *)context->backends.items[i])->fns == fns)
+            return 1;
+    return 0;
+}
+
+/* The place of a built-in backend in the list of all; others are behind them. */
+static size_t builtin_index(const mglu_backend_fns *fns)
+{
+    size_t i = 0;
+
+    while (mglu_builtin_backends[i] && mglu_builtin_backends[i] != fns)
+        i++;
+    return i;
+}
+
+static int compare_devices(const void *a, const void *b)
+{
+    const mglu_device *first = *(mglu_device *const *)a, *second = *(mglu_device *const *)b;
+    size_t i = builtin_index(first->backend.fns), k = builtin_index(second->backend.fns);
+
+    return i != k ? (i > k) - (i < k) : (first->ordinal > second->ordinal) - (first->ordinal < second->ordinal);
+}
+
+/*
+ * Opens the built-in backend of that name, or with NULL all of them, as far as they are not open yet: opening one may
+ * load a driver. When all are open, their devices are put into the order that indices count. After a failure the next
+ * call continues where this one stopped.
+ */
+static mglu_status open_builtin(mglu_context *context, const char *name)
 {
     mglu_status status = MGLU_OK;
 
-    for (size_t i = context->backends.count; status == MGLU_OK && mglu_builtin_backends[i]; i++)
-        status = mglu_context_add_backend(context, mglu_builtin_backends[i]);
-    if (status == MGLU_OK)
+    for (size_t i = 0; status == MGLU_OK && mglu_builtin_backends[i]; i++) {
+        const mglu_backend_fns *fns = mglu_builtin_backends[i];
+
+        if ((name && strcmp(fns->name, name) != 0) || is_open(context, fns))
+            continue;
+        mglu_context_begin_change(context);
+        status = mglu_context_add_backend(context, fns);
         mglu_context_end_change(context);
+    }
+    if (status == MGLU_OK && !name) {
+        mglu_context_begin_change(context);
+        qsort(context->devices.items, context->devices.count, sizeof context->devices.items[0], compare_devices);
+        context->is_complete = 1;
+        mglu_context_end_change(context);
+    }
     return status;
 }
 
-static mglu_status check_inherited_list(const mglu_context *context)
+/* Why a driver can't be opened is not the reason of any call's failure: the thread's text is of an earlier one. */
+static mglu_status open_quietly(mglu_context *context, const char *name)
 {
-    if (atomic_load(&context->is_listed))
+    char text[512];
+    mglu_status status;
+
+    snprintf(text, sizeof text, "%s", mglu_last_error());
+    status = open_builtin(context, name);
+    return status == MGLU_OK ? mglu_fail(MGLU_OK, "%s", text) : status;
+}
+
+/* A child uses what its parent has opened. */
+static mglu_status check_inherited_list(const mglu_context *context, const char *name)
+{
+    if (!atomic_load(&context->is_changing) && (name || context->is_complete))
         return MGLU_OK;
     return mglu_fail(MGLU_ERROR_AFTER_FORK,
                      "the devices of this context were not listed before fork(); make a new context in the child");
 }
 
-mglu_status mglu_context_lock_devices(mglu_context *context)
+/* Locks the lists of a context that has the built-in backend of that name, or with NULL all of them, open. */
+static mglu_status lock_with(mglu_context *context, const char *name)
 {
     mglu_status status = MGLU_OK;
 
     if (is_inherited(context))
-        return check_inherited_list(context);
+        return check_inherited_list(context, name);
     pthread_mutex_lock(&context->lock);
-    if (!atomic_load(&context->is_listed))
-        status = enumerate(context);
+    if (!context->is_complete)
+        status = open_quietly(context, name);
     if (status != MGLU_OK)
         pthread_mutex_unlock(&context->lock);
     return status;
+}
+
+mglu_status mglu_context_lock_devices(mglu_context *context)
+{
+    return lock_with(context, NULL);
 }
 
 void mglu_context_unlock_devices(mglu_context *context)
@@ -237,8 +298,18 @@ static mglu_status explain_no_device(const mglu_context *context, const char *ba
             return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sbackend '%s' is not available: %s", source, backend,
                              device->info.reason);
     }
-    for (size_t i = 0; i < context->backends.count && count < sizeof names / sizeof names[0]; i++)
-        names[count++] = ((const struct opened_backend *)context->backends.items[i])->fns->name;
+    for (size_t i = 0; mglu_builtin_backends[i]; i++) {
+        if (is_inherited(context) && strcmp(mglu_builtin_backends[i]->name, backend) == 0)
+            return mglu_fail(MGLU_ERROR_AFTER_FORK,
+                             "%sbackend '%s' was not opened before fork(); make a new context in the child", source,
+                             backend);
+        names[count++] = mglu_builtin_backends[i]->name;
+    }
+    for (size_t i = 0; i < context->backends.count && count < sizeof names / sizeof names[0]; i++) {
+        const mglu_backend_fns *fns = ((const struct opened_backend *)context->backends.items[i])->fns;
+        if (!mglu_builtin_backends[builtin_index(fns)])
+            names[count++] = fns->name;
+    }
     mglu_name_list(names, count, known, sizeof known);
     return mglu_fail(MGLU_ERROR_NO_DEVICE, "%sunknown backend '%s'; known: %s", source, backend, known);
 }
@@ -257,7 +328,7 @@ mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_de
     }
     if (!backend)
         backend = "auto";
-    status = mglu_context_lock_devices(context);
+    status = lock_with(context, strcmp(backend, "auto") == 0 ? NULL : backend);
     if (status != MGLU_OK)
         return status;
     *device = best_device(context, strcmp(backend, "auto") == 0 ? NULL : backend);

@@ -44,7 +44,8 @@ struct mglu_context {
     char *default_backend; /* MGLU_BACKEND, or NULL */
     char *cache_dir;
     pthread_mutex_t lock;         /* guards the members below */
-    atomic_int is_listed;         /* the list of devices is complete, and nothing changes it at the moment */
+    atomic_int is_changing;       /* the lists, at the moment */
+    int is_complete;              /* all built-in backends are open */
     struct pointer_list backends; /* struct opened_backend */
     struct pointer_list devices;  /* mglu_device */
 };

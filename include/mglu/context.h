@@ -15,9 +15,10 @@ MGLU_BEGIN_DECLS
  *  - A context of the parent and the objects made from it work on devices without a driver, as "cpu"
  *    (mglu_device_info.works_after_fork). A server can load weights once and compute in many children.
  *  - On other devices calls give MGLU_ERROR_AFTER_FORK. Objects can be destroyed; the driver is not called.
- *  - mglu_device_count(), mglu_device_at() and mglu_device_pick() read the parent's list of devices. Where it was not
- *    complete at fork(), they fail with MGLU_ERROR_AFTER_FORK. mglu_device_pick() does not select another device in
- *    place of one that has a driver, and mglu_backend_load() always fails.
+ *  - mglu_device_pick() with a name finds a backend that the parent had opened. With "auto" it needs the whole list of
+ *    devices, as do mglu_device_count() and mglu_device_at(): where the parent had not listed them, or a list changed
+ * at fork(), these calls fail with MGLU_ERROR_AFTER_FORK. No other device is selected in place of one that has a
+ * driver, and mglu_backend_load() always fails.
  *  - No call waits for a lock that a thread of the parent held. An object that another thread was using or making at
  *    that moment can't be used, as a queue or a workspace.
  *  - If the parent had several threads, the library's own loops run on one, in new contexts too: OpenMP's threads do

@@ -39,8 +39,9 @@ typedef struct mglu_device_info {
 } mglu_device_info;
 
 /**
- * Number of devices in the list, unavailable ones included. The first call opens the vendors' drivers; a driver that
- * fails is listed as an unavailable device with the reason and is never an error here.
+ * Number of devices in the list, unavailable ones included. The first call opens the drivers of all vendors, which
+ * takes time, memory and threads; who wants one backend calls mglu_device_pick() with its name. A driver that fails is
+ * listed as an unavailable device with the reason and is never an error here.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_count(mglu_context *context, size_t *count);
 
@@ -54,7 +55,8 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_get_info(const mglu_device *dev
  * Selects a device.
  *
  * @param backend A backend's name; "auto" for the best available device: CUDA, then OpenCL GPUs, then the CPU backend,
- *        then OpenCL devices that are CPUs (never "ref"); NULL for MGLU_BACKEND if set, else "auto".
+ *        then OpenCL devices that are CPUs (never "ref"); NULL for MGLU_BACKEND if set, else "auto". A name opens that
+ *        backend alone: "cpu" opens no driver. "auto" opens all.
  * @return An error with the reason when a named backend has no available device; another backend is never substituted.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_device **device);

@@ -104,10 +104,37 @@ static int computes_with_the_parents_weights(struct parent *parent)
 static void weights_of_the_parent_compute_in_the_child(void **state)
 {
     struct parent parent;
+    size_t count;
 
     make_parent(&parent, 1, NULL);
     assert_ok(forward(&parent.rig, parent.x, parent.y));
+    assert_ok(mglu_device_count(parent.rig.context, &count));
     assert_child(computes_with_the_parents_weights, &parent);
+    free_parent(&parent);
+}
+
+/* No driver is opened in a child for its parent's context. */
+static int has_what_the_parent_named(struct parent *parent)
+{
+    mglu_context *context = parent->rig.context;
+    mglu_device *device;
+    size_t count;
+    float y[D];
+
+    return mglu_device_count(context, &count) == MGLU_ERROR_AFTER_FORK && !mglu_device_at(context, 0) &&
+           mglu_device_pick(context, "ref", &device) == MGLU_ERROR_AFTER_FORK &&
+           strstr(mglu_last_error(), "'ref' was not opened before fork()") &&
+           mglu_device_pick(context, "cpu", &device) == MGLU_OK && device == parent->rig.device &&
+           forward(&parent->rig, parent->x, y) == MGLU_OK && memcmp(y, parent->y, sizeof y) == 0;
+}
+
+static void a_child_has_the_backends_that_its_parent_opened(void **state)
+{
+    struct parent parent;
+
+    make_parent(&parent, 1, NULL);
+    assert_ok(forward(&parent.rig, parent.x, parent.y));
+    assert_child(has_what_the_parent_named, &parent);
     free_parent(&parent);
 }
 
@@ -332,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_without_threads_hands_openmp_to_its_child),
         cmocka_unit_test(weights_of_the_parent_compute_in_the_child),
+        cmocka_unit_test(a_child_has_the_backends_that_its_parent_opened),
         cmocka_unit_test(a_hosts_threads_are_used_in_the_child),
         cmocka_unit_test(devices_with_a_driver_are_refused_in_the_child),
         cmocka_unit_test(a_lock_that_another_thread_held_is_not_waited_for),
