@@ -60,6 +60,8 @@ EXTRA_BUILDS = {
     # The emulated processor has AVX2. Without OpenMP, whose threads spin while another has valgrind's lock.
     "valgrind": Build("gcc", [NO_CUDA, "-Dopenmp=disabled", "-Doptimization=1", "-Ddebug=true"], NO_DRIVERS,
                       suites=["memcheck"], prepare=["tools/setup", "valgrind"], setup="valgrind"),
+    # Models of the transformers package, which takes 800 MB with PyTorch.
+    "hub": Build("gcc", STRICT, suites=["hub"], prepare=["tools/setup", "hub"]),
     # The flags of Debian's packages.
     "distribution": Build("gcc", [*STRICT, "--buildtype=plain",
                                   "-Dc_args=-g -O2 -fstack-protector-strong -Wformat -Werror=format-security "
