@@ -61,6 +61,14 @@ DECODERS = [
     ("Qwen2", {}),
     ("Qwen2", {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 0}),
 ]
+# Models whose number of heads is the default, and the keys that have none.
+DEFAULTS = [
+    ("Llama", {"num_key_value_heads": 4}),
+    ("Mistral", {"num_attention_heads": 8, "num_key_value_heads": 8}),
+    ("Qwen2", {"num_attention_heads": 32, "num_key_value_heads": 32}),
+]
+REQUIRED = ("architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers",
+            "num_attention_heads", "vocab_size")
 TEXT = bytes((7 * i * i + 3 * i) % 256 for i in range(60))
 
 
@@ -144,10 +152,19 @@ class HubTest(ProgramTest):
         ordered = sorted(figures)
         self.assertGreater(min(b - a for a, b in zip(ordered, ordered[1:])), 1e-4, "two cases that do not differ")
 
-    def add_tokenizer(self):
-        """The one key of config.json that is mglu's own."""
+    def add_tokenizer(self, keys=None):
+        """Adds the one key of config.json that is mglu's own; of the others, leaves all or these."""
         path = self.model / "config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer": "bytes"}))
+        left = {key: value for key, value in json.loads(path.read_text()).items() if not keys or key in keys}
+        path.write_text(json.dumps({**left, "tokenizer": "bytes"}))
+
+    def test_missing_keys_have_the_defaults_of_transformers(self):
+        for kind, changes in DEFAULTS:
+            with self.subTest(kind):
+                self.save(kind, {**SIZES, **changes})
+                self.add_tokenizer(REQUIRED)
+                model = transformers.AutoModelForCausalLM.from_pretrained(self.model, attn_implementation="eager")
+                self.assertAlmostEqual(self.perplexity(self.model), self.likelihood(model.double()), delta=1e-6)
 
     def test_other_architectures_are_refused(self):
         for kind in ("Gemma", "Phi3", "Mixtral"):

@@ -51,6 +51,12 @@ BROKEN_FILES = {
     "tail": (raw({"a": entry(0, 4)}, b"12345"), []),
     "terminal codes in a name": (raw({"\x1b[2J\n": entry(0, 4, "F33")}, b"1234"), []),
     "truncated data": (safetensors.encode(layer())[:-1], []),
+    "a web page": (b"<!DOCTYPE html>\n<html></html>", ["a web page"]),
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", ["git lfs pull"]),
+    "a pickle": (b"\x80\x04\x95\x34\x12" + bytes(6) + b"}", ["pickle"]),
+    "a zip archive": (b"PK\3\4" + bytes(16), ["zip archive", "torch.save()"]),
+    "GGUF cut short": (b"GGUF\3\0\0\0" + bytes(4), ["GGUF"]),
+    "GGUF without layers": (b"GGUF\3\0\0\0" + bytes(16), ["without feed-forward layers"]),
     "truncated header": (safetensors.encode(layer())[:40], []),
 }
 
