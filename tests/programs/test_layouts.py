@@ -1,46 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Layers under every name that they have in files, against their values in double precision."""
 
-import json
 import math
-import random
-import struct
 import unittest
-from fractions import Fraction
 
 import safetensors
-from harness import ProgramTest, run
-from layers import D, EXPERTS, FUSED, H, ORDERS, PAIRS, TOKENS, Glu, Masked
+from harness import run
+from layers import D, EXPERTS, FUSED, H, ORDERS, PAIRS, Glu, Masked
 from layers import flat, fused, gelu_tanh, halves, interleaved, masked, matrix, pair, silu, stored, transposed, under
-from safetensors import tensor
-
-
-class LayoutTest(ProgramTest):
-    def setUp(self):
-        super().setUp()
-        self.model, self.io = self.folder / "model.safetensors", self.folder / "io.safetensors"
-        self.rows = matrix(TOKENS, H, "x")
-
-    def write(self, tensors, metadata=None, config=None):
-        safetensors.write(self.model, tensors, metadata)
-        if config:
-            (self.folder / "config.json").write_text(json.dumps(config))
-
-    def check(self, prefix, layer, *options, file=None, act=silu, named=("--activation", "silu"), backend="ref"):
-        """The layer of this prefix computes what `layer` does, within the error bound of every element."""
-        want = [layer.forward(row, act) for row in self.rows]
-        safetensors.write(self.io, {"x": stored("F32", self.rows), "y": tensor("F64", [TOKENS, H], flat(want))})
-        command = ["run", file or self.model, "--layer", prefix, "--x", "%s:x" % self.io, "--check", "%s:y" % self.io]
-        self.succeed(*command, "--backend", backend, *named, *options)
-
-    def refuse_run(self, prefix, words, *options):
-        safetensors.write(self.io, {"x": stored("F32", self.rows)})
-        command = ["run", self.model, "--layer", prefix, "--x", "%s:x" % self.io, "--activation", "silu", *options]
-        self.refuse(1, words, *command)
-
-    def listed(self, *options):
-        layers = json.loads(self.succeed("inspect", self.model, "--json", *options))["layers"]
-        return [layer["prefix"] for layer in layers]
+from layout_test import LayoutTest
+from safetensors import tensor, values
 
 
 class PlainTest(LayoutTest):
@@ -76,8 +45,24 @@ class PlainTest(LayoutTest):
         self.check("m", glu)
 
     def test_a_model_with_another_operation_is_refused(self):
-        self.write(under("m", fused(Glu("oss"), FUSED["gate_up_proj"], interleaved)), config={"model_type": "gpt_oss"})
-        self.refuse_run("m", ["config.json", "gpt_oss", "clamp"], "--fused", "interleaved")
+        for name in ("gpt_oss", "phi3small"):
+            self.write(under("m", fused(Glu("oss"), FUSED["gate_up_proj"], interleaved)), config={"model_type": name})
+            self.refuse_run("m", ["config.json", name, "clamp"], "--fused", "interleaved")
+
+    def test_biases_of_every_dtype(self):
+        """Of both kinds of layers; a dtype that is none of a bias is refused."""
+        layers = {"plain": (Glu("b", biases=True), pair(Glu("b", biases=True), PAIRS["w1, w3"])),
+                  "masked": (Masked("b", biases=True), masked(Masked("b", biases=True), "w1", "w2"))}
+        for kind, (layer, tensors) in layers.items():
+            for dtype in ("F32", "F16", "BF16", "F64", "I32"):
+                biases = {name: tensor(dtype, item.shape, [int(v) if dtype == "I32" else v for v in values(item)])
+                          for name, item in tensors.items() if name.endswith("bias")}
+                self.write(under("m", {**tensors, **biases}))
+                with self.subTest(kind + " " + dtype):
+                    if dtype == "I32":
+                        self.refuse_run("m", ["bias'", "I32"])
+                    else:
+                        self.check("m", layer)
 
     def test_a_module_that_was_saved_by_itself(self):
         glu = Glu("alone", biases=True)
@@ -287,95 +272,6 @@ class UnreadTest(LayoutTest):
             self.refuse(1, words, "inspect", self.model, *options)
         self.assertEqual(run("inspect", self.model).stdout, b"a.fc.weight F32 [2, 3]\nfp8 F8_E4M3 [2]\n")
         self.assertEqual(run("inspect", self.model, "--json").stdout, b"")
-
-
-class PackTest(LayoutTest):
-    def dequantised(self, tensors, name):
-        found = tensors[name]
-        numbers = safetensors.dequantised(found, tensors[name + "_scale"])
-        columns = found.shape[-1] * (2 if found.dtype == "U8" else 1)
-        return [numbers[first : first + columns] for first in range(0, len(numbers), columns)]
-
-    def test_plain_layers_are_quantised(self):
-        for dtype in ("q8_0", "q4_0"):
-            for order, join in ORDERS.items():
-                glu = Glu(dtype, biases=True)
-                self.write(under("m", fused(glu, FUSED["w12"], join)))
-                packed = self.folder / "packed.safetensors"
-                self.succeed("pack", self.model, packed, "--dtype", dtype, "--fused", order)
-                rows = self.dequantised(safetensors.read(packed)[0], "m.w12.weight")
-                glu.gate, glu.value = (rows[:D], rows[D:]) if join is halves else (rows[0::2], rows[1::2])
-                glu.down = self.dequantised(safetensors.read(packed)[0], "m.w3.weight")
-                with self.subTest(dtype + " " + order):
-                    self.check("m", glu, file=packed)
-
-    def test_stacks_are_quantised(self):
-        experts = [Glu(("q", i)) for i in range(EXPERTS)]
-        self.write({"e.gate_up_proj": stored("F64", *(halves(one.gate, one.value) for one in experts)),
-                    "e.down_proj": stored("F16", *(one.down for one in experts))})
-        packed = self.folder / "packed.safetensors"
-        self.succeed("pack", self.model, packed, "--dtype", "q8_0", "--fused", "halves")
-        tensors = safetensors.read(packed)[0]
-        self.assertEqual(tensors["e.gate_up_proj_scale"].shape, [EXPERTS, 2 * D, H // 32])
-        rows, down = self.dequantised(tensors, "e.gate_up_proj"), self.dequantised(tensors, "e.down_proj")
-        for i, expert in enumerate(experts):
-            own = rows[2 * D * i : 2 * D * (i + 1)]
-            expert.gate, expert.value, expert.down = own[:D], own[D:], down[H * i : H * (i + 1)]
-            self.check("e.%d" % i, expert, file=packed)
-
-    def test_stacks_of_rows_of_outputs_are_converted_but_not_quantised(self):
-        experts = [Glu(("t", i)) for i in range(EXPERTS)]
-        self.write({"e.gate_up_proj": stored("F32", *(transposed(halves(one.gate, one.value)) for one in experts)),
-                    "e.down_proj": stored("F32", *(transposed(one.down) for one in experts))})
-        packed = self.folder / "packed.safetensors"
-        words = ["'e.gate_up_proj'", "[experts, inputs, outputs]"]
-        self.refuse(1, words, "pack", self.model, packed, "--dtype", "q8_0", "--fused", "halves")
-        self.succeed("pack", self.model, packed, "--dtype", "bf16", "--fused", "halves")
-        self.check("e.1", experts[1], file=packed)
-
-    def test_f64_is_rounded_once(self):
-        """Numbers just beside the middle of two neighbours: rounded to f32 first, some would end on the wrong side."""
-        source = random.Random(1)
-        numbers = []
-        for bits in (7, 10, 23):
-            for _ in range(300):
-                number = source.choice((-1, 1)) * (1 + (source.getrandbits(bits) + 0.5) / 2**bits)
-                beside = source.choice((0, -1, 1)) * 2.0 ** -source.randint(30, 52)
-                numbers.append((number + beside) * 2.0 ** source.choice((0, 3, -3, -14, -20, -24)))
-        numbers += [0.0, -0.0, 2.0**-149, 2.0**-150, 1.5 * 2.0**-150, 2.0**-25, 2.0**-25 * (1 + 2.0**-40), 5e-324]
-        numbers += [65519.99]
-        numbers += [1.0] * (-len(numbers) % H)
-        rows = len(numbers) // H
-        self.write({"w1.weight": tensor("F64", [rows, H], numbers), "w3.weight": tensor("F64", [rows, H], numbers)})
-        packed = self.folder / "packed.safetensors"
-        for dtype, rounded in (("f16", f16_bits), ("bf16", bf16_bits), ("f32", f32_bits)):
-            self.succeed("pack", self.model, packed, "--dtype", dtype)
-            with self.subTest(dtype):
-                self.assertEqual(safetensors.read(packed)[0]["w1.weight"].data, b"".join(map(rounded, numbers)))
-
-    def test_f64_that_overflows_is_refused(self):
-        self.write({"w1.weight": tensor("F64", [1, 2], [1.0, 1e39]), "w3.weight": tensor("F64", [1, 2], [1.0, 1.0])})
-        self.refuse(1, ["'w1.weight'", "[0, 1]", "f32"], "pack", self.model, self.folder / "out", "--dtype", "f32")
-
-    def test_layers_without_masks_need_a_dtype(self):
-        self.write(under("m", pair(Glu("none"), PAIRS["w1, w3"])))
-        self.refuse(1, ["nothing to pack", "no masks", "--dtype"], "pack", self.model, self.folder / "out.safetensors")
-
-
-def f16_bits(number):
-    return struct.pack("<e", number)
-
-
-def f32_bits(number):
-    return struct.pack("<f", number)
-
-
-def bf16_bits(number):
-    """The nearest bf16, ties to even, in exact arithmetic."""
-    exponent = max(math.frexp(number)[1] - 8, -133) if number else 0
-    steps = round(Fraction(abs(number)) / Fraction(2) ** exponent)  # to even
-    bits = struct.unpack("<I", struct.pack("<f", math.ldexp(steps, exponent)))[0] >> 16
-    return struct.pack("<H", bits | (0x8000 if math.copysign(1, number) < 0 else 0))
 
 
 class ArchitectureTest(LayoutTest):
