@@ -8,7 +8,8 @@ import unittest
 from fractions import Fraction
 
 import safetensors
-from layers import D, EXPERTS, FUSED, H, ORDERS, PAIRS, Glu, fused, halves, pair, stored, transposed, under
+from layers import D, EXPERTS, FUSED, H, ORDERS, PAIRS, Glu, Masked
+from layers import flat, fused, halves, masked, matrix, pair, stored, transposed, under
 from layout_test import LayoutTest
 from safetensors import tensor
 
@@ -56,6 +57,18 @@ class PackTest(LayoutTest):
         self.refuse(1, words, "pack", self.model, packed, "--dtype", "q8_0", "--fused", "halves")
         self.succeed("pack", self.model, packed, "--dtype", "bf16", "--fused", "halves")
         self.check("e.1", experts[1], file=packed)
+
+    def test_routers_of_every_dtype(self):
+        packed = self.folder / "packed.safetensors"
+        numbers = flat(matrix(2, H, "router"))
+        for dtype in ("F32", "F16", "BF16", "F64"):
+            layer = masked(Masked("router"), "up_proj", "down_proj")
+            self.write(under("m", {**layer, "up_proj.router.weight": tensor(dtype, [2, H], numbers)}))
+            self.succeed("pack", self.model, packed)
+            with self.subTest(dtype):
+                self.assertEqual(safetensors.values(safetensors.read(packed)[0]["m.up_proj.router.weight"]), numbers)
+        self.write(under("m", {**layer, "up_proj.router.weight": tensor("I32", [2, H], [1] * 2 * H)}))
+        self.refuse(1, ["router.weight'", "I32"], "pack", self.model, self.folder / "other.safetensors")
 
     def test_f64_is_rounded_once(self):
         """Numbers just beside the middle of two neighbours: rounded to f32 first, some would end on the wrong side."""

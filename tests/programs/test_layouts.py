@@ -118,16 +118,23 @@ class ExpertTest(LayoutTest):
     def test_stacks_of_one_matrix(self):
         for order, join in ORDERS.items():
             for turn in (None, transposed):
-                both = [join(one.gate, one.value) for one in self.experts]
-                down = [one.down for one in self.experts]
-                if turn:
-                    both, down = [turn(one) for one in both], [turn(one) for one in down]
-                tensors = {"mlp.experts.gate_up_proj": stored("F32", *both),
-                           "mlp.experts.down_proj": stored("F32", *down)}
-                tensors.update(self.stack_biases("mlp.experts.gate_up_proj", "mlp.experts.down_proj", "_bias", join))
-                self.write({**tensors, "mlp.router.weight": stored("F32", matrix(EXPERTS, H, 9))})
                 with self.subTest(order + (" [inputs, outputs]" if turn else "")):
-                    self.check_experts("mlp.experts", self.experts, "--fused", order)
+                    self.check_stacks_of_one_matrix(FUSED["gate_up_proj"], order, join, turn)
+
+    def test_stacks_of_one_matrix_under_other_names(self):
+        for name in ("w12", "linear_fc1"):
+            with self.subTest(name):
+                self.check_stacks_of_one_matrix(FUSED[name], "interleaved", interleaved)
+
+    def check_stacks_of_one_matrix(self, names, order, join, turn=None):
+        both, down = [join(one.gate, one.value) for one in self.experts], [one.down for one in self.experts]
+        if turn:
+            both, down = [turn(one) for one in both], [turn(one) for one in down]
+        first, last = ("mlp.experts." + name for name in names)
+        tensors = {first: stored("F32", *both), last: stored("F32", *down)}
+        tensors.update(self.stack_biases(first, last, "_bias", join))
+        self.write({**tensors, "mlp.router.weight": stored("F32", matrix(EXPERTS, H, 9))})
+        self.check_experts("mlp.experts", self.experts, "--fused", order)
 
     def test_stacks_beside_their_router(self):
         tensors = {"moe.input_linear.weight": stored("BF16", *(halves(one.gate, one.value) for one in self.experts)),
