@@ -39,6 +39,7 @@ COMPUTED = [
     ({**MISTRAL, "sliding_window": 5}, (), {"windows": (5, 5)}),
     ({**MISTRAL, "sliding_window": None}, (), {}),
     (MISTRAL, (), {}),
+    ({**MISTRAL, "layer_types": ["sliding_attention"] * 2}, (), {}),  # the default is a window, of 4096
     (QWEN2, QKV, {}),
     ({**QWEN2, "sliding_window": 5, "use_sliding_window": False}, QKV, {}),
     ({**QWEN2, "sliding_window": 5, "use_sliding_window": True, "max_window_layers": 1,
@@ -77,6 +78,7 @@ REFUSED = [
     ({"residual_multiplier": 0.22}, ["residual_multiplier"]),
     ({"partial_rotary_factor": 0.5}, ["partial_rotary_factor"]),
     ({"quantization_config": {"quant_method": "gptq"}}, ["quantization_config"]),
+    ({"text_config": {"hidden_size": 8}}, ["text_config"]),
     ({"auto_map": {"AutoModel": "x.Y"}}, ["auto_map"]),
     ({"never_heard_of": 1}, ["never_heard_of", "--ignore-unknown-keys"]),
     ({"hidden_act": "quick_gelu"}, ["hidden_act", "quick_gelu", "1.702"]),
