@@ -128,13 +128,29 @@ static mglu_status map_data(mglu_file *file, int descriptor)
     return MGLU_OK;
 }
 
+/* Notes where the tensors are, which are in the order of their data, without gaps. */
+static mglu_status locate_tensors(mglu_file *file)
+{
+    uint64_t offset = file->size - file->data_size;
+
+    file->origins = malloc((file->tensor_count + 1) * sizeof *file->origins);
+    if (!file->origins)
+        return mglu_io_out_of_memory(file->path);
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        file->origins[i] = (struct mglu_io_origin){.offset = offset, .stride = 1, .part = 1};
+        offset += file->tensors[i].bytes;
+    }
+    mglu_io_place_data(file, NULL);
+    return MGLU_OK;
+}
+
 /* The header is checked before there is memory for the data: a bad file costs no more than its header. */
 static mglu_status load_safetensors(mglu_file *file, int descriptor, uint32_t flags)
 {
     mglu_status status = read_header(file, descriptor);
 
     if (status == MGLU_OK && flags & MGLU_FILE_HEADER)
-        mglu_io_place_data(file, NULL);
+        status = locate_tensors(file);
     else if (status == MGLU_OK)
         status = flags & MGLU_FILE_MMAP ? map_data(file, descriptor) : read_data(file, descriptor);
     return status;
@@ -161,15 +177,54 @@ static mglu_status load(mglu_file *file, uint32_t flags)
     if (status != MGLU_OK)
         return status;
     status = load_descriptor(file, descriptor, flags);
-    if (status == MGLU_OK)
-        status = mglu_io_list_layers(file);
-    close(descriptor);
+    if (status == MGLU_OK && flags & MGLU_FILE_HEADER)
+        file->descriptor = descriptor; /* for mglu_file_read() */
+    else
+        close(descriptor);
+    return status;
+}
+
+mglu_status mglu_io_check_flags(const char *function, uint32_t flags)
+{
+    if (flags & ~(uint32_t)KNOWN_FLAGS)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: unknown flags %#x", function, flags);
+    if (flags & MGLU_FILE_FUSED_HALVES && flags & MGLU_FILE_FUSED_INTERLEAVED)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: rows are either halves or interleaved", function);
+    return MGLU_OK;
+}
+
+mglu_file *mglu_io_file_create(const char *path, uint32_t flags)
+{
+    mglu_file *file = calloc(1, sizeof *file);
+
+    if (file) {
+        file->flags = flags;
+        file->descriptor = -1;
+        file->path = strdup(path);
+        file->derived = mglu_io_derived_create();
+    }
+    if (file && (!file->path || !file->derived))
+        mglu_file_close(&file);
+    if (!file)
+        mglu_io_out_of_memory(path);
+    return file;
+}
+
+mglu_status mglu_io_file_load(const char *path, uint32_t flags, mglu_file **file)
+{
+    mglu_status status;
+
+    *file = mglu_io_file_create(path, flags);
+    if (!*file)
+        return MGLU_ERROR_OUT_OF_MEMORY;
+    status = load(*file, flags);
+    if (status != MGLU_OK)
+        mglu_file_close(file);
     return status;
 }
 
 mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file)
 {
-    mglu_file *opened;
     mglu_status status;
 
     if (!file)
@@ -177,20 +232,13 @@ mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file)
     *file = NULL;
     if (!path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: path is NULL");
-    if (flags & ~(uint32_t)KNOWN_FLAGS)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: unknown flags %#x", flags);
-    if (flags & MGLU_FILE_FUSED_HALVES && flags & MGLU_FILE_FUSED_INTERLEAVED)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_open: rows are either halves or interleaved");
-    opened = calloc(1, sizeof *opened);
-    if (!opened)
-        return mglu_io_out_of_memory(path);
-    opened->flags = flags;
-    opened->path = strdup(path);
-    opened->derived = mglu_io_derived_create();
-    status = opened->path && opened->derived ? load(opened, flags) : mglu_io_out_of_memory(path);
+    status = mglu_io_check_flags("mglu_file_open", flags);
+    if (status == MGLU_OK)
+        status = mglu_io_file_load(path, flags, file);
+    if (status == MGLU_OK)
+        status = mglu_io_list_layers(*file);
     if (status != MGLU_OK)
-        mglu_file_close(&opened);
-    *file = opened;
+        mglu_file_close(file);
     return status;
 }
 
@@ -202,6 +250,12 @@ void mglu_file_close(mglu_file **file)
         munmap((*file)->memory, (*file)->size);
     else
         free((*file)->memory);
+    if ((*file)->descriptor >= 0)
+        close((*file)->descriptor);
+    for (size_t i = 0; i < (*file)->shard_count; i++)
+        mglu_file_close(&(*file)->shards[i]);
+    free((*file)->shards);
+    free((*file)->origins);
     mglu_io_gguf_free(*file);
     mglu_io_derived_destroy((*file)->derived);
     mglu_io_index_clear(&(*file)->by_name);

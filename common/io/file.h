@@ -13,6 +13,13 @@ struct mglu_io_metadata {
     const char *value;
 };
 
+/* Where the bytes of a tensor are, in pieces of `part` bytes that begin `stride` bytes after each other. */
+struct mglu_io_origin {
+    uint64_t offset;       /* of the first, in the file */
+    uint32_t stride, part; /* equal: in one piece */
+    uint32_t shard;
+};
+
 struct mglu_file {
     char *path;
     uint32_t flags;   /* of mglu_file_open() */
@@ -20,6 +27,10 @@ struct mglu_file {
     size_t data_size; /* the data is the end of the file */
     void *memory;     /* the data; mapped: the whole file; NULL: not read */
     int mapped;
+    int descriptor;                 /* of a file whose header alone was read, else -1 */
+    struct mglu_io_origin *origins; /* then, of the tensors, else NULL */
+    mglu_file **shards;             /* the files of a sharded folder, which has no data of its own, else NULL */
+    size_t shard_count;
     struct mglu_io_gguf *gguf; /* the source of all below where the file is GGUF, else NULL */
     char *texts;               /* every name, key and value of the header */
     int64_t *dims;             /* every shape */
@@ -35,6 +46,15 @@ struct mglu_file {
     size_t layer_count;
     struct mglu_io_derived *derived; /* may grow while the file is open */
 };
+
+/* A file without content; mglu_file_close() frees it. NULL when out of memory, which mglu_last_error() then says. */
+mglu_file *mglu_io_file_create(const char *path, uint32_t flags);
+
+/* Opens a file, without its list of layers. */
+mglu_status mglu_io_file_load(const char *path, uint32_t flags, mglu_file **file);
+
+/* Refuses flags that are not known, or contradict each other. */
+mglu_status mglu_io_check_flags(const char *function, uint32_t flags);
 
 /* The tensor `prefix`.`inner`.`leaf`, or NULL; empty parts are omitted with their dot. */
 const mglu_file_tensor *mglu_io_find(const mglu_file *file, const char *prefix, const char *inner, const char *leaf);

@@ -30,7 +30,8 @@ struct builder {
     const char *path;
     const struct mglu_io_gguf *gguf;
     mglu_file_tensor *tensors;
-    int64_t *dims; /* MAX_RANK for each */
+    struct mglu_io_origin *origins; /* NULL: not wanted */
+    int64_t *dims;                  /* MAX_RANK for each */
     size_t count;
     char *names;
     size_t used;
@@ -44,7 +45,7 @@ struct source {
 };
 
 /* Joins the parts with dots, without the empty ones. */
-static void emit(struct builder *builder, mglu_file_tensor tensor, const int64_t *shape,
+static void emit(struct builder *builder, mglu_file_tensor tensor, struct mglu_io_origin origin, const int64_t *shape,
                  const char *const parts[NAME_PARTS])
 {
     char *name = builder->tensors ? builder->names + builder->used : NULL, *to = name;
@@ -66,6 +67,8 @@ static void emit(struct builder *builder, mglu_file_tensor tensor, const int64_t
         tensor.name = name;
         tensor.shape = memcpy(builder->dims + builder->count * MAX_RANK, shape, (size_t)tensor.rank * sizeof *shape);
         builder->tensors[builder->count] = tensor;
+        if (builder->origins)
+            builder->origins[builder->count] = origin;
     }
     builder->count++;
 }
@@ -80,6 +83,12 @@ static const unsigned char *at(const unsigned char *data, size_t offset)
     return data ? data + offset : NULL;
 }
 
+/* The elements from a byte of a tensor on. */
+static struct mglu_io_origin in_one_piece(const struct mglu_io_gguf_tensor *tensor, uint64_t first)
+{
+    return (struct mglu_io_origin){.offset = tensor->offset + first, .stride = 1, .part = 1};
+}
+
 static void emit_matrix(struct builder *builder, const struct source *source, struct rows rows, const char *layer,
                         const char *expert, const char *inner)
 {
@@ -87,16 +96,25 @@ static void emit_matrix(struct builder *builder, const struct source *source, st
     int64_t columns = tensor->size[0];
     mglu_dtype dtype = MGLU_DTYPE_F32;
     size_t row_bytes, scale_bytes;
+    struct mglu_io_origin origin, scales;
 
     mglu_io_ggml_dtype(tensor->type, &dtype);
     row_bytes = mglu_row_bytes(dtype, (size_t)columns);
     scale_bytes = mglu_scale_row_bytes(dtype, (size_t)columns);
+    origin = in_one_piece(tensor, (uint64_t)rows.first * (row_bytes + scale_bytes));
+    scales = origin;
+    if (scale_bytes) {
+        origin.stride = scales.stride = (uint32_t)mglu_ggml_block_bytes(dtype);
+        origin.part = (uint32_t)mglu_ggml_quant_bytes(dtype);
+        origin.offset += MGLU_GGML_SCALE_BYTES;
+        scales.part = MGLU_GGML_SCALE_BYTES;
+    }
     emit(builder,
          (mglu_file_tensor){.dtype = mglu_io_file_dtype(dtype),
                             .rank = 2,
                             .data = at(tensor->data, (size_t)rows.first * row_bytes),
                             .bytes = (size_t)rows.count * row_bytes},
-         (const int64_t[]){rows.count, dtype == MGLU_DTYPE_Q4_0 ? columns / 2 : columns},
+         origin, (const int64_t[]){rows.count, dtype == MGLU_DTYPE_Q4_0 ? columns / 2 : columns},
          (const char *const[]){layer, expert, inner, "weight"});
     if (scale_bytes)
         emit(builder,
@@ -104,7 +122,7 @@ static void emit_matrix(struct builder *builder, const struct source *source, st
                                 .rank = 2,
                                 .data = at(tensor->scales, (size_t)rows.first * scale_bytes),
                                 .bytes = (size_t)rows.count * scale_bytes},
-             (const int64_t[]){rows.count, columns / MGLU_GROUP_COLUMNS},
+             scales, (const int64_t[]){rows.count, columns / MGLU_GROUP_COLUMNS},
              (const char *const[]){layer, expert, inner, "weight_scale"});
 }
 
@@ -120,7 +138,8 @@ static void emit_bias(struct builder *builder, const struct source *source, stru
                             .rank = 1,
                             .data = at(source->tensor->data, (size_t)rows.first * mglu_dtype_size(dtype)),
                             .bytes = (size_t)rows.count * mglu_dtype_size(dtype)},
-         &rows.count, (const char *const[]){layer, expert, inner, "bias"});
+         in_one_piece(source->tensor, (uint64_t)rows.first * mglu_dtype_size(dtype)), &rows.count,
+         (const char *const[]){layer, expert, inner, "bias"});
 }
 
 static void emit_part(struct builder *builder, const struct source *source, struct rows rows, const char *expert,
@@ -178,7 +197,7 @@ static void emit_masked(struct builder *builder, const struct source *source)
     for (int32_t i = 0; i < found.rank; i++)
         shape[i] = tensor->size[(int32_t)tensor->rank - 1 - i];
     leaf = strcmp(leaf, "mask") == 0 ? "mask_bits" : strcmp(leaf, "router") == 0 ? "router.weight" : leaf;
-    emit(builder, found, shape, (const char *const[]){source->projection, leaf, "", ""});
+    emit(builder, found, in_one_piece(tensor, 0), shape, (const char *const[]){source->projection, leaf, "", ""});
 }
 
 /* Removes ".up_proj" from the end of a projection's name. Returns 0 where there is none. */
@@ -252,6 +271,7 @@ static mglu_status emit_all(struct builder *builder)
 static mglu_status make_tensors(const struct mglu_io_gguf *gguf, mglu_file *file)
 {
     struct builder builder = {.path = file->path, .gguf = gguf};
+    int header = (file->flags & MGLU_FILE_HEADER) != 0;
     const char *twice;
     mglu_status status = emit_all(&builder);
 
@@ -260,10 +280,16 @@ static mglu_status make_tensors(const struct mglu_io_gguf *gguf, mglu_file *file
     file->tensors = calloc(builder.count + 1, sizeof *file->tensors);
     file->dims = malloc((builder.count + 1) * MAX_RANK * sizeof *file->dims);
     file->texts = malloc(builder.used + 1);
-    if (!file->tensors || !file->dims || !file->texts)
+    if (header)
+        file->origins = malloc((builder.count + 1) * sizeof *file->origins);
+    if (!file->tensors || !file->dims || !file->texts || (header && !file->origins))
         return mglu_io_out_of_memory(file->path);
-    builder = (struct builder){
-        .path = file->path, .gguf = gguf, .tensors = file->tensors, .dims = file->dims, .names = file->texts};
+    builder = (struct builder){.path = file->path,
+                               .gguf = gguf,
+                               .tensors = file->tensors,
+                               .origins = file->origins,
+                               .dims = file->dims,
+                               .names = file->texts};
     status = emit_all(&builder);
     file->tensor_count = builder.count;
     if (status == MGLU_OK &&

@@ -263,11 +263,15 @@ static mglu_status write_item(const struct mglu_io_gguf_plan *plan, const struct
 static mglu_status write_items(const struct mglu_io_gguf_plan *plan, struct mglu_io_output *output)
 {
     const mglu_file_pack_options *options = plan->options;
+    size_t done = 0, total = 0;
     mglu_status status = MGLU_OK;
 
+    for (size_t i = 0; i < plan->count; i++)
+        total += plan->items[i].bytes;
     for (size_t i = 0; i < plan->count && status == MGLU_OK; i++) {
         status = write_item(plan, &plan->items[i], output);
-        if (status == MGLU_OK && options->progress && options->progress(options->user, i + 1, plan->count) != 0)
+        done += plan->items[i].bytes;
+        if (status == MGLU_OK && options->progress && options->progress(options->user, done, total) != 0)
             status = mglu_io_fail(MGLU_ERROR_CANCELLED, plan->file->path, NULL, "packing was cancelled");
     }
     return status;

@@ -20,7 +20,7 @@ static mglu_status find_order(struct mglu_io_reading *reading)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL,
                             "metadata mglu.fused is '%.20s', expected halves or interleaved", named);
     reading->interleaved = flags == MGLU_FILE_FUSED_INTERLEAVED;
-    if (flags || !reading->derive || !file->memory)
+    if (flags || !reading->derive || file->flags & MGLU_FILE_HEADER)
         return MGLU_OK;
     return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path,
                         mglu_io_place_find(&reading->place, reading->layout->gate, "weight")->name,

@@ -105,7 +105,7 @@ mglu_status mglu_io_take_masks(struct mglu_io_reading *reading, mglu_weights_des
     if (words.name && dense.name)
         return mglu_io_corrupt(reading->place.file, &words, "the file also has these masks unpacked, as '.mask'");
     if (words.name) {
-        mglu_io_use(reading, &words, MGLU_IO_ROLE_PASS);
+        mglu_io_use(reading, &words, MGLU_IO_ROLE_WORDS);
         return take_words(reading->place.file, &words, weights);
     }
     mglu_io_use(reading, &dense, reading->place.expert >= 0 ? MGLU_IO_ROLE_STACKED_MASKS : MGLU_IO_ROLE_MASKS);

@@ -53,7 +53,7 @@ mglu_status mglu_io_check_version(const mglu_file *file, const mglu_file_tensor 
 /* Whether the values of tensors can be checked. */
 static int has_data(const mglu_file *file)
 {
-    return file->memory != NULL;
+    return !(file->flags & MGLU_FILE_HEADER);
 }
 
 /* Checks the scales of quantised weights, [rows][groups of 32 columns], and their values. */
@@ -75,7 +75,7 @@ static mglu_status check_scales(struct mglu_io_reading *reading, const struct mg
     if (bad < count)
         return mglu_io_fail(MGLU_ERROR_NONFINITE, file->path, scales->name, "element [%zu, %zu] is not finite",
                             bad / (size_t)groups, bad % (size_t)groups);
-    mglu_io_use(reading, scales, MGLU_IO_ROLE_PASS);
+    mglu_io_use(reading, scales, MGLU_IO_ROLE_SCALES);
     return mglu_io_check_version(file, scales);
 }
 

@@ -16,9 +16,49 @@
 /* Bytes made at once, unless one row is longer. */
 enum { PIECE = 1 << 20 };
 
+/* Bytes between two reports of the progress. */
+enum { REPORTED = 16 << 20 };
+
 static const char *path_of(const struct mglu_io_pack_job *job)
 {
     return job->plan->input->path;
+}
+
+/* Room for so many bytes, whose content is lost; NULL when out of memory. */
+static void *reserve(struct mglu_io_packing *packing, size_t bytes)
+{
+    if (bytes > packing->room || !packing->buffer) {
+        free(packing->buffer);
+        packing->room = bytes > PIECE ? bytes : PIECE;
+        packing->buffer = malloc(packing->room);
+    }
+    return packing->buffer;
+}
+
+void mglu_io_packing_clear(struct mglu_io_packing *packing)
+{
+    free(packing->buffer);
+}
+
+static mglu_status report(struct mglu_io_packing *packing)
+{
+    const mglu_file_pack_options *options = packing->plan->options;
+
+    packing->reported = packing->done;
+    if (options->progress && options->progress(options->user, (size_t)packing->done, (size_t)packing->total) != 0)
+        return mglu_io_fail(MGLU_ERROR_CANCELLED, packing->plan->input->path, NULL, "packing was cancelled");
+    return MGLU_OK;
+}
+
+mglu_status mglu_io_pack_write(const struct mglu_io_pack_job *job, const void *bytes, size_t count)
+{
+    struct mglu_io_packing *packing = job->packing;
+    mglu_status status = mglu_io_output_write(packing->output, bytes, count);
+
+    packing->done += count;
+    if (status == MGLU_OK && packing->done - packing->reported >= REPORTED)
+        status = report(packing);
+    return status;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -72,9 +112,22 @@ static mglu_status convert(const struct mglu_io_pack_job *job, size_t first, siz
     return MGLU_OK;
 }
 
+/* In pieces, read if they were not yet. */
 static mglu_status write_copy(const struct mglu_io_pack_job *job)
 {
-    return mglu_io_output_write(job->output, job->source->data, job->source->bytes);
+    const mglu_file_tensor *source = job->source;
+    void *buffer = source->data ? NULL : reserve(job->packing, PIECE);
+    mglu_status status = source->data || buffer ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
+
+    for (size_t first = 0; first < source->bytes && status == MGLU_OK; first += PIECE) {
+        size_t now = source->bytes - first < PIECE ? source->bytes - first : PIECE;
+
+        if (buffer)
+            status = mglu_file_read(job->plan->input, source, first, buffer, now);
+        if (status == MGLU_OK)
+            status = mglu_io_pack_write(job, buffer ? buffer : (const char *)source->data + first, now);
+    }
+    return status;
 }
 
 static mglu_status write_floats(const struct mglu_io_pack_job *job)
@@ -94,7 +147,7 @@ static mglu_status write_floats(const struct mglu_io_pack_job *job)
         if (status == MGLU_OK)
             status = check_finite(job, first, piece, now, to, fault);
         if (status == MGLU_OK)
-            status = mglu_io_output_write(job->output, piece, now * mglu_dtype_size(to));
+            status = mglu_io_pack_write(job, piece, now * mglu_dtype_size(to));
     }
     free(piece);
     return status;
@@ -143,9 +196,9 @@ static mglu_status write_quantised_rows(const struct mglu_io_pack_job *job, cons
     if (mglu_pack_weights(&array, rows, all->columns, dtype, 0, all->quants, scales) != MGLU_OK)
         return bad_rows(job, first);
     if (all->scales_wanted)
-        return mglu_io_output_write(job->output, scales, mglu_packed_scale_size(dtype, rows, all->columns));
+        return mglu_io_pack_write(job, scales, mglu_packed_scale_size(dtype, rows, all->columns));
     close_rows(all->quants, (size_t)rows, row_bytes, mglu_packed_weight_row_stride(dtype, all->columns));
-    return mglu_io_output_write(job->output, all->quants, (size_t)rows * row_bytes);
+    return mglu_io_pack_write(job, all->quants, (size_t)rows * row_bytes);
 }
 
 static mglu_status write_quantised(const struct mglu_io_pack_job *job, int scales_wanted)
@@ -182,7 +235,29 @@ static mglu_status write_scales(const struct mglu_io_pack_job *job)
     return write_quantised(job, 1);
 }
 
-mglu_status mglu_io_pack_data(const struct mglu_io_plan *plan, size_t index, struct mglu_io_output *output)
+/* Whether a tensor is copied as it is, and its values are not looked at. */
+static int is_passed(const struct mglu_io_planned *planned)
+{
+    return planned->make == MGLU_IO_MAKE_COPY &&
+           (planned->role == MGLU_IO_ROLE_PASS || planned->role == MGLU_IO_ROLE_WORDS);
+}
+
+static int is_checked(const struct mglu_io_planned *planned)
+{
+    return planned->role == MGLU_IO_ROLE_FINITE || planned->role == MGLU_IO_ROLE_MATRIX ||
+           planned->role == MGLU_IO_ROLE_TRANSPOSED || planned->role == MGLU_IO_ROLE_SCALES;
+}
+
+/* Reads a whole tensor into the buffer. */
+static mglu_status load(const struct mglu_io_pack_job *job, mglu_file_tensor *source)
+{
+    source->data = reserve(job->packing, source->bytes);
+    if (!source->data)
+        return mglu_io_out_of_memory(path_of(job));
+    return mglu_file_read(job->plan->input, source, 0, job->packing->buffer, source->bytes);
+}
+
+mglu_status mglu_io_pack_data(struct mglu_io_packing *packing, const struct mglu_io_plan *plan, size_t index)
 {
     static mglu_status (*const writers[])(const struct mglu_io_pack_job *) = {
         [MGLU_IO_MAKE_COPY] = write_copy,          [MGLU_IO_MAKE_FLOATS] = write_floats,
@@ -190,11 +265,13 @@ mglu_status mglu_io_pack_data(const struct mglu_io_plan *plan, size_t index, str
         [MGLU_IO_MAKE_WORDS] = mglu_io_pack_masks,
     };
     const struct mglu_io_planned *planned = &plan->tensors[plan->order[index]];
-    const struct mglu_io_pack_job job = {plan, planned, &plan->input->tensors[planned->source], output};
-    mglu_status status = MGLU_OK;
+    mglu_file_tensor source = plan->input->tensors[planned->source];
+    const struct mglu_io_pack_job job = {packing, plan, planned, &source};
+    mglu_status status = is_passed(planned) ? MGLU_OK : load(&job, &source);
 
-    if (planned->role == MGLU_IO_ROLE_FINITE || planned->role == MGLU_IO_ROLE_MATRIX ||
-        planned->role == MGLU_IO_ROLE_TRANSPOSED)
+    if (status == MGLU_OK && is_checked(planned))
         status = check_source(&job);
-    return status == MGLU_OK ? writers[planned->make](&job) : status;
+    if (status == MGLU_OK)
+        status = writers[planned->make](&job);
+    return status == MGLU_OK && packing->done > packing->reported ? report(packing) : status;
 }

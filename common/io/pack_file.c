@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/io/pack_file.h"
+
 #include "common/core/structs.h"
 #include "common/io/gguf_write.h"
-#include "common/io/pack_data.h"
 #include "common/io/report.h"
 
 #include <mglu/pack.h>
@@ -11,15 +12,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static mglu_status check_options(const mglu_file_pack_options *options)
+static mglu_status check_options(const char *function, const mglu_file_pack_options *options)
 {
     mglu_activation activation;
 
     if (options->convert && !mglu_dtype_name(options->dtype))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: unknown dtype %d", (int)options->dtype);
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: unknown dtype %d", function, (int)options->dtype);
     if (options->format != MGLU_FILE_FORMAT_SAFETENSORS && options->format != MGLU_FILE_FORMAT_GGUF)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: unknown format %d", (int)options->format);
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: unknown format %d", function, (int)options->format);
     return options->activation ? mglu_activation_from_name(options->activation, &activation) : MGLU_OK;
+}
+
+mglu_status mglu_io_pack_options(const char *function, const mglu_file_pack_options *given,
+                                 mglu_file_pack_options *options)
+{
+    mglu_status status = MGLU_OK;
+
+    *options = (mglu_file_pack_options){.struct_size = sizeof *options};
+    if (given)
+        status = mglu_struct_read("mglu_file_pack_options", options, sizeof *options,
+                                  MGLU_FIRST_SIZE(mglu_file_pack_options, user), given);
+    return status == MGLU_OK ? check_options(function, options) : status;
 }
 
 /* Sets a pair of the list, which has room for it. */
@@ -64,16 +77,14 @@ static mglu_status write_front(const struct mglu_io_plan *plan, struct mglu_io_o
     return status;
 }
 
-static mglu_status write_tensors(const struct mglu_io_plan *plan, struct mglu_io_output *output)
+mglu_status mglu_io_pack_write_file(struct mglu_io_packing *packing, const struct mglu_io_plan *plan,
+                                    struct mglu_io_output *output)
 {
-    const mglu_file_pack_options *options = plan->options;
     mglu_status status = write_front(plan, output);
 
-    for (size_t i = 0; i < plan->count && status == MGLU_OK; i++) {
-        status = mglu_io_pack_data(plan, i, output);
-        if (status == MGLU_OK && options->progress && options->progress(options->user, i + 1, plan->count) != 0)
-            status = mglu_io_fail(MGLU_ERROR_CANCELLED, plan->input->path, NULL, "packing was cancelled");
-    }
+    packing->output = output;
+    for (size_t i = 0; i < plan->count && status == MGLU_OK; i++)
+        status = mglu_io_pack_data(packing, plan, i);
     return status;
 }
 
@@ -81,40 +92,43 @@ static mglu_status pack_opened(const mglu_file *input, const mglu_file_pack_opti
                                struct mglu_io_output *output)
 {
     struct mglu_io_plan plan = {.input = input, .options = options};
+    struct mglu_io_packing packing = {.plan = &plan};
     mglu_status status = mglu_io_plan_make(&plan);
 
-    if (status == MGLU_OK)
-        status = write_tensors(&plan, output);
+    if (status == MGLU_OK) {
+        packing.total = mglu_io_plan_bytes(&plan);
+        status = mglu_io_pack_write_file(&packing, &plan, output);
+    }
+    mglu_io_packing_clear(&packing);
     mglu_io_plan_clear(&plan);
     return status;
 }
 
+/* The layers of a GGUF file are written from memory; else one tensor at a time is there. */
 static mglu_status pack(const char *input_path, const mglu_file_pack_options *options, struct mglu_io_output *output)
 {
+    int gguf = options->format == MGLU_FILE_FORMAT_GGUF;
     mglu_file *input;
-    mglu_status status = mglu_file_open(input_path, options->input_flags, &input);
+    mglu_status status = mglu_file_open(input_path, options->input_flags | (gguf ? 0 : MGLU_FILE_HEADER), &input);
 
     if (status != MGLU_OK)
         return status;
-    status = options->format == MGLU_FILE_FORMAT_GGUF ? mglu_io_gguf_write(input, options, output)
-                                                      : pack_opened(input, options, output);
+    status = gguf ? mglu_io_gguf_write(input, options, output) : pack_opened(input, options, output);
     mglu_file_close(&input);
     return status;
 }
 
 mglu_status mglu_file_pack(const char *input_path, const char *output_path, const mglu_file_pack_options *options)
 {
-    mglu_file_pack_options known = {.struct_size = sizeof known};
+    mglu_file_pack_options known;
     struct mglu_io_output output;
-    mglu_status status = MGLU_OK;
+    mglu_status status;
 
     if (!input_path || !output_path)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: input or output path is NULL");
-    if (options)
-        status = mglu_struct_read("mglu_file_pack_options", &known, sizeof known,
-                                  MGLU_FIRST_SIZE(mglu_file_pack_options, user), options);
-    if (status == MGLU_OK)
-        status = check_options(&known);
+    status = mglu_io_pack_options("mglu_file_pack", options, &known);
+    if (status == MGLU_OK && known.shard_size)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_pack: shard_size is for mglu_file_pack_folder()");
     if (status == MGLU_OK)
         status = mglu_io_output_begin(&output, output_path);
     if (status != MGLU_OK)

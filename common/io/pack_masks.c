@@ -78,7 +78,7 @@ static mglu_status write_rows(const struct mask_rows *rows)
         for (size_t k = 0; k < count; k++)
             all[k * n_masks + (size_t)i] = rows->words[k];
     }
-    return mglu_io_output_write(rows->job->output, all, count * n_masks * sizeof *all);
+    return mglu_io_pack_write(rows->job, all, count * n_masks * sizeof *all);
 }
 
 /* The masks of `layers` layers, one behind the other. */

@@ -226,6 +226,19 @@ mglu_status mglu_io_plan_make(struct mglu_io_plan *plan)
     return status == MGLU_OK ? order_tensors(plan) : status;
 }
 
+uint64_t mglu_io_plan_bytes(const struct mglu_io_plan *plan)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < plan->count; i++) {
+        struct mglu_io_entry entry;
+
+        mglu_io_plan_describe(plan, i, &entry);
+        total += entry.bytes;
+    }
+    return total;
+}
+
 void mglu_io_plan_clear(struct mglu_io_plan *plan)
 {
     free(plan->tensors);

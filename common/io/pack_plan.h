@@ -34,6 +34,9 @@ mglu_status mglu_io_plan_make(struct mglu_io_plan *plan);
 /* The dtype of the floats that are made of a tensor's. */
 mglu_dtype mglu_io_plan_floats(const struct mglu_io_plan *plan, const struct mglu_io_planned *planned);
 
+/* Bytes of all tensors of the output, without the headers of files. */
+uint64_t mglu_io_plan_bytes(const struct mglu_io_plan *plan);
+
 void mglu_io_plan_clear(struct mglu_io_plan *plan);
 
 /* For struct mglu_io_front: tensor number `index` of the output of a plan. */

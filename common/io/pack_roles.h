@@ -12,6 +12,8 @@ enum mglu_io_role {
     MGLU_IO_ROLE_TRANSPOSED,    /* such a matrix whose rows are inputs: it can't be quantised */
     MGLU_IO_ROLE_MASKS,         /* packs it into words, under another name */
     MGLU_IO_ROLE_STACKED_MASKS, /* the same, for each of several experts */
+    MGLU_IO_ROLE_SCALES,        /* refuses scales that are not finite, and copies them */
+    MGLU_IO_ROLE_WORDS          /* copies words of masks, whose padding was checked with their layer */
 };
 
 /* Checks every layer and gives each tensor of the file its role; `roles` is all zero. Counts the layers with masks. */

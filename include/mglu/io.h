@@ -68,6 +68,7 @@ enum {
     MGLU_FILE_MMAP = 1u << 0,
     /**
      * Reads the header alone: `data` of every tensor is NULL, and so are the pointers in descs. Values are not checked.
+     * The file stays open for mglu_file_read().
      */
     MGLU_FILE_HEADER = 1u << 1,
     /**
@@ -98,6 +99,28 @@ enum {
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open(const char *path, uint32_t flags, mglu_file **file);
 
 /**
+ * Opens the model in a folder: model.safetensors, or else the shards that model.safetensors.index.json names, whose
+ * tensors and metadata the handle has as if they were in one file. Where both exist, model.safetensors is read, as
+ * transformers does. With MGLU_FILE_HEADER each shard stays open.
+ *
+ * @return As mglu_file_open() for each file; MGLU_ERROR_IO when there is no model, or a shard is missing;
+ *         MGLU_ERROR_CORRUPT_FILE for an index that is no JSON or names anything but files of the folder, or more than
+ *         512; for a tensor that is not in the shard that the index says, or in a shard but not in the index; and for
+ *         metadata `mglu.*` with different values in two shards, except the producer.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_open_folder(const char *path, uint32_t flags, mglu_file **file);
+
+/**
+ * Copies bytes of a tensor to memory. The only way to them with MGLU_FILE_HEADER, where they are read from the file. Of
+ * several threads each may read.
+ *
+ * @return MGLU_ERROR_INVALID_ARGUMENT for a tensor of another file, or bytes beyond its end; MGLU_ERROR_IO and
+ *         MGLU_ERROR_CORRUPT_FILE when the file can't be read, or was cut short.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_read(const mglu_file *file, const mglu_file_tensor *tensor,
+                                                    size_t offset, void *bytes, size_t size);
+
+/**
  * The order of fused rows in models of a model_type of transformers' config.json: MGLU_FILE_FUSED_HALVES,
  * MGLU_FILE_FUSED_INTERLEAVED, or 0 for a type that is not known or not fused.
  *
@@ -108,7 +131,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_model_flags(const char *model_typ
 /** Closes a file and sets the handle to NULL; NULL is accepted. Its tensors and strings are then invalid. */
 MGLU_API void mglu_file_close(mglu_file **file);
 
-/** Path given to mglu_file_open(). */
+/** Path given to mglu_file_open(); of a folder that of the model.safetensors or the index in it. */
 MGLU_API const char *mglu_file_path(const mglu_file *file);
 
 /** Tensors in the order of their data; NULL out of range. */
@@ -209,13 +232,18 @@ typedef struct mglu_file_pack_options {
     mglu_dtype dtype;       /**< any; see mglu_pack_weights(). q4_0 needs rows of whole groups of 32 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
     /**
-     * Called after each tensor of the output; a nonzero return stops with MGLU_ERROR_CANCELLED and no output. NULL:
-     * not called.
+     * Called after each tensor of the output, and within large ones after each 16 MB, with the bytes of tensors that
+     * were written and those of all; a nonzero return stops with MGLU_ERROR_CANCELLED and no output. NULL: not called.
      */
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
     mglu_file_format format; /**< of the output */
     uint32_t input_flags;    /**< flags of mglu_file_open() for the input; the order of fused rows is written as well */
+    /**
+     * Of mglu_file_pack_folder(): bytes of tensors in a file, at most; a larger tensor has a file of its own. 0: each
+     * tensor stays in the shard in which it was.
+     */
+    uint64_t shard_size;
 } mglu_file_pack_options;
 
 /**
@@ -224,7 +252,9 @@ typedef struct mglu_file_pack_options {
  * F32, or is rounded once to `dtype`. Every other tensor and the metadata are copied under the same names. Metadata
  * `format`, `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert
  * it, but quantised tensors are never converted. The paths may be the same. The output is begun before the input is
- * read, made tensor by tensor, and complete or absent, as with mglu_file_writer_commit().
+ * read, and complete or absent, as with mglu_file_writer_commit(). Input and output are read and written tensor by
+ * tensor: no more than the largest tensor of the input and a few megabytes is in memory, besides the headers. Only with
+ * MGLU_FILE_FORMAT_GGUF the layers are in memory as a whole.
  *
  * The layers of a GGUF file are packed likewise, plain ones too: they become layers of a safetensors file. Its other
  * tensors are not copied. With MGLU_FILE_FORMAT_GGUF all layers of the input, and nothing else, become tensors of a
@@ -239,6 +269,23 @@ typedef struct mglu_file_pack_options {
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack(const char *input_path, const char *output_path,
                                                     const mglu_file_pack_options *options);
+
+/**
+ * Packs the model in a folder, as mglu_file_open_folder() reads it, to files in another, which exists: a
+ * model.safetensors if the input is one and no `shard_size` is given, or if all tensors fit into that. Else to shards:
+ * of the names that they have in the input, or with `shard_size` to model-00001-of-00003.safetensors and so on, in the
+ * order of the input; and to model.safetensors.index.json. Nothing else is copied.
+ *
+ * All files are written before the first gets its name, and the index gets it last; when naming fails, the new ones are
+ * removed. Shards that an older index named are left. The folders may be the same.
+ *
+ * @return As mglu_file_open_folder() and mglu_file_pack(). MGLU_ERROR_INVALID_ARGUMENT for MGLU_FILE_FORMAT_GGUF, for a
+ *         shard size with which there would be more than 512 files, and when the output folder has a model of the other
+ *         form, that is a model.safetensors where shards would be written, or an index where there would be one file:
+ *         others would read the wrong one.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_pack_folder(const char *input_path, const char *output_path,
+                                                           const mglu_file_pack_options *options);
 
 MGLU_END_DECLS
 

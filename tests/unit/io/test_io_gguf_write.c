@@ -256,7 +256,7 @@ static int stop(void *user, size_t done, size_t total)
 {
     size_t *calls = user;
 
-    assert_int_equal(total, 14);
+    assert_in_range(done, 1, total - 1);
     return ++*calls == 3;
 }
 

@@ -443,16 +443,16 @@ static void infinities_outside_layers_are_copied(void **state)
 }
 
 struct seen {
-    size_t calls, stop_at;
+    size_t calls, stop_at, done;
 };
 
 static int watch(void *user, size_t done, size_t total)
 {
     struct seen *seen = user;
 
-    assert_int_equal(done, ++seen->calls);
-    assert_int_equal(total, 2);
-    return done == seen->stop_at;
+    assert_true(done > seen->done && done <= total);
+    seen->done = done;
+    return ++seen->calls == seen->stop_at;
 }
 
 static void progress_is_reported_and_can_cancel(void **state)
@@ -462,13 +462,13 @@ static void progress_is_reported_and_can_cancel(void **state)
 
     write_some(scratch("in"), NULL, small);
     for (seen.stop_at = 1; seen.stop_at <= 2; seen.stop_at++) {
-        seen.calls = 0;
+        seen.calls = seen.done = 0;
         assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_CANCELLED);
         assert_error_says("in: packing was cancelled");
         assert_int_equal(seen.calls, seen.stop_at);
         assert_int_equal(scratch_count(), 1);
     }
-    seen.calls = 0;
+    seen.calls = seen.done = 0;
     assert_ok(mglu_file_pack(scratch("in"), scratch("out"), &options));
     assert_int_equal(seen.calls, 2);
 }
