@@ -51,9 +51,9 @@ struct decoder {
 };
 
 /**
- * Loads DIR/model.safetensors for sequences of up to `capacity` tokens, at most the config's max_positions.
- * `file_flags` are for mglu_file_open(); with MGLU_FILE_IGNORE_UNREAD, tensors that the decoder would not read are
- * ignored, else refused.
+ * Loads the model in DIR, in one file or in shards, for sequences of up to `capacity` tokens, at most the config's
+ * max_positions. `file_flags` are for mglu_file_open(); with MGLU_FILE_IGNORE_UNREAD, tensors that the decoder would
+ * not read are ignored, else refused.
  */
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
                   int64_t capacity, uint32_t file_flags);

@@ -148,18 +148,14 @@ static bool allocate(struct decoder *decoder)
 static bool open_file(struct decoder *decoder, const char *dir, uint32_t file_flags)
 {
     mglu_file *file = NULL;
-    char *path = path_in(dir, "model.safetensors");
-    if (!path)
-        return false;
     /* The file comes first: once its shapes match the config, the config's sizes can't request absurd amounts of
      * memory. */
-    const bool opened = layout_complete_flags(path, &file_flags) &&
-                        (mglu_file_open(path, file_flags, &file) == MGLU_OK || report_library(NULL));
+    const bool opened = layout_complete_flags(dir, &file_flags) &&
+                        (mglu_file_open_folder(dir, file_flags, &file) == MGLU_OK || report_library(NULL));
     const bool done = opened && load_all(file, decoder) &&
                       (file_flags & MGLU_FILE_IGNORE_UNREAD || decoder_reads_all(file, &decoder->config)) &&
                       allocate(decoder);
     mglu_file_close(&file);
-    free(path);
     return done;
 }
 

@@ -21,8 +21,16 @@ char *path_in(const char *folder, const char *name)
     return path;
 }
 
+bool path_is_folder(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
 char *path_beside(const char *file, const char *name)
 {
+    if (path_is_folder(file))
+        return path_in(file, name);
     const char *slash = strrchr(file, '/');
     const int length = slash ? (int)(slash - file) + 1 : 0;
     char *path;
@@ -113,6 +121,13 @@ bool text_load_regular(const char *path, size_t limit, char **text, size_t *size
         return report_failure("%s: not a regular file", path);
     }
     return load(file, path, limit, text, size);
+}
+
+bool model_open(const char *path, uint32_t file_flags, mglu_file **file)
+{
+    const mglu_status status =
+        path_is_folder(path) ? mglu_file_open_folder(path, file_flags, file) : mglu_file_open(path, file_flags, file);
+    return status == MGLU_OK || report_library(NULL);
 }
 
 bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor)

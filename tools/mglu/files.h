@@ -20,7 +20,9 @@ struct tensor_name {
 /** "folder/name" in new memory, or NULL. */
 char *path_in(const char *folder, const char *name);
 
-/** The path of another file in the folder of `file`, in new memory, or NULL. */
+bool path_is_folder(const char *path);
+
+/** The path of another file in the folder of `file`, or in `file` if it is a folder, in new memory, or NULL. */
 char *path_beside(const char *file, const char *name);
 
 /** Whether both paths name the same existing file. */
@@ -31,6 +33,9 @@ bool text_load(const char *path, size_t limit, char **text, size_t *size);
 
 /** The same for files whose content a program does not ask for by name: anything but a regular file is refused. */
 bool text_load_regular(const char *path, size_t limit, char **text, size_t *size);
+
+/** Opens a file with layers, or the folder of a model. */
+bool model_open(const char *path, uint32_t file_flags, mglu_file **file);
 
 /** Opens the file of a tensor name and finds the tensor. The caller closes the file. */
 bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor);

@@ -141,7 +141,7 @@ int command_generate(int argc, char **argv)
         .children = model_arguments,
         .args_doc = "DIR",
         .doc = "Prints a text and its most likely continuation by the language model in DIR (config.json, "
-               "model.safetensors).",
+               "model.safetensors or shards).",
     };
     struct options options = {.count = -1, .model = {.compute = {.own_pool = true}}};
     if (!arguments_parse(&argp, argc, argv, 0, &options))

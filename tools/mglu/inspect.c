@@ -276,9 +276,9 @@ int command_inspect(int argc, char **argv)
         .parser = parse,
         .children = children,
         .args_doc = "FILE",
-        .doc = "Shows the layers of a packed file, a training checkpoint or a GGUF file: sizes, fractions of ones in "
-               "the masks, "
-               "and bytes of the packed projections relative to a GLU of the same dtype.",
+        .doc =
+            "Shows the layers of a packed file, a training checkpoint, a GGUF file or the model in a folder: sizes, "
+            "fractions of ones in the masks, and bytes of the packed projections relative to a GLU of the same dtype.",
     };
     struct options options = {0};
     mglu_file *file = NULL;
@@ -287,7 +287,8 @@ int command_inspect(int argc, char **argv)
     /* No value of a fused matrix is printed, so that any order does. */
     if (!(options.file_flags & MGLU_FILE_FUSED_INTERLEAVED))
         options.file_flags |= MGLU_FILE_FUSED_HALVES;
-    const bool done = (mglu_file_open(options.path, options.file_flags, &file) == MGLU_OK || report_library(NULL)) &&
+    /* Of a mapped file only the masks are read: their values are printed, those of weights are not. */
+    const bool done = model_open(options.path, options.file_flags | MGLU_FILE_MMAP, &file) &&
                       (mglu_file_layer_at(file, 0) ? show(file, options.json) : show_unknown(file, options.json));
     mglu_file_close(&file);
     return done ? EXIT_SUCCESS : EXIT_FAILED;

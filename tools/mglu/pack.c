@@ -8,10 +8,12 @@
 #include "tools/common/arguments.h"
 #include "tools/common/report.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 struct options {
@@ -22,7 +24,11 @@ struct options {
     bool has_format;
     mglu_file_format format;
     uint32_t file_flags; /**< for mglu_file_open() */
+    uint64_t shard_size; /**< 0: not given */
 };
+
+/** An option without a letter. */
+enum { SHARD_SIZE = 0x200 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -61,6 +67,25 @@ static mglu_file_format format_from_name(struct argp_state *state, const char *n
     return MGLU_FILE_FORMAT_GGUF;
 }
 
+/** Bytes from "5GB", "500MB" or a number; units are powers of ten, as in transformers. */
+static uint64_t parse_size(struct argp_state *state, const char *text)
+{
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+    } units[] = {{"", 1}, {"KB", 1000}, {"MB", 1000000}, {"GB", 1000000000}};
+    char *end;
+    errno = 0;
+    const unsigned long long count = strtoull(text, &end, 10);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (*text >= '0' && *text <= '9' && errno == 0 && count > 0 && strcasecmp(end, units[i].name) == 0 &&
+            count <= (1ULL << 53) / units[i].bytes)
+            return count * units[i].bytes;
+    argp_error(state, "--shard-size: '%s' is no size; expected a number of bytes, or one with KB, MB or GB, as 5GB",
+               text);
+    return 0;
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
@@ -78,6 +103,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'f':
         options->format = format_from_name(state, argument);
         options->has_format = true;
+        return 0;
+    case SHARD_SIZE:
+        options->shard_size = parse_size(state, argument);
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->input, &options->output}, 2);
@@ -126,41 +154,60 @@ static bool find_activation(const char *input, const struct options *options, co
     mglu_file *file;
     if (*name)
         return true;
-    if (mglu_file_open(input, MGLU_FILE_HEADER, &file) != MGLU_OK)
-        return report_library(NULL);
+    if (!model_open(input, MGLU_FILE_HEADER, &file))
+        return false;
     const bool has = mglu_file_metadata(file, "mglu.activation") != NULL;
     const bool done = has || activation_beside(file, name);
     mglu_file_close(&file);
     return done;
 }
 
-/** From the header of the input, which is smaller than that of the output. `activation`: NULL where it is the input's.
+/** Bytes of a file, or of all tensors of a folder's model. */
+static bool measure(const char *path, unsigned long long *bytes)
+{
+    struct stat about;
+    mglu_file *file;
+    *bytes = 0;
+    if (!path_is_folder(path)) {
+        const bool done = stat(path, &about) == 0;
+        *bytes = done ? (unsigned long long)about.st_size : 0;
+        return done || report_failure("%s: can't be read back", path);
+    }
+    if (!model_open(path, MGLU_FILE_HEADER, &file))
+        return false;
+    for (size_t i = 0; i < mglu_file_tensor_count(file); i++)
+        *bytes += mglu_file_tensor_at(file, i)->bytes;
+    mglu_file_close(&file);
+    return true;
+}
+
+/**
+ * From the header of the input, which is smaller than that of the output. `activation`: NULL where it is the input's.
  */
 static bool print_summary(const char *input, const char *output, const struct options *options, const char *activation)
 {
     struct layer_size total;
     size_t layers, masked;
-    struct stat before, after;
+    unsigned long long before, after;
     mglu_file *file;
-    if (stat(input, &before) != 0 || stat(output, &after) != 0)
-        return report_failure("%s: can't be read back", output);
-    if (mglu_file_open(input, options->file_flags | MGLU_FILE_HEADER, &file) != MGLU_OK)
-        return report_library(NULL);
+    if (!measure(input, &before) || !measure(output, &after) ||
+        !model_open(input, options->file_flags | MGLU_FILE_HEADER, &file))
+        return false;
     const bool done = layer_size_total(file, options->convert ? &options->dtype : NULL, &total, &layers, &masked);
     const char *named = activation ? activation : mglu_file_metadata(file, "mglu.activation");
     if (done)
         printf("%zu layers %s, activation %s\n"
-               "file %lld bytes, before %lld\n"
+               "%s %llu bytes, before %llu\n"
                "projections %llu bytes, equal GLUs %llu (%.1f %%)\n",
                masked ? masked : layers, masked ? "packed" : "written, none with masks", named ? named : "not named",
-               (long long)after.st_size, (long long)before.st_size, (unsigned long long)total.bytes,
+               path_is_folder(output) ? "tensors" : "file", after, before, (unsigned long long)total.bytes,
                (unsigned long long)total.glu_bytes, layer_size_percent(total));
     mglu_file_close(&file);
     return done;
 }
 
-/** Sets the activation to write, NULL where it is the input's. */
-static bool pack_file(const char *input, const char *output, const struct options *options, const char **activation)
+/** Packs a file, or the model in a folder. Sets the activation to write, NULL where it is the input's. */
+static bool pack_model(const char *input, const char *output, const struct options *options, const char **activation)
 {
     mglu_file_pack_options wanted = {
         .struct_size = sizeof wanted,
@@ -169,13 +216,16 @@ static bool pack_file(const char *input, const char *output, const struct option
         .progress = progress,
         .format = options->format,
         .input_flags = options->file_flags,
+        .shard_size = options->shard_size,
     };
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
     if (!layout_complete_flags(input, &wanted.input_flags) || !find_activation(input, options, activation))
         return false;
     wanted.activation = *activation;
-    if (mglu_file_pack(input, output, &wanted) != MGLU_OK)
+    const mglu_status status =
+        path_is_folder(input) ? mglu_file_pack_folder(input, output, &wanted) : mglu_file_pack(input, output, &wanted);
+    if (status != MGLU_OK)
         return interrupted ? report_failure("%s: interrupted, not written", output) : report_library(NULL);
     report_progress_end();
     return true;
@@ -187,26 +237,27 @@ static bool pack_folder(const struct options *options)
     const char *activation;
     if (!pack_folder_begin(&folder, options->input, options->output))
         return false;
-    const bool done = pack_file(folder.model_in, folder.model_out, options, &activation) &&
+    const bool done = pack_model(options->input, options->output, options, &activation) &&
                       pack_folder_finish(&folder) &&
-                      print_summary(folder.model_in, folder.model_out, options, activation);
+                      print_summary(options->input, options->output, options, activation);
     pack_folder_end(&folder);
     return done;
 }
 
 static bool pack(const struct options *options)
 {
-    struct stat input, output;
     const char *activation;
-    const bool is_folder = stat(options->input, &input) == 0 && S_ISDIR(input.st_mode);
+    const bool is_folder = path_is_folder(options->input);
     if (is_folder && options->format == MGLU_FILE_FORMAT_GGUF)
         return report_failure("%s: is a folder; GGUF is written from a file: give the model.safetensors in it",
                               options->input);
     if (is_folder)
         return pack_folder(options);
-    if (stat(options->output, &output) == 0 && S_ISDIR(output.st_mode))
+    if (options->shard_size)
+        return report_failure("%s: is a file; --shard-size is for the model in a folder", options->input);
+    if (path_is_folder(options->output))
         return report_failure("%s: is a directory, but %s is a file", options->output, options->input);
-    return pack_file(options->input, options->output, options, &activation) &&
+    return pack_model(options->input, options->output, options, &activation) &&
            print_summary(options->input, options->output, options, activation);
 }
 
@@ -218,6 +269,8 @@ int command_pack(int argc, char **argv)
          "Activation to name in the output, as silu; an unknown name prints the list of names (default: the input's, "
          "else hidden_act of a config.json beside it)",
          0},
+        {"shard-size", SHARD_SIZE, "N", 0,
+         "Write a folder's model to files of at most N bytes, as 5GB (default: in the files that it has)", 0},
         {"format", 'f', "F", 0,
          "Write safetensors or gguf; GGUF gets the layers alone (default: gguf where OUT ends in .gguf)", 0},
         {0},
@@ -230,7 +283,8 @@ int command_pack(int argc, char **argv)
         .args_doc = "IN OUT",
         .doc = "Converts a training checkpoint to the packed format: each mask logit becomes one bit. With --dtype, "
                "converts or quantises the matrices, also those of layers without masks. IN is a safetensors "
-               "file, or a folder with model.safetensors; OUT is then a folder too, and gets a copy of config.json. "
+               "file, or a folder with model.safetensors or with shards and their index; OUT is then a folder too, and "
+               "gets a copy of config.json. "
                "Or IN is a GGUF file, whose feed-forward layers are written.",
     };
     struct options options = {0};

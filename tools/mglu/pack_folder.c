@@ -32,10 +32,9 @@ static bool copy_config(struct pack_folder *folder, const char *input)
     return done;
 }
 
-static bool make_paths(struct pack_folder *folder, const char *input)
+static bool make_paths(struct pack_folder *folder)
 {
-    folder->model_in = path_in(input, "model.safetensors");
-    folder->model_out = folder->model_in ? path_in(folder->output, "model.safetensors") : NULL;
+    folder->model_out = path_in(folder->output, "model.safetensors");
     folder->config_out = folder->model_out ? path_in(folder->output, "config.json") : NULL;
     return folder->config_out != NULL;
 }
@@ -57,7 +56,7 @@ bool pack_folder_begin(struct pack_folder *folder, const char *input, const char
     *folder = (struct pack_folder){.output = output};
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
-    if (make_paths(folder, input) && make_folder(folder) && copy_config(folder, input))
+    if (make_paths(folder) && make_folder(folder) && copy_config(folder, input))
         return true;
     pack_folder_end(folder);
     return false;
@@ -78,7 +77,6 @@ void pack_folder_end(struct pack_folder *folder)
         mglu_io_output_discard(&folder->config);
     if (!folder->finished && folder->created)
         rmdir(folder->output);
-    free(folder->model_in);
     free(folder->model_out);
     free(folder->config_out);
 }

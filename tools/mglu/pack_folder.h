@@ -13,7 +13,7 @@
 
 struct pack_folder {
     const char *output;
-    char *model_in, *model_out;
+    char *model_out; /**< where it is one file */
     char *config_out;
     struct mglu_io_output config; /**< a copy, complete but not in its place */
     bool has_config;

@@ -158,7 +158,8 @@ int command_perplexity(int argc, char **argv)
         .parser = parse,
         .children = model_arguments,
         .args_doc = "DIR",
-        .doc = "Measures how well the language model in DIR (config.json, model.safetensors) predicts a text.",
+        .doc =
+            "Measures how well the language model in DIR (config.json, model.safetensors or shards) predicts a text.",
     };
     struct options options = {.model = {.compute = {.own_pool = true}}};
     char *text;

@@ -34,8 +34,9 @@ static bool open_layer(struct run_inputs *inputs)
     uint32_t flags = inputs->request->file_flags;
     if (!layout_complete_flags(inputs->request->path, &flags))
         return false;
-    if (mglu_file_open(inputs->request->path, flags, &inputs->model) != MGLU_OK ||
-        mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)
+    if (!model_open(inputs->request->path, flags, &inputs->model))
+        return false;
+    if (mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)
         return report_library(NULL);
     inputs->width = inputs->weights.down.data ? inputs->weights.output_size : inputs->weights.intermediate_size;
     return select_activation(inputs, named);
