@@ -11,6 +11,7 @@ TARGETS = {
     "api": seeds_bytes.API,
     "differential": seeds_bytes.DIFFERENTIAL,
     "file": seeds_files.FILE,
+    "index": seeds_files.INDEX,
     "json": seeds_files.JSON,
     "model": seeds_files.MODEL,
     "opencl": seeds_bytes.OPENCL,

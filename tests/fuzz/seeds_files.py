@@ -172,3 +172,12 @@ JSON = {
     "bad-more": b"{} {}",
     "too-deep": 200 * b"[" + 200 * b"]",
 }
+
+INDEX = {
+    "good": b'{"metadata":{"total_size":5},"weight_map":{"p.weight":"a.safetensors","p.mask":"a.safetensors"}}',
+    "missing-tensor": b'{"weight_map":{"p.weight":"a.safetensors"}}',
+    "missing-shard": b'{"weight_map":{"p.weight":"a.safetensors","p.mask":"b.safetensors"}}',
+    "outside": b'{"weight_map":{"p.weight":"../a.safetensors"}}',
+    "twice": b'{"weight_map":{"p.mask":"a.safetensors","p.mask":"a.safetensors"}}',
+    "empty": b'{"weight_map":{}}',
+}
