@@ -95,7 +95,10 @@ static mglu_status check_missing(const mglu_file *file, const struct mglu_io_sha
 
 static int compare_keys(const void *a, const void *b)
 {
-    return strcmp(((const struct mglu_io_metadata *)a)->key, ((const struct mglu_io_metadata *)b)->key);
+    const struct mglu_io_metadata *left = a, *right = b;
+    int order = strcmp(left->key, right->key);
+
+    return order ? order : strcmp(left->value, right->value);
 }
 
 /* The metadata of all shards. Of the keys that say how layers are computed, every value must be the same. */

@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import unittest
@@ -13,6 +14,8 @@ from safetensors import tensor
 from test_files import MEASURE
 
 INDEX = "model.safetensors.index.json"
+# Bytes of each tensor of a large file.
+TENSOR = 8 << 20
 
 
 def write_shards(folder, tensors, metadata, count):
@@ -92,6 +95,14 @@ class ShardedTest(ProgramTest):
         whole, sharded = (json.loads(self.succeed("inspect", folder, "--json")) for folder in (MODEL, self.model))
         self.assertEqual(*({layer["prefix"]: layer for layer in found["layers"]} for found in (whole, sharded)))
 
+    def test_mapped_files_compute_the_same(self):
+        packed, text = self.folder / "packed", self.folder / "text"
+        text.write_bytes((MODEL / "eval.txt").read_bytes()[:40])
+        self.succeed("pack", self.model, packed, "--dtype", "bf16")
+        command = ["perplexity", packed, "--text", text, "--backend", "cpu", "--json"]
+        read, mapped = (json.loads(self.succeed(*command, *more)) for more in ([], ["--mmap"]))
+        self.assertEqual(mapped["nll_nats_per_byte"], read["nll_nats_per_byte"])
+
     def test_wrong_arguments(self):
         out = self.folder / "out"
         for size in ("0", "5TB", "-1", "", "GB", "5 GB", "99999999999999999999"):
@@ -112,22 +123,20 @@ class ShardedTest(ProgramTest):
         self.refuse(1, [layer, "not finite"], "pack", model, self.folder / "out", "--activation", "silu")
 
 
+def write_sparse(path, count):
+    """Masked layers of zeros, which take no space on the disk."""
+    header, offset = {"__metadata__": {"mglu.activation": "silu"}}, 0
+    for i in range(count):
+        for name, dtype, shape in (("weight", "F32", [1024, 2048]), ("mask", "U8", [4, 1024, 2048])):
+            header["l%d.%s" % (i, name)] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + TENSOR]}
+            offset += TENSOR
+    path.write_bytes(safetensors.raw(header))
+    os.truncate(path, path.stat().st_size + offset)
+
+
 @unittest.skipIf(os.environ.get("MGLU_TEST_SANITIZED"), "sanitizers take memory of their own")
 class LargeTest(ProgramTest):
     """The largest tensor and 16 MB at most, beside what a file of 1 KB takes."""
-
-    TENSOR, COUNT = 8 << 20, 12
-
-    def write_sparse(self, path, count):
-        """Masked layers of zeros, which take no space on the disk."""
-        header, offset = {"__metadata__": {"mglu.activation": "silu"}}, 0
-        for i in range(count):
-            for name, dtype, shape in (("weight", "F32", [1024, 2048]), ("mask", "U8", [4, 1024, 2048])):
-                header["l%d.%s" % (i, name)] = {"dtype": dtype, "shape": shape,
-                                                "data_offsets": [offset, offset + self.TENSOR]}
-                offset += self.TENSOR
-        path.write_bytes(safetensors.raw(header))
-        os.truncate(path, path.stat().st_size + offset)
 
     def peak(self, *arguments):
         output = subprocess.check_output([sys.executable, "-S", "-c", MEASURE, PROGRAM, *map(str, arguments)],
@@ -139,11 +148,20 @@ class LargeTest(ProgramTest):
     def test_packing(self):
         small, large, out = self.folder / "small", self.folder / "large", self.folder / "out"
         safetensors.write(small, {"l.weight": tensor("F16", [1, 1], [1]), "l.mask": tensor("U8", [1, 1], [1])})
-        self.write_sparse(large, self.COUNT)
+        write_sparse(large, 12)
         for options in ([], ["--dtype", "bf16"], ["--dtype", "q8_0"]):
             base = self.peak("pack", small, out, "--activation", "silu", *options)
             found = self.peak("pack", large, out, "--activation", "silu", *options)
-            self.assertLessEqual(found - base, self.TENSOR + 16e6, options)
+            self.assertLessEqual(found - base, TENSOR + 16e6, options)
+
+
+@unittest.skipIf(os.environ.get("MGLU_TEST_SANITIZED"), "sanitizers take memory of their own")
+class AddressSpaceTest(ProgramTest):
+    def test_packing_a_gigabyte_in_a_quarter(self):
+        large, limit = self.folder / "large", 256 << 20
+        write_sparse(large, 64)
+        self.succeed("pack", large, self.folder / "out",
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
 
 
 if __name__ == "__main__":

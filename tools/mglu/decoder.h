@@ -40,6 +40,8 @@ struct decoder_scratch {
 struct decoder {
     struct config config;
     struct compute *compute;
+    mglu_file *file; /**< where its weights are used in place, else NULL */
+    uint32_t file_flags;
     int64_t capacity; /**< positions that fit */
     int64_t position; /**< of the next token */
     float *embedding; /**< [vocab_size][hidden_size] */

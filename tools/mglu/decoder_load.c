@@ -98,6 +98,7 @@ static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t num
     if (has_activation && desc.activation != config->activation)
         return report_failure("%s: %s: activation %s, but hidden_act in config.json means %s", mglu_file_path(file),
                               name, mglu_activation_name(desc.activation), mglu_activation_name(config->activation));
+    weights.flags |= mapping_weights_flags(decoder->file_flags);
     desc.activation = config->activation;
     desc.max_batch = decoder->capacity;
     desc.flags |= decoder->compute->layer_flags;
@@ -155,14 +156,17 @@ static bool open_file(struct decoder *decoder, const char *dir, uint32_t file_fl
     const bool done = opened && load_all(file, decoder) &&
                       (file_flags & MGLU_FILE_IGNORE_UNREAD || decoder_reads_all(file, &decoder->config)) &&
                       allocate(decoder);
-    mglu_file_close(&file);
+    if (done && file_flags & MGLU_FILE_MMAP)
+        decoder->file = file;
+    else
+        mglu_file_close(&file);
     return done;
 }
 
 bool decoder_open(struct decoder *decoder, const char *dir, const struct config *config, struct compute *compute,
                   int64_t capacity, uint32_t file_flags)
 {
-    *decoder = (struct decoder){.config = *config, .compute = compute, .capacity = capacity};
+    *decoder = (struct decoder){.config = *config, .compute = compute, .capacity = capacity, .file_flags = file_flags};
     decoder->layers = report_allocate((size_t)config->layers, sizeof *decoder->layers);
     if (decoder->layers && open_file(decoder, dir, file_flags))
         return true;
@@ -190,5 +194,6 @@ void decoder_close(struct decoder *decoder)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         free(parts[i]);
     free(decoder->layers);
+    mglu_file_close(&decoder->file);
     *decoder = (struct decoder){0};
 }

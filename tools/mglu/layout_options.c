@@ -7,6 +7,7 @@
 #include "tools/common/report.h"
 
 #include <mglu/io.h>
+#include <mglu/weights.h>
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 enum { TYPE_SIZE = 128 };
 
 /** Options without a letter: the commands have letters of their own. */
-enum { FUSED = 0x100, IGNORE_UNREAD };
+enum { FUSED = 0x100, IGNORE_UNREAD, MAP };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -44,6 +45,31 @@ static const struct argp_option list[] = {
 };
 
 const struct argp layout_argp = {.options = list, .parser = parse};
+
+static error_t parse_mapping(int key, char *argument, struct argp_state *state)
+{
+    uint32_t *flags = state->input;
+    if (key != MAP)
+        return ARGP_ERR_UNKNOWN;
+    *flags |= MGLU_FILE_MMAP;
+    return 0;
+}
+
+static const struct argp_option mapping_list[] = {
+    {"mmap", MAP, NULL, 0,
+     "Map files instead of reading them; the CPU then uses packed weights in place. Nobody may change a file "
+     "meanwhile: "
+     "one that is cut short ends the program (SIGBUS)",
+     0},
+    {0},
+};
+
+const struct argp mapping_argp = {.options = mapping_list, .parser = parse_mapping};
+
+uint32_t mapping_weights_flags(uint32_t file_flags)
+{
+    return file_flags & MGLU_FILE_MMAP ? MGLU_WEIGHTS_BORROW : 0;
+}
 
 static bool apply_config(const struct config_object *config, uint32_t *flags)
 {

@@ -21,12 +21,16 @@ static const struct argp_option list[] = {
 };
 
 static const struct argp argp = {.options = list, .parser = parse};
-const struct argp_child model_arguments[4] = {
-    {&arguments_compute_argp, 0, NULL, 0}, {&layout_argp, 0, NULL, 0}, {&argp, 0, NULL, 0}, {0}};
+const struct argp_child model_arguments[5] = {{&arguments_compute_argp, 0, NULL, 0},
+                                              {&layout_argp, 0, NULL, 0},
+                                              {&argp, 0, NULL, 0},
+                                              {&mapping_argp, 0, NULL, 0},
+                                              {0}};
 
 void model_arguments_begin(struct argp_state *state, struct model_options *options)
 {
     state->child_inputs[0] = &options->compute;
     state->child_inputs[1] = &options->file_flags;
     state->child_inputs[2] = &options->ignore_unknown_keys;
+    state->child_inputs[3] = &options->file_flags;
 }

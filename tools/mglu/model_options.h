@@ -18,7 +18,7 @@ struct model_options {
 };
 
 /** The children of such a program's argp. */
-extern const struct argp_child model_arguments[4];
+extern const struct argp_child model_arguments[5];
 
 /** Tells the children where their options go; for ARGP_KEY_INIT. */
 void model_arguments_begin(struct argp_state *state, struct model_options *options);

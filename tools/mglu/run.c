@@ -29,6 +29,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &request->compute;
         state->child_inputs[1] = &request->file_flags;
+        state->child_inputs[2] = &request->file_flags;
         return 0;
     case 'l':
         request->prefix = argument;
@@ -160,7 +161,7 @@ int command_run(int argc, char **argv)
          0},
         {0},
     };
-    const struct argp_child children[] = {arguments_compute[0], {.argp = &layout_argp}, {0}};
+    const struct argp_child children[] = {arguments_compute[0], {.argp = &layout_argp}, {.argp = &mapping_argp}, {0}};
     const struct argp argp = {
         .options = list,
         .parser = parse,

@@ -38,6 +38,7 @@ static bool open_layer(struct run_inputs *inputs)
         return false;
     if (mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)
         return report_library(NULL);
+    inputs->weights.flags |= mapping_weights_flags(flags);
     inputs->width = inputs->weights.down.data ? inputs->weights.output_size : inputs->weights.intermediate_size;
     return select_activation(inputs, named);
 }
