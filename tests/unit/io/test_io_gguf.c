@@ -289,6 +289,23 @@ static void packing_gives_the_same_layers_in_safetensors(void **state)
     mglu_file_close(&after.file);
 }
 
+static void a_scale_that_is_not_finite_is_not_packed(void **state)
+{
+    static const struct gguf_tensor tensors[] = {
+        {"blk.3.ffn_gate.weight", GGML_Q8_0, 2, {32, 32}},
+        {"blk.3.ffn_up.weight", GGML_Q8_0, 2, {32, 32}},
+        {"blk.3.ffn_down.weight", GGML_Q8_0, 2, {32, 32}},
+    };
+    const unsigned char infinite[] = {0x00, 0x7c};
+
+    write_model("llama", tensors, COUNT(tensors));
+    memcpy(built.bytes + built.size - 34, infinite, sizeof infinite); /* of the last block */
+    write_bytes(scratch("m.gguf"), built.bytes, built.size);
+    assert_status(mglu_file_pack(scratch("m.gguf"), scratch("m.safetensors"), NULL), MGLU_ERROR_NONFINITE);
+    assert_error_says("tensor 'blk.3.down_proj.weight_scale': element [31, 0] is not finite");
+    assert_int_equal(scratch_count(), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
@@ -300,6 +317,7 @@ int main(void)
         TEST(metadata_are_the_texts_of_the_file),
         TEST(version_2_is_read),
         TEST(packing_gives_the_same_layers_in_safetensors),
+        TEST(a_scale_that_is_not_finite_is_not_packed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
