@@ -11,13 +11,27 @@ static int always(void)
 #ifdef MGLU_CPU_X86
 
 #include <cpuid.h>
+#include <stdatomic.h>
 
 /* __builtin_cpu_supports also checks the operating system; Clang's has no f16c before version 19. */
-static int has_f16c(void)
+static int read_f16c(void)
 {
     unsigned int a, b, c, d;
 
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+/* In a virtual machine the instruction CPUID takes tens of microseconds, and each context asks several times. */
+static int has_f16c(void)
+{
+    static atomic_int known = -1;
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (answer < 0) {
+        answer = read_f16c();
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer;
 }
 
 static int has_avx2(void)
