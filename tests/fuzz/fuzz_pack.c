@@ -16,7 +16,8 @@
 static bool is_documented(mglu_status status)
 {
     return status == MGLU_OK || status == MGLU_ERROR_NONFINITE || status == MGLU_ERROR_INVALID_ARGUMENT ||
-           status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH || status == MGLU_ERROR_CANCELLED;
+           status == MGLU_ERROR_CORRUPT_FILE || status == MGLU_ERROR_VERSION_MISMATCH ||
+           status == MGLU_ERROR_UNSUPPORTED || status == MGLU_ERROR_CANCELLED;
 }
 
 static int stop_at_third(void *user, size_t done, size_t total)

@@ -6,11 +6,13 @@ import sys
 
 import seeds_bytes
 import seeds_files
+import seeds_gguf
 
 TARGETS = {
     "api": seeds_bytes.API,
     "differential": seeds_bytes.DIFFERENTIAL,
     "file": seeds_files.FILE,
+    "gguf": seeds_gguf.GGUF,
     "index": seeds_files.INDEX,
     "json": seeds_files.JSON,
     "model": seeds_files.MODEL,

@@ -85,10 +85,12 @@ PACK = {f"{name}-{seed}": bytes([options]) + FILE[seed]
         for name, options in PACK_OPTIONS.items()
         for seed in ("checkpoint", "packed", "q4_0", "bad-nan")}
 PACK.update({f"plain-{seed}": b"\0" + content for seed, content in FILE.items()})
+PACK["gguf-version"] = b"\0GGUF" + bytes(4)
 
-CONFIG = {"hidden_size": 2, "intermediate_size": 3, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 256,
-          "max_position_embeddings": 8, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
-          "tokenizer": "bytes", "tie_word_embeddings": True, "attention_bias": False}
+CONFIG = {"architectures": ["LlamaForCausalLM"], "hidden_size": 2, "intermediate_size": 3, "num_hidden_layers": 1,
+          "num_attention_heads": 1, "vocab_size": 256, "max_position_embeddings": 8, "rms_norm_eps": 1e-5,
+          "rope_theta": 10000.0, "hidden_act": "silu", "tokenizer": "bytes", "tie_word_embeddings": True,
+          "attention_bias": False}
 
 
 def weights(names, dtype="BF16"):
@@ -145,7 +147,7 @@ MODEL = {
     "null": model({"num_masks": None, "rope_scaling": None}),
     "bad-shape": model(wrong={"model.norm.weight": [3]}),
     "bad-masks": model({"num_masks": 3}, masks=2),
-    "bad-activation": model({"hidden_act": "swish"}),
+    "bad-activation": model({"hidden_act": "none of them"}),
     "bad-tokenizer": model({"tokenizer": "bpe"}),
     "bad-number": model({"rms_norm_eps": -1, "vocab_size": 2**60}),
     "bad-rope": model({"rope_scaling": {"type": "linear"}}),
