@@ -306,6 +306,33 @@ static void a_scale_that_is_not_finite_is_not_packed(void **state)
     assert_int_equal(scratch_count(), 1);
 }
 
+/* Quants and scales alternate in the file. */
+static void pieces_of_any_length_are_read(void **state)
+{
+    static const struct gguf_tensor tensors[] = {
+        {"blk.0.ffn_up.weight", GGML_Q8_0, 2, {32, 128}}, /* fused */
+        {"blk.0.ffn_down.weight", GGML_Q8_0, 2, {64, 32}},
+    };
+    mglu_file *whole, *header;
+    unsigned char piece[100];
+
+    write_model("phi3", tensors, COUNT(tensors));
+    assert_ok(mglu_file_open(scratch("m.gguf"), 0, &whole));
+    assert_ok(mglu_file_open(scratch("m.gguf"), MGLU_FILE_HEADER, &header));
+    assert_int_equal(mglu_file_tensor_count(whole), 6);
+    for (size_t i = 0; i < 6; i++) {
+        const mglu_file_tensor *tensor = mglu_file_tensor_at(whole, i);
+
+        for (size_t first = 0, length = 1; first < tensor->bytes; first += length, length = length % 97 + 3) {
+            length = length < tensor->bytes - first ? length : tensor->bytes - first;
+            assert_ok(mglu_file_read(header, mglu_file_tensor_at(header, i), first, piece, length));
+            assert_memory_equal(piece, (const unsigned char *)tensor->data + first, length);
+        }
+    }
+    mglu_file_close(&whole);
+    mglu_file_close(&header);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
@@ -318,6 +345,7 @@ int main(void)
         TEST(version_2_is_read),
         TEST(packing_gives_the_same_layers_in_safetensors),
         TEST(a_scale_that_is_not_finite_is_not_packed),
+        TEST(pieces_of_any_length_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,6 +143,21 @@ static mglu_status write_one(void)
     return status;
 }
 
+/* The folder is the scratch folder, whose index names "in". */
+static mglu_status open_folder(void)
+{
+    char folder[600];
+    mglu_file *file;
+    mglu_status status;
+
+    snprintf(folder, sizeof folder, "%s", scratch("."));
+    status = mglu_file_open_folder(folder, 0, &file);
+    if (status == MGLU_OK)
+        check_content(file);
+    mglu_file_close(&file);
+    return status;
+}
+
 static mglu_status pack(void)
 {
     const mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = MGLU_DTYPE_F16};
@@ -204,6 +219,18 @@ static void write_input(void)
                 "{\"format\":\"pt\",\"note\":\"\\u00e4 text with \\\"escapes\\\" that needs a buffer of its own while "
                 "it is decoded\"}",
                 parts, COUNT(parts));
+}
+
+/* In the place of the GGUF file, so that there are as many files as for the other scripts. */
+static void write_shards(void)
+{
+    static const char index[] = "{\"weight_map\":{\"m.up_proj.weight\":\"in\",\"m.up_proj.mask\":\"in\","
+                                "\"m.down_proj.weight\":\"in\",\"norm\":\"in\"}}";
+
+    remove(scratch("in.gguf"));
+    remove(scratch("in"));
+    write_input();
+    write_bytes(scratch("model.safetensors.index.json"), index, sizeof index - 1);
 }
 
 /* What a script writes when nothing fails; NULL when it writes nothing. */
@@ -291,6 +318,7 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
         {pack_quantised, write_input, 24},    {describe_copies, write_copies, 22},
         {pack_copies, write_copies, 30},      {map_gguf, write_input, 15},
         {pack_gguf, write_input, 20},         {write_gguf, write_input, 18},
+        {open_folder, write_shards, 40},
     };
 
     write_gguf_input();
