@@ -167,7 +167,7 @@ int command_run(int argc, char **argv)
         .parser = parse,
         .children = children,
         .args_doc = "FILE",
-        .doc = "Computes one layer of a packed file, a training checkpoint or a GGUF file.",
+        .doc = "Computes one layer of a packed file, a training checkpoint, a GGUF file or the model in a folder.",
     };
     struct run_request request = {.compute = {.own_pool = true}};
     if (!arguments_parse(&argp, argc, argv, 0, &request))
