@@ -171,7 +171,7 @@ class BadFileTest(ProgramTest):
             (["pack", MODEL, absent / "out"], ["out", "No such file"]),
             (["pack", MODEL, MODEL], ["replace the input"]),
             (["pack", model, model], ["replace the input"]),
-            (["pack", self.folder, self.folder / "out"], ["model.safetensors", "No such file"]),
+            (["pack", self.folder, self.folder / "out"], ["neither model.safetensors nor"]),
             (["run", absent, "--layer", BLOCK, "--x", X], ["absent"]),
             (["run", model, "--layer", BLOCK, "--x", "%s:x" % absent], ["absent"]),
             (["run", model, "--layer", BLOCK, "--x", X, "--out", "%s/out:y" % absent], ["out"]),
@@ -331,7 +331,7 @@ class BadModelTest(ProgramTest):
 
     def test_missing_weights_file(self):
         (self.folder / "model.safetensors").unlink()
-        self.refuse_model(["model.safetensors", "No such file"])
+        self.refuse_model(["has neither model.safetensors nor model.safetensors.index.json"])
 
     def test_lengths(self):
         text = MODEL / "eval.txt"
