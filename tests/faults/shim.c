@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -67,6 +68,34 @@ long fault_live_allocations(void)
     return atomic_load(&live);
 }
 
+static volatile int *openmp_failed;
+
+void fault_watch_openmp(volatile int *flag)
+{
+    void *frame;
+
+    backtrace(&frame, 1); /* the first call opens a library */
+    openmp_failed = flag;
+}
+
+/* Whether OpenMP's runtime made this call: it, not libmglu, is the nearest caller of the two. */
+static int is_openmps(void)
+{
+    void *frames[32];
+    const int count = backtrace(frames, sizeof frames / sizeof frames[0]);
+    Dl_info object;
+
+    for (int i = 0; i < count; i++) {
+        if (!dladdr(frames[i], &object))
+            continue;
+        if (strstr(object.dli_fname, "libmglu"))
+            return 0;
+        if (strstr(object.dli_fname, "libgomp") || strstr(object.dli_fname, "libomp"))
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether this call is one that fails; errno is then set. */
 static int fails(enum fault_kind kind)
 {
@@ -78,6 +107,8 @@ static int fails(enum fault_kind kind)
     if (number != armed_at && !(armed.persists && number > armed_at))
         return 0;
     atomic_fetch_add(&hits, 1);
+    if (openmp_failed && is_openmps())
+        *openmp_failed = 1;
     errno = armed.error;
     return 1;
 }

@@ -34,6 +34,8 @@ struct fault {
 void fault_arm(const struct fault *fault, long at);
 /* Returns how many calls failed. */
 long fault_disarm(void);
+/* Sets *flag where a call fails that OpenMP's runtime made. */
+void fault_watch_openmp(volatile int *flag);
 /* Allocations that were not freed. */
 long fault_live_allocations(void);
 

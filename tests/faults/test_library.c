@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,11 +43,12 @@ struct remains {
 struct outcome {
     long hits;
     char fault[512]; /* empty: clean */
-    int exit_status;
+    int was_ended;   /* by exit or a signal */
     struct remains remains;
 };
 
 static struct outcome outcome;
+static volatile int *openmp_failed; /* in the run, which is another process */
 
 static void blame(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -198,6 +200,7 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
     pid_t child;
 
     memset(&outcome, 0, sizeof outcome);
+    *openmp_failed = 0;
     fflush(stdout);
     if (pipe(ends) != 0 || (child = fork()) < 0)
         abort();
@@ -215,9 +218,9 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
     waitpid(child, &state, 0);
     if (WIFSIGNALED(state))
         blame("the process was ended by signal %d (%s)", WTERMSIG(state), strsignal(WTERMSIG(state)));
-    outcome.exit_status = WIFEXITED(state) ? WEXITSTATUS(state) : 0;
-    if (outcome.exit_status != 0)
+    if (WIFEXITED(state) && WEXITSTATUS(state) != 0)
         blame("the process was ended by exit(%d)", WEXITSTATUS(state));
+    outcome.was_ended = state != 0;
 }
 
 static void compare(const struct script *script, const struct remains *usual)
@@ -256,7 +259,7 @@ static void try_series(const struct script *script, const struct fault *fault, c
         if (outcome.hits == 0)
             return;
         points++;
-        if (script->uses_openmp && outcome.exit_status == EXIT_FAILURE) {
+        if (script->uses_openmp && outcome.was_ended && *openmp_failed) {
             ended_by_openmp++;
             continue;
         }
@@ -294,6 +297,10 @@ int main(int argc, char **argv)
         folder = mkdtemp(on_disk);
     if (most < 1 || !folder || chdir(folder) != 0)
         return 1;
+    openmp_failed = mmap(NULL, sizeof *openmp_failed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (openmp_failed == MAP_FAILED)
+        return 1;
+    fault_watch_openmp(openmp_failed);
     file_scripts_write_inputs();
     for (const struct script *script = layer_scripts; script->name; script++)
         try_script(script, most);
