@@ -213,6 +213,8 @@ static void give_up(struct mglu_opencl_queue *queue)
               "opencl: %s: a queue is destroyed before its work is done: the device is given up in this context, and "
               "the queue is not released",
               queue->device->name);
+    drop_marker(queue);
+    mglu_opencl_buffer_release(queue->device, queue->bad_routing);
     mglu_opencl_release(host, queue, sizeof *queue);
 }
 
