@@ -4,7 +4,6 @@
 #include "common/dispatch/objects.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Device limit per backend; a backend that claims more is refused. */
@@ -126,12 +125,21 @@ static size_t builtin_index(const mglu_backend_fns *fns)
     return i;
 }
 
-static int compare_devices(const void *a, const void *b)
+/* Puts the devices into the order of their backends; those of one backend, and of loaded ones, keep theirs. */
+static void sort_devices(struct pointer_list *devices)
 {
-    const mglu_device *first = *(mglu_device *const *)a, *second = *(mglu_device *const *)b;
-    size_t i = builtin_index(first->backend.fns), k = builtin_index(second->backend.fns);
+    for (size_t i = 1; i < devices->count; i++) {
+        mglu_device *device = devices->items[i];
+        size_t at = i;
 
-    return i != k ? (i > k) - (i < k) : (first->ordinal > second->ordinal) - (first->ordinal < second->ordinal);
+        for (; at > 0; at--) {
+            mglu_device *before = devices->items[at - 1];
+            if (builtin_index(before->backend.fns) <= builtin_index(device->backend.fns))
+                break;
+            devices->items[at] = before;
+        }
+        devices->items[at] = device;
+    }
 }
 
 /*
@@ -154,7 +162,7 @@ static mglu_status open_builtin(mglu_context *context, const char *name)
     }
     if (status == MGLU_OK && !name) {
         mglu_context_begin_change(context);
-        qsort(context->devices.items, context->devices.count, sizeof context->devices.items[0], compare_devices);
+        sort_devices(&context->devices);
         context->is_complete = 1;
         mglu_context_end_change(context);
     }
@@ -181,8 +189,7 @@ static mglu_status check_inherited_list(const mglu_context *context, const char 
                      "the devices of this context were not listed before fork(); make a new context in the child");
 }
 
-/* Locks the lists of a context that has the built-in backend of that name, or with NULL all of them, open. */
-static mglu_status lock_with(mglu_context *context, const char *name)
+mglu_status mglu_context_lock_devices(mglu_context *context, const char *name)
 {
     mglu_status status = MGLU_OK;
 
@@ -194,11 +201,6 @@ static mglu_status lock_with(mglu_context *context, const char *name)
     if (status != MGLU_OK)
         pthread_mutex_unlock(&context->lock);
     return status;
-}
-
-mglu_status mglu_context_lock_devices(mglu_context *context)
-{
-    return lock_with(context, NULL);
 }
 
 void mglu_context_unlock_devices(mglu_context *context)
@@ -222,7 +224,7 @@ mglu_status mglu_device_count(mglu_context *context, size_t *count)
     if (!context || !count)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "context or count is NULL");
     *count = 0;
-    status = mglu_context_lock_devices(context);
+    status = mglu_context_lock_devices(context, NULL);
     if (status != MGLU_OK)
         return status;
     *count = context->devices.count;
@@ -234,7 +236,7 @@ mglu_device *mglu_device_at(mglu_context *context, size_t index)
 {
     mglu_device *device = NULL;
 
-    if (!context || mglu_context_lock_devices(context) != MGLU_OK)
+    if (!context || mglu_context_lock_devices(context, NULL) != MGLU_OK)
         return NULL;
     if (index < context->devices.count)
         device = context->devices.items[index];
@@ -328,7 +330,7 @@ mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_de
     }
     if (!backend)
         backend = "auto";
-    status = lock_with(context, strcmp(backend, "auto") == 0 ? NULL : backend);
+    status = mglu_context_lock_devices(context, strcmp(backend, "auto") == 0 ? NULL : backend);
     if (status != MGLU_OK)
         return status;
     *device = best_device(context, strcmp(backend, "auto") == 0 ? NULL : backend);

@@ -154,10 +154,11 @@ mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_f
 /* Removes the backend that was added last, and the devices from `first_device` on. */
 void mglu_context_drop_last_backend(mglu_context *context, size_t first_device);
 /*
- * Opens the built-in backends unless they are open. MGLU_OK: the caller may read the list until it unlocks it. In a
- * forked child nothing is locked, since the list no longer changes and a thread that does not exist may hold the lock.
+ * Opens the built-in backend of that name, if there is one, or with NULL all of them, unless they are open. MGLU_OK:
+ * the caller may read the list until it unlocks it. In a forked child nothing is locked, since the list no longer
+ * changes and a thread that does not exist may hold the lock.
  */
-mglu_status mglu_context_lock_devices(mglu_context *context);
+mglu_status mglu_context_lock_devices(mglu_context *context, const char *name);
 void mglu_context_unlock_devices(mglu_context *context);
 /* Around every change of the list, with the lock held: a child forked meanwhile does not read it. */
 void mglu_context_begin_change(mglu_context *context);

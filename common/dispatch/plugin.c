@@ -51,6 +51,12 @@ static int is_usable_name(const char *name)
     return name && name[0] && !name[strspn(name, letters)] && strcmp(name, "auto") != 0;
 }
 
+/* Of a table that may be refused for other reasons. */
+static int has_usable_name(const mglu_backend_fns *fns)
+{
+    return fns && fns->abi == MGLU_BACKEND_ABI && fns->struct_size >= OLDEST_TABLE && is_usable_name(fns->name);
+}
+
 static mglu_status check_table(const mglu_context *context, const mglu_backend_fns *fns, const char *path)
 {
     const char *missing;
@@ -142,7 +148,8 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     if (!entry)
         return mglu_fail(MGLU_ERROR_IO, "%s: not an mglu backend: %s", path, dlerror());
     fns = entry(MGLU_BACKEND_ABI);
-    status = mglu_context_lock_devices(context);
+    /* No driver is opened for it; but a built-in backend of the same name is found. */
+    status = mglu_context_lock_devices(context, has_usable_name(fns) ? fns->name : "");
     if (status != MGLU_OK)
         return status;
     status = check_table(context, fns, path);

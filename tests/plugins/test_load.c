@@ -80,6 +80,23 @@ static void a_refused_name_is_free_for_a_valid_backend(void **state)
     mglu_context_destroy(&context);
 }
 
+static void a_loaded_backend_is_listed_behind_the_built_in_ones(void **state)
+{
+    mglu_device_info info = {.struct_size = sizeof info};
+    mglu_context *context;
+    mglu_device *device;
+    size_t count;
+
+    assert_ok(mglu_context_create(NULL, &context));
+    assert_ok(mglu_backend_load(context, getenv("MGLU_TEST_PLUGIN")));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    assert_ok(mglu_device_count(context, &count));
+    assert_ptr_equal(mglu_device_at(context, count - 1), device);
+    assert_ok(mglu_device_get_info(mglu_device_at(context, 0), &info));
+    assert_string_equal(info.backend, "cuda");
+    mglu_context_destroy(&context);
+}
+
 static void write_file(const char *path, const void *data, size_t size)
 {
     FILE *file = fopen(path, "wb");
@@ -201,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_contract_violation_seen_at_load_is_refused_without_effect),
         cmocka_unit_test(a_refused_name_is_free_for_a_valid_backend),
+        cmocka_unit_test(a_loaded_backend_is_listed_behind_the_built_in_ones),
         cmocka_unit_test(an_incomplete_copy_is_refused_before_it_is_mapped),
         cmocka_unit_test(what_is_no_shared_object_is_refused_by_name),
         cmocka_unit_test(a_table_without_poll_works_and_refuses_only_waits_with_a_limit),
