@@ -24,7 +24,7 @@ static inline mglu_status open_fake_context(const mglu_context_desc *desc, struc
     mglu_status status = mglu_context_create(desc, &rig->context);
 
     if (status == MGLU_OK)
-        status = mglu_context_lock_devices(rig->context);
+        status = mglu_context_lock_devices(rig->context, NULL);
     if (status != MGLU_OK)
         return status;
     status = mglu_context_add_backend(rig->context, fake_backend());
