@@ -142,7 +142,7 @@ static void plan_sum_buffers(const mglu_layer_desc *desc, struct mglu_cpu_plan *
 
 static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
 {
-    return matrix->row_stride + matrix->scale_stride +
+    return matrix->stride_bytes + matrix->scale_stride +
            (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
 }
 
@@ -168,7 +168,7 @@ static struct mglu_cpu_tasks gemm_tasks(const struct mglu_cpu_matrix *matrix, in
     return (struct mglu_cpu_tasks){
         .rows = task_rows,
         .count = (rows + task_rows - 1) / task_rows,
-        .bytes = (size_t)task_rows * matrix->row_stride,
+        .bytes = (size_t)task_rows * matrix->stride_bytes,
     };
 }
 

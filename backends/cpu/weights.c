@@ -11,11 +11,11 @@ static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t c
 {
     return (struct mglu_cpu_matrix){
         .rows = packed->data ? packed->data : (const void *)zero_words,
-        .row_stride = columns ? packed->row_stride : 0,
+        .stride_bytes = columns ? packed->stride_bytes : 0,
         .groups = (int64_t)mglu_format_groups((mglu_index)columns),
         .masks = zero_words,
         .scales = packed->scales,
-        .scale_stride = packed->scale_row_stride,
+        .scale_stride = packed->scale_stride_bytes,
     };
 }
 

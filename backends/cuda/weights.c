@@ -76,7 +76,7 @@ static int has_infinite(const struct mglu_cuda_matrix *matrix, uint32_t strip)
 
     for (int64_t row = first; row < end; row++) {
         const uint16_t *halves =
-            (const uint16_t *)(const void *)((const char *)plane->data + (size_t)row * plane->row_stride);
+            (const uint16_t *)(const void *)((const char *)plane->data + (size_t)row * plane->stride_bytes);
 
         for (int64_t column = 0; column < matrix->columns; column++)
             found |= (halves[column] & magnitude) == infinity;
@@ -150,7 +150,7 @@ static size_t bias_count(const mglu_packed_weights *packed)
 
 static size_t router_count(const mglu_packed_weights *packed)
 {
-    return (size_t)packed->n_masks * packed->router.row_stride / sizeof(float);
+    return (size_t)packed->n_masks * packed->router.stride_bytes / sizeof(float);
 }
 
 /* The addresses of all parts from `memory` on; without memory (0) only the size is of use. */
@@ -180,7 +180,7 @@ static void lay_out(struct mglu_cuda_weights *weights, const mglu_packed_weights
         weights->down_bias = memory + reserve(&size, (size_t)packed->output_size * sizeof(float));
     if (packed->router.data)
         weights->router = memory + reserve(&size, router_count(packed) * sizeof(float));
-    weights->router_stride = (int64_t)(packed->router.row_stride / sizeof(float));
+    weights->router_stride = (int64_t)(packed->router.stride_bytes / sizeof(float));
     weights->memory = memory;
     weights->size = size;
 }

@@ -92,7 +92,7 @@ static cl_int launch_step(struct run *run, const struct mglu_opencl_step *step, 
     const int several = run->tokens > 1 ? step->last : step->first;
     cl_int code = CL_SUCCESS;
 
-    o->job.weight_stride = matrix->row_stride;
+    o->job.weight_stride = matrix->stride_bytes;
     o->job.bias_stride = (mglu_index)matrix->rows;
     o->job.columns = (mglu_u32)matrix->columns;
     o->job.tokens = (mglu_u32)run->tokens;

@@ -75,7 +75,7 @@ struct mglu_opencl_matrix {
     mglu_dtype dtype;
     int64_t rows, columns;
     int32_t n_masks, matrices;
-    size_t row_stride; /* bytes */
+    size_t stride_bytes; /* from row to row */
 };
 
 struct mglu_opencl_weights {

@@ -162,13 +162,13 @@ static void search(const struct trial *trial, struct mglu_opencl_variant *varian
 static void tune(struct mglu_opencl_device *device, const struct mglu_opencl_matrix *matrix,
                  struct mglu_opencl_variant *variant)
 {
-    const int64_t most = (int64_t)(TRIAL_BYTES / matrix->row_stride);
+    const int64_t most = (int64_t)(TRIAL_BYTES / matrix->stride_bytes);
     const int64_t rows = matrix->parts[0].rows < most ? matrix->parts[0].rows : most;
     struct trial trial = {.device = device,
                           .matrix = matrix,
                           .job = {.x_dtype = MGLU_DTYPE_F32,
                                   .y_dtype = MGLU_DTYPE_F32,
-                                  .weight_stride = matrix->row_stride,
+                                  .weight_stride = matrix->stride_bytes,
                                   .bias_stride = (mglu_index)matrix->rows,
                                   .columns = (mglu_u32)matrix->columns,
                                   .rows = (mglu_u32)rows,

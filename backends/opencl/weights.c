@@ -31,8 +31,8 @@ static struct source source_of(const mglu_packed_matrix *weight, const mglu_pack
         .value = value ? value->data : NULL,
         .value_scales = value ? value->scales : NULL,
         .masks = masks,
-        .weight_stride = weight->row_stride,
-        .scale_stride = weight->scale_row_stride,
+        .weight_stride = weight->stride_bytes,
+        .scale_stride = weight->scale_stride_bytes,
         .mask_stride = groups * (size_t)matrix->n_masks * sizeof(uint32_t),
     };
 }
@@ -113,7 +113,7 @@ static mglu_status upload_matrices(struct mglu_opencl_weights *weights, const mg
                                                       .columns = packed->hidden_size,
                                                       .n_masks = packed->n_masks,
                                                       .matrices = is_plain ? 2 : 1,
-                                                      .row_stride = packed->weight.row_stride};
+                                                      .stride_bytes = packed->weight.stride_bytes};
     source = source_of(&packed->weight, value, packed->masks, &weights->projection);
     status = upload_matrix(weights, &source, &weights->projection);
     if (status == MGLU_OK && packed->router.data) {
@@ -121,7 +121,7 @@ static mglu_status upload_matrices(struct mglu_opencl_weights *weights, const mg
                                                       .rows = packed->n_masks,
                                                       .columns = packed->hidden_size,
                                                       .matrices = 1,
-                                                      .row_stride = packed->router.row_stride};
+                                                      .stride_bytes = packed->router.stride_bytes};
         source = source_of(&packed->router, NULL, NULL, &weights->router);
         status = upload_matrix(weights, &source, &weights->router);
     }
@@ -130,7 +130,7 @@ static mglu_status upload_matrices(struct mglu_opencl_weights *weights, const mg
                                                     .rows = packed->output_size,
                                                     .columns = packed->intermediate_size,
                                                     .matrices = 1,
-                                                    .row_stride = packed->down.row_stride};
+                                                    .stride_bytes = packed->down.stride_bytes};
         source = source_of(&packed->down, NULL, NULL, &weights->down);
         status = upload_matrix(weights, &source, &weights->down);
     }

@@ -5,7 +5,7 @@
 
 #define INVALID(...) mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_pack_ggml_blocks: " __VA_ARGS__)
 
-static mglu_status check_shape(mglu_dtype dtype, int64_t rows, int64_t columns, size_t row_stride)
+static mglu_status check_shape(mglu_dtype dtype, int64_t rows, int64_t columns, size_t stride_bytes)
 {
     size_t groups = (size_t)columns / MGLU_GROUP_COLUMNS;
 
@@ -16,15 +16,15 @@ static mglu_status check_shape(mglu_dtype dtype, int64_t rows, int64_t columns, 
     if (columns % MGLU_GROUP_COLUMNS != 0)
         return INVALID("hidden_size is %lld, but rows of blocks have a multiple of %d columns", (long long)columns,
                        MGLU_GROUP_COLUMNS);
-    if (row_stride && row_stride < groups * mglu_ggml_block_bytes(dtype))
-        return INVALID("row_stride is %zu bytes, shorter than a row", row_stride);
+    if (stride_bytes && stride_bytes < groups * mglu_ggml_block_bytes(dtype))
+        return INVALID("stride_bytes is %zu bytes, shorter than a row", stride_bytes);
     return MGLU_OK;
 }
 
-mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t row_stride, mglu_dtype dtype, int64_t intermediate_size,
+mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t stride_bytes, mglu_dtype dtype, int64_t intermediate_size,
                                   int64_t hidden_size, void *packed, void *scales)
 {
-    mglu_status status = check_shape(dtype, intermediate_size, hidden_size, row_stride);
+    mglu_status status = check_shape(dtype, intermediate_size, hidden_size, stride_bytes);
     size_t groups = (size_t)hidden_size / MGLU_GROUP_COLUMNS, stride, used, bad;
     const unsigned char *row = blocks;
     unsigned char *quants = packed, *row_scales = scales;
@@ -33,10 +33,10 @@ mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t row_stride, mglu_dt
         return status;
     if (!blocks || !packed || !scales)
         return INVALID("blocks, packed or scales is NULL");
-    stride = mglu_packed_weight_row_stride(dtype, hidden_size);
+    stride = mglu_packed_weight_stride_bytes(dtype, hidden_size);
     used = groups * mglu_ggml_quant_bytes(dtype);
-    row_stride = row_stride ? row_stride : groups * mglu_ggml_block_bytes(dtype);
-    for (int64_t r = 0; r < intermediate_size; r++, row += row_stride, quants += stride) {
+    stride_bytes = stride_bytes ? stride_bytes : groups * mglu_ggml_block_bytes(dtype);
+    for (int64_t r = 0; r < intermediate_size; r++, row += stride_bytes, quants += stride) {
         mglu_ggml_split(dtype, row, groups, quants, row_scales);
         memset(quants + used, mglu_padding_byte(dtype), stride - used);
         bad = mglu_first_nonfinite(row_scales, MGLU_DTYPE_F16, groups);

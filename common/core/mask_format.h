@@ -97,13 +97,13 @@ MGLU_FORMAT_FN mglu_index mglu_format_group_stride(mglu_index groups, mglu_index
 }
 
 /* Row stride in bytes for `columns` columns of `element_bytes` bytes: 1 for q8_0. */
-MGLU_FORMAT_FN mglu_index mglu_format_row_stride(mglu_index columns, mglu_index element_bytes)
+MGLU_FORMAT_FN mglu_index mglu_format_stride_bytes(mglu_index columns, mglu_index element_bytes)
 {
     return mglu_format_group_stride(mglu_format_groups(columns), MGLU_GROUP_COLUMNS * element_bytes);
 }
 
 /* The same for q4_0. */
-MGLU_FORMAT_FN mglu_index mglu_format_q4_0_row_stride(mglu_index columns)
+MGLU_FORMAT_FN mglu_index mglu_format_q4_0_stride_bytes(mglu_index columns)
 {
     return mglu_format_group_stride(mglu_format_groups(columns), MGLU_Q4_0_GROUP_BYTES);
 }

@@ -22,18 +22,18 @@ int64_t mglu_packed_columns(int64_t hidden_size)
     return is_size(hidden_size) ? (int64_t)(mglu_format_groups((uint64_t)hidden_size) * MGLU_GROUP_COLUMNS) : 0;
 }
 
-size_t mglu_packed_weight_row_stride(mglu_dtype dtype, int64_t hidden_size)
+size_t mglu_packed_weight_stride_bytes(mglu_dtype dtype, int64_t hidden_size)
 {
     if (!is_size(hidden_size))
         return 0;
     if (dtype == MGLU_DTYPE_Q4_0)
-        return (size_t)mglu_format_q4_0_row_stride((uint64_t)hidden_size);
-    return (size_t)mglu_format_row_stride((uint64_t)hidden_size, mglu_row_bytes(dtype, 1));
+        return (size_t)mglu_format_q4_0_stride_bytes((uint64_t)hidden_size);
+    return (size_t)mglu_format_stride_bytes((uint64_t)hidden_size, mglu_row_bytes(dtype, 1));
 }
 
 size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size)
 {
-    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_weight_row_stride(dtype, hidden_size)
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_weight_stride_bytes(dtype, hidden_size)
                                       : 0;
 }
 
@@ -42,17 +42,17 @@ size_t mglu_packed_weight_offset(mglu_dtype dtype, int64_t hidden_size, int64_t 
     size_t at = dtype == MGLU_DTYPE_Q4_0 ? (size_t)mglu_format_q4_0_byte((uint64_t)column)
                                          : (size_t)column * mglu_row_bytes(dtype, 1);
 
-    return (size_t)row * mglu_packed_weight_row_stride(dtype, hidden_size) + at;
+    return (size_t)row * mglu_packed_weight_stride_bytes(dtype, hidden_size) + at;
 }
 
-size_t mglu_packed_scale_row_stride(mglu_dtype dtype, int64_t hidden_size)
+size_t mglu_packed_scale_stride_bytes(mglu_dtype dtype, int64_t hidden_size)
 {
     return is_size(hidden_size) ? mglu_scale_row_bytes(dtype, (size_t)hidden_size) : 0;
 }
 
 size_t mglu_packed_scale_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size)
 {
-    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_scale_row_stride(dtype, hidden_size)
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_scale_stride_bytes(dtype, hidden_size)
                                       : 0;
 }
 
@@ -64,7 +64,7 @@ size_t mglu_packed_scale_offset(mglu_dtype dtype, int64_t hidden_size, int64_t r
                                                         mglu_format_groups((uint64_t)hidden_size));
 }
 
-size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size)
+size_t mglu_packed_mask_stride_bytes(int32_t n_masks, int64_t hidden_size)
 {
     if (!is_mask_count(n_masks) || !is_size(hidden_size))
         return 0;
@@ -73,7 +73,7 @@ size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size)
 
 size_t mglu_packed_mask_size(int32_t n_masks, int64_t intermediate_size, int64_t hidden_size)
 {
-    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_mask_row_stride(n_masks, hidden_size)
+    return is_size(intermediate_size) ? (size_t)intermediate_size * mglu_packed_mask_stride_bytes(n_masks, hidden_size)
                                       : 0;
 }
 
@@ -107,12 +107,12 @@ mglu_status mglu_check_source(const char *name, const mglu_array *source, size_t
     if (quantised != (source->scales != NULL))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s is %s and %s scales", name, mglu_dtype_name(source->dtype),
                          quantised ? "lacks" : "has");
-    if (source->row_stride && source->row_stride < mglu_row_bytes(source->dtype, columns))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "row_stride of %s is %zu bytes, shorter than a row", name,
-                         source->row_stride);
-    if (source->scale_row_stride && source->scale_row_stride < mglu_scale_row_bytes(source->dtype, columns))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "scale_row_stride of %s is %zu bytes, shorter than a row", name,
-                         source->scale_row_stride);
+    if (source->stride_bytes && source->stride_bytes < mglu_row_bytes(source->dtype, columns))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "stride_bytes of %s is %zu bytes, shorter than a row", name,
+                         source->stride_bytes);
+    if (source->scale_stride_bytes && source->scale_stride_bytes < mglu_scale_row_bytes(source->dtype, columns))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "scale_stride_bytes of %s is %zu bytes, shorter than a row", name,
+                         source->scale_stride_bytes);
     return MGLU_OK;
 }
 
@@ -120,7 +120,7 @@ mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t ro
                            size_t target_stride, int allow_nonfinite, void *target)
 {
     size_t used = columns * mglu_dtype_size(dtype);
-    size_t stride = source->row_stride ? source->row_stride : columns * mglu_dtype_size(source->dtype);
+    size_t stride = source->stride_bytes ? source->stride_bytes : columns * mglu_dtype_size(source->dtype);
 
     for (size_t r = 0; r < rows; r++) {
         unsigned char *row = (unsigned char *)target + r * target_stride;
@@ -155,7 +155,7 @@ mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_siz
         return mglu_quantise_rows("weight", source, (size_t)intermediate_size, (size_t)hidden_size, dtype, packed,
                                   scales);
     return mglu_pack_rows("weight", source, (size_t)intermediate_size, (size_t)hidden_size, dtype,
-                          mglu_packed_weight_row_stride(dtype, hidden_size), allow_nonfinite, packed);
+                          mglu_packed_weight_stride_bytes(dtype, hidden_size), allow_nonfinite, packed);
 }
 
 /* Writes the first `columns` columns of a packed row as floats. */
@@ -185,8 +185,8 @@ mglu_status mglu_unpack_weights(const void *packed, const void *scales, mglu_dty
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "unpack: source or target is NULL");
     for (int64_t r = 0; r < intermediate_size; r++) {
         unpack_row(row, row_scales, dtype, (size_t)hidden_size, target_dtype, to);
-        row += mglu_packed_weight_row_stride(dtype, hidden_size);
-        row_scales = row_scales ? row_scales + mglu_packed_scale_row_stride(dtype, hidden_size) : NULL;
+        row += mglu_packed_weight_stride_bytes(dtype, hidden_size);
+        row_scales = row_scales ? row_scales + mglu_packed_scale_stride_bytes(dtype, hidden_size) : NULL;
         to += (size_t)hidden_size * mglu_dtype_size(target_dtype);
     }
     return MGLU_OK;

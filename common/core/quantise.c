@@ -5,8 +5,8 @@
 
 static size_t packed_stride(mglu_dtype dtype, size_t columns)
 {
-    return (size_t)(dtype == MGLU_DTYPE_Q4_0 ? mglu_format_q4_0_row_stride(columns)
-                                             : mglu_format_row_stride(columns, 1));
+    return (size_t)(dtype == MGLU_DTYPE_Q4_0 ? mglu_format_q4_0_stride_bytes(columns)
+                                             : mglu_format_stride_bytes(columns, 1));
 }
 
 /* The element of the largest magnitude, the first of several. */
@@ -122,8 +122,8 @@ static struct source_rows source_rows(const mglu_array *source, size_t columns)
     return (struct source_rows){
         source->data,
         source->scales,
-        source->row_stride ? source->row_stride : mglu_row_bytes(source->dtype, columns),
-        source->scale_row_stride ? source->scale_row_stride : mglu_scale_row_bytes(source->dtype, columns),
+        source->stride_bytes ? source->stride_bytes : mglu_row_bytes(source->dtype, columns),
+        source->scale_stride_bytes ? source->scale_stride_bytes : mglu_scale_row_bytes(source->dtype, columns),
     };
 }
 

@@ -49,7 +49,7 @@ static size_t list_parts(const mglu_weights_desc *desc, mglu_packed_weights *pac
 
 static size_t part_stride(const struct part *part)
 {
-    return part->matrix ? mglu_packed_weight_row_stride(part->dtype, part->columns)
+    return part->matrix ? mglu_packed_weight_stride_bytes(part->dtype, part->columns)
                         : (size_t)part->columns * sizeof(float);
 }
 
@@ -84,10 +84,10 @@ static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc 
 {
     const mglu_array *source = part->source;
     size_t columns = (size_t)part->columns, scale_bytes = mglu_scale_row_bytes(source->dtype, columns);
-    size_t stride = source->row_stride ? source->row_stride : mglu_row_bytes(source->dtype, columns);
+    size_t stride = source->stride_bytes ? source->stride_bytes : mglu_row_bytes(source->dtype, columns);
 
     return part->matrix && source->dtype == part->dtype && stride == part_stride(part) &&
-           (!source->scale_row_stride || source->scale_row_stride == scale_bytes) &&
+           (!source->scale_stride_bytes || source->scale_stride_bytes == scale_bytes) &&
            can_borrow(weights, desc, source->data) && can_borrow(weights, desc, source->scales);
 }
 
@@ -117,9 +117,9 @@ static void point_at(const struct part *part, const void *data, const void *scal
     if (part->matrix)
         *part->matrix = (mglu_packed_matrix){
             .data = data,
-            .row_stride = part_stride(part),
+            .stride_bytes = part_stride(part),
             .scales = mglu_dtype_is_quantised(part->dtype) ? scales : NULL,
-            .scale_row_stride = mglu_packed_scale_row_stride(part->dtype, part->columns),
+            .scale_stride_bytes = mglu_packed_scale_stride_bytes(part->dtype, part->columns),
         };
     else
         *part->vector = data;
@@ -141,16 +141,16 @@ static mglu_status pack_slice(const struct slice *slice)
     size_t first = (size_t)slice->first, count = (size_t)slice->count, columns = (size_t)part->columns;
     unsigned char *data = slice->data + first * part_stride(part);
     mglu_array source = *part->source;
-    size_t stride = source.row_stride ? source.row_stride : mglu_row_bytes(source.dtype, columns);
+    size_t stride = source.stride_bytes ? source.stride_bytes : mglu_row_bytes(source.dtype, columns);
     size_t scale_stride =
-        source.scale_row_stride ? source.scale_row_stride : mglu_scale_row_bytes(source.dtype, columns);
+        source.scale_stride_bytes ? source.scale_stride_bytes : mglu_scale_row_bytes(source.dtype, columns);
 
     source.data = (const char *)source.data + first * stride;
     if (source.scales)
         source.scales = (const char *)source.scales + first * scale_stride;
     if (mglu_dtype_is_quantised(part->dtype))
         return mglu_quantise_rows(part->name, &source, count, columns, part->dtype, data,
-                                  slice->scales + first * mglu_packed_scale_row_stride(part->dtype, part->columns));
+                                  slice->scales + first * mglu_packed_scale_stride_bytes(part->dtype, part->columns));
     return mglu_pack_rows(part->name, &source, count, columns, part->dtype, part_stride(part), slice->allow_nonfinite,
                           data);
 }

@@ -149,7 +149,7 @@ static int slab_make(struct slab *slab, const struct mglu_io_gguf_item *item)
 {
     size_t columns = (size_t)item->columns;
 
-    slab->stride = mglu_packed_weight_row_stride(item->dtype, item->columns);
+    slab->stride = mglu_packed_weight_stride_bytes(item->dtype, item->columns);
     slab->scale_stride = mglu_scale_row_bytes(item->dtype, columns);
     slab->row_bytes = mglu_row_bytes(item->dtype, columns) + slab->scale_stride;
     slab->rows = (int64_t)(SLAB / slab->stride) + 1;

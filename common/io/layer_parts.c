@@ -173,17 +173,17 @@ static void split_rows(const struct mglu_io_reading *reading, int part, struct m
 
 /* Points to the elements of a grid where the file has rows, and derives them where not. Nothing has no data. */
 static mglu_status place_grid(const struct mglu_io_reading *reading, const mglu_file_tensor *tensor,
-                              const struct mglu_io_grid *grid, const void **data, size_t *row_stride)
+                              const struct mglu_io_grid *grid, const void **data, size_t *stride_bytes)
 {
     size_t size = mglu_file_dtype_size(tensor->dtype);
 
     if (tensor->dtype == MGLU_FILE_F64 || (grid->column_step != 1 && grid->columns > 1)) {
         *data = tensor->data;
-        *row_stride = 0;
+        *stride_bytes = 0;
         return reading->derive && tensor->data ? mglu_io_derive_grid(reading->place.file, tensor, grid, data) : MGLU_OK;
     }
     *data = tensor->data ? (const char *)tensor->data + (size_t)grid->first * size : NULL;
-    *row_stride = grid->row_step == grid->columns ? 0 : (size_t)grid->row_step * size;
+    *stride_bytes = grid->row_step == grid->columns ? 0 : (size_t)grid->row_step * size;
     return MGLU_OK;
 }
 
@@ -199,13 +199,13 @@ mglu_status mglu_io_place_matrix(struct mglu_io_reading *reading, const struct m
     if (parts == 2)
         split_rows(reading, part, &grid);
     array->dtype = matrix->dtype;
-    status = place_grid(reading, tensor, &grid, &array->data, &array->row_stride);
+    status = place_grid(reading, tensor, &grid, &array->data, &array->stride_bytes);
     if (status != MGLU_OK || !scales->name)
         return status;
     grid = (struct mglu_io_grid){scales->shape[0], scales->shape[1], 0, scales->shape[1], 1};
     if (parts == 2)
         split_rows(reading, part, &grid);
-    return place_grid(reading, scales, &grid, &array->scales, &array->scale_row_stride);
+    return place_grid(reading, scales, &grid, &array->scales, &array->scale_stride_bytes);
 }
 
 mglu_status mglu_io_take_rows(struct mglu_io_reading *reading, const char *inner, const char *leaf, int64_t rows,
@@ -238,5 +238,5 @@ mglu_status mglu_io_take_rows(struct mglu_io_reading *reading, const char *inner
         grid.first = part * columns;
     if (part == 0)
         mglu_io_use(reading, &tensor, MGLU_IO_ROLE_FINITE);
-    return place_grid(reading, &tensor, &grid, &array->data, &array->row_stride);
+    return place_grid(reading, &tensor, &grid, &array->data, &array->stride_bytes);
 }

@@ -197,7 +197,7 @@ static mglu_status write_quantised_rows(const struct mglu_io_pack_job *job, cons
         return bad_rows(job, first);
     if (all->scales_wanted)
         return mglu_io_pack_write(job, scales, mglu_packed_scale_size(dtype, rows, all->columns));
-    close_rows(all->quants, (size_t)rows, row_bytes, mglu_packed_weight_row_stride(dtype, all->columns));
+    close_rows(all->quants, (size_t)rows, row_bytes, mglu_packed_weight_stride_bytes(dtype, all->columns));
     return mglu_io_pack_write(job, all->quants, (size_t)rows * row_bytes);
 }
 
@@ -207,7 +207,7 @@ static mglu_status write_quantised(const struct mglu_io_pack_job *job, int scale
     mglu_dtype dtype = job->plan->options->dtype;
     struct quantised_rows all = {.columns = source->shape[source->rank - 1], .rows = 1, .scales_wanted = scales_wanted};
     size_t row_bytes =
-        mglu_packed_weight_row_stride(dtype, all.columns) + mglu_packed_scale_row_stride(dtype, all.columns);
+        mglu_packed_weight_stride_bytes(dtype, all.columns) + mglu_packed_scale_stride_bytes(dtype, all.columns);
     int64_t most = mglu_io_pack_rows_at_once(row_bytes);
     int wide = source->dtype == MGLU_FILE_F64;
     mglu_status status = MGLU_OK;

@@ -127,7 +127,7 @@ static mglu_accuracy layer_accuracy(void *backend, const void *layer)
 static void add_row(const mglu_packed_matrix *matrix, mglu_dtype dtype, int64_t r, const float *x, int64_t columns,
                     const uint32_t *words, int32_t n_masks, double sums[2])
 {
-    const char *row = (const char *)matrix->data + (size_t)r * matrix->row_stride;
+    const char *row = (const char *)matrix->data + (size_t)r * matrix->stride_bytes;
     const char *scales = matrix->scales; /* NULL unless the weights are quantised */
     float w[32];                         /* rows are padded to whole groups of 32 */
 

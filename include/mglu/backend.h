@@ -57,10 +57,10 @@ typedef struct mglu_host {
 
 /** A packed matrix in host memory: see mglu/pack.h for the layout. */
 typedef struct mglu_packed_matrix {
-    const void *data;   /**< NULL: absent. 64-byte aligned. Not NULL where there are rows or columns of size 0 */
-    size_t row_stride;  /**< bytes */
-    const void *scales; /**< quantised: f16 [rows][groups], 64-byte aligned; NULL exactly where data is. Else NULL */
-    size_t scale_row_stride; /**< bytes, 2 * groups: rows of scales are not padded. 0 when not quantised */
+    const void *data;    /**< NULL: absent. 64-byte aligned. Not NULL where there are rows or columns of size 0 */
+    size_t stride_bytes; /**< from row to row */
+    const void *scales;  /**< quantised: f16 [rows][groups], 64-byte aligned; NULL exactly where data is. Else NULL */
+    size_t scale_stride_bytes; /**< 2 * groups: rows of scales are not padded. 0 when not quantised */
 } mglu_packed_matrix;
 
 /**

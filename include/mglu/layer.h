@@ -63,7 +63,7 @@ typedef struct mglu_input {
 typedef struct mglu_output {
     void *data;
     size_t byte_offset;
-    int64_t row_stride;
+    int64_t row_stride; /**< elements; 0: rows are contiguous */
 } mglu_output;
 
 /** One forward call. Unused inputs stay zero. Elements need no more alignment than their own size. */

@@ -47,7 +47,7 @@ static inline mglu_status mglu_opencl_share_queue(mglu_device *device, const mgl
     return mglu_queue_create(device, &desc, queue);
 }
 
-/** Rows in a buffer of the caller's. */
+/** Rows in a buffer of the caller's; `row_stride` is in elements. */
 static inline mglu_input mglu_opencl_input(cl_mem buffer, size_t byte_offset, int64_t row_stride)
 {
     const mglu_input input = {(const void *)buffer, byte_offset, row_stride};

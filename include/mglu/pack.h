@@ -30,7 +30,7 @@ MGLU_BEGIN_DECLS
 MGLU_API int64_t mglu_packed_columns(int64_t hidden_size);
 
 /** Row stride of packed weights in bytes, without scales: a multiple of 64. */
-MGLU_API size_t mglu_packed_weight_row_stride(mglu_dtype dtype, int64_t hidden_size);
+MGLU_API size_t mglu_packed_weight_stride_bytes(mglu_dtype dtype, int64_t hidden_size);
 
 /** Bytes of all d packed weight rows, without scales. */
 MGLU_API size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size);
@@ -39,7 +39,7 @@ MGLU_API size_t mglu_packed_weight_size(mglu_dtype dtype, int64_t intermediate_s
 MGLU_API size_t mglu_packed_weight_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column);
 
 /** Row stride of the scales in bytes: 2 * ceil(h / 32). 0 for a dtype that is not quantised. */
-MGLU_API size_t mglu_packed_scale_row_stride(mglu_dtype dtype, int64_t hidden_size);
+MGLU_API size_t mglu_packed_scale_stride_bytes(mglu_dtype dtype, int64_t hidden_size);
 
 /** Bytes of the scales of all d rows. 0 for a dtype that is not quantised. */
 MGLU_API size_t mglu_packed_scale_size(mglu_dtype dtype, int64_t intermediate_size, int64_t hidden_size);
@@ -48,7 +48,7 @@ MGLU_API size_t mglu_packed_scale_size(mglu_dtype dtype, int64_t intermediate_si
 MGLU_API size_t mglu_packed_scale_offset(mglu_dtype dtype, int64_t hidden_size, int64_t row, int64_t column);
 
 /** Row stride of the mask words in bytes: 4 · n_m · ceil(h / 32). */
-MGLU_API size_t mglu_packed_mask_row_stride(int32_t n_masks, int64_t hidden_size);
+MGLU_API size_t mglu_packed_mask_stride_bytes(int32_t n_masks, int64_t hidden_size);
 
 /** Bytes of the mask words of all d rows. */
 MGLU_API size_t mglu_packed_mask_size(int32_t n_masks, int64_t intermediate_size, int64_t hidden_size);
@@ -91,12 +91,12 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_unpack_weights(const void *packed, con
  * of 32 columns, then their quants, 34 bytes in q8_0 and 18 in q4_0. No value changes: quants and scales are copied.
  * For floats use mglu_pack_weights() or mglu_weights_create().
  *
- * `row_stride` is the number of bytes from row to row (nb[1] of a ggml_tensor), 0 for contiguous rows; `dtype` is q8_0
- * or q4_0; `hidden_size` (ne[0]) is a multiple of 32. `packed` has mglu_packed_weight_size() and `scales`
- * mglu_packed_scale_size() bytes. They are an mglu_array with row_stride = mglu_packed_weight_row_stride(). A scale
+ * `stride_bytes` is the number of bytes from row to row (nb[1] of a ggml_tensor), 0 for contiguous rows; `dtype` is
+ * q8_0 or q4_0; `hidden_size` (ne[0]) is a multiple of 32. `packed` has mglu_packed_weight_size() and `scales`
+ * mglu_packed_scale_size() bytes. They are an mglu_array with stride_bytes = mglu_packed_weight_stride_bytes(). A scale
  * that is not finite gives MGLU_ERROR_NONFINITE naming row and block; `packed` and `scales` are then unspecified.
  */
-MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t row_stride, mglu_dtype dtype,
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_pack_ggml_blocks(const void *blocks, size_t stride_bytes, mglu_dtype dtype,
                                                            int64_t intermediate_size, int64_t hidden_size, void *packed,
                                                            void *scales);
 

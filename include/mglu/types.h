@@ -95,11 +95,11 @@ MGLU_API size_t mglu_first_nonfinite(const void *array, mglu_dtype dtype, size_t
  * (q4_0), and `scales` one f16 per group of 32 columns of a row.
  */
 typedef struct mglu_array {
-    const void *data;        /**< NULL: absent */
-    mglu_dtype dtype;        /**< f32, f16 or bf16; q8_0 or q4_0 only where a call's documentation allows it */
-    size_t row_stride;       /**< bytes from row to row; 0: rows are contiguous */
-    const void *scales;      /**< f16 [rows][ceil(columns / 32)] when quantised, else NULL */
-    size_t scale_row_stride; /**< as row_stride, of the scales */
+    const void *data;          /**< NULL: absent */
+    mglu_dtype dtype;          /**< f32, f16 or bf16; q8_0 or q4_0 only where a call's documentation allows it */
+    size_t stride_bytes;       /**< bytes from row to row; 0: rows are contiguous */
+    const void *scales;        /**< f16 [rows][ceil(columns / 32)] when quantised, else NULL */
+    size_t scale_stride_bytes; /**< as stride_bytes, of the scales */
 } mglu_array;
 
 /** Encoding of the masks of an mglu_mask_array. 1 assigns a weight to the gate, 0 to the value. */

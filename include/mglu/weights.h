@@ -18,9 +18,10 @@ enum {
     MGLU_WEIGHTS_ALLOW_NONFINITE = 1u << 0,
     /**
      * `weight`, `value_weight`, `down` and MGLU_MASK_WORDS masks already in the packed layout (stored dtype, row stride
-     * of mglu_packed_weight_row_stride(), scales likewise, 64-byte aligned, zero padding) are used in place by devices
-     * with host memory: they must then outlive the weights and must not change. Other arrays are copied as without the
-     * flag. An array with that stride and alignment is taken to be in the layout: its last row has padding too.
+     * of mglu_packed_weight_stride_bytes(), scales likewise, 64-byte aligned, zero padding) are used in place by
+     * devices with host memory: they must then outlive the weights and must not change. Other arrays are copied as
+     * without the flag. An array with that stride and alignment is taken to be in the layout: its last row has padding
+     * too.
      */
     MGLU_WEIGHTS_BORROW = 1u << 1
 };

@@ -149,13 +149,13 @@ static mglu_array any_array(struct fuzz_stream *stream, uint32_t flags, mglu_dty
     if (choice >= 0xfc)
         return array;
     if (choice & 1)
-        array.row_stride = row_bytes + (choice >> 4);
+        array.stride_bytes = row_bytes + (choice >> 4);
     if (choice >= 0xf0 && row_bytes)
-        array.row_stride = row_bytes - 1;
-    array.data = rows_of(stream, rows, columns, row_bytes, array.row_stride, flags & MGLU_WEIGHTS_BORROW);
+        array.stride_bytes = row_bytes - 1;
+    array.data = rows_of(stream, rows, columns, row_bytes, array.stride_bytes, flags & MGLU_WEIGHTS_BORROW);
     if (mglu_dtype_is_quantised(array.dtype) != is_rare(stream)) {
-        array.scale_row_stride = choice & 2 ? 2 * groups + (choice >> 5) * 2 : 0;
-        array.scales = rows_of(stream, rows, columns, 2 * groups, array.scale_row_stride, false);
+        array.scale_stride_bytes = choice & 2 ? 2 * groups + (choice >> 5) * 2 : 0;
+        array.scales = rows_of(stream, rows, columns, 2 * groups, array.scale_stride_bytes, false);
     }
     return array;
 }

@@ -179,7 +179,7 @@ static void try_selection(struct fuzz_stream *stream)
                                               .columns = 1 << 11,
                                               .n_masks = masks,
                                               .matrices = variant.matrices,
-                                              .row_stride = quantised ? 1 << 11 : 1 << 12};
+                                              .stride_bytes = quantised ? 1 << 11 : 1 << 12};
 
     stored.payload_size = fuzz_left(stream);
     stored.payload = stored.payload_size < sizeof stored.entry / 2 ? stream->at : NULL;

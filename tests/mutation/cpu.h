@@ -110,7 +110,7 @@ static inline size_t fault_dense_stride(const mglu_packed_matrix *packed, int64_
 {
     size_t padded = (size_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
 
-    return packed->row_stride / padded * (size_t)columns;
+    return packed->stride_bytes / padded * (size_t)columns;
 }
 
 /* Fault 27: act(p g) v. The value is divided by the p that will multiply the product. */

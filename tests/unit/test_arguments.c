@@ -109,7 +109,7 @@ static void short_scale_stride(mglu_weights_desc *desc)
 {
     desc->dtype = MGLU_DTYPE_Q8_0;
     desc->weight = q8_0;
-    desc->weight.scale_row_stride = 1;
+    desc->weight.scale_stride_bytes = 1;
 }
 static const unsigned char infinite_scales[2][2] = {{0, 0}, {0, 0x7c}};
 static void infinite_scale(mglu_weights_desc *desc)
@@ -121,7 +121,7 @@ static void infinite_scale(mglu_weights_desc *desc)
 }
 static void short_stride(mglu_weights_desc *desc)
 {
-    desc->weight.row_stride = 11;
+    desc->weight.stride_bytes = 11;
 }
 static void down_without_size(mglu_weights_desc *desc)
 {
@@ -188,8 +188,8 @@ static void weights_that_break_a_rule_are_refused(void **state)
         {quantised_router, MGLU_ERROR_INVALID_ARGUMENT, "router is q8_0, which is not converted to f32"},
         {source_without_scales, MGLU_ERROR_INVALID_ARGUMENT, "weight is q8_0 and lacks scales"},
         {floats_with_scales, MGLU_ERROR_INVALID_ARGUMENT, "weight is f32 and has scales"},
-        {short_scale_stride, MGLU_ERROR_INVALID_ARGUMENT, "scale_row_stride of weight is 1"},
-        {short_stride, MGLU_ERROR_INVALID_ARGUMENT, "row_stride of weight is 11"},
+        {short_scale_stride, MGLU_ERROR_INVALID_ARGUMENT, "scale_stride_bytes of weight is 1"},
+        {short_stride, MGLU_ERROR_INVALID_ARGUMENT, "stride_bytes of weight is 11"},
         {down_without_size, MGLU_ERROR_INVALID_ARGUMENT, "down does not belong"},
         {size_without_down, MGLU_ERROR_INVALID_ARGUMENT, "down is missing"},
         {unknown_flag, MGLU_ERROR_INVALID_ARGUMENT, "flags"},

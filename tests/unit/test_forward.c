@@ -492,12 +492,12 @@ static void borrowed_weights_give_the_bits_of_copied_ones(void **state)
         struct buffers buffers = make_buffers(&test, 103);
         mglu_context_desc context = {.struct_size = sizeof context, .max_isa = targets[t].max_isa};
         unsigned char *copied = bits_of(&test, &context, targets[t].backend, &sample, &buffers);
-        size_t stride = mglu_packed_weight_row_stride(MGLU_DTYPE_F16, test.shape.h);
+        size_t stride = mglu_packed_weight_stride_bytes(MGLU_DTYPE_F16, test.shape.h);
         void *weight = aligned_alloc(64, stride * (size_t)test.shape.d);
         void *masks = aligned_alloc(64, (mglu_packed_mask_size(3, test.shape.d, test.shape.h) + 63) / 64 * 64);
         assert_ok(mglu_pack_weights(&sample.desc.weight, test.shape.d, test.shape.h, MGLU_DTYPE_F16, 0, weight, NULL));
         assert_ok(mglu_pack_masks(&sample.desc.masks, 3, test.shape.d, test.shape.h, masks));
-        sample.desc.weight = (mglu_array){.data = weight, .dtype = MGLU_DTYPE_F16, .row_stride = stride};
+        sample.desc.weight = (mglu_array){.data = weight, .dtype = MGLU_DTYPE_F16, .stride_bytes = stride};
         sample.desc.masks = (mglu_mask_array){masks, MGLU_MASK_WORDS};
         sample.desc.flags = MGLU_WEIGHTS_BORROW;
         unsigned char *borrowed = bits_of(&test, &context, targets[t].backend, &sample, &buffers);

@@ -61,7 +61,7 @@ static struct forms make_forms(mglu_weights_desc *desc, mglu_dtype dtype)
         forms.floats[i] = (mglu_array){.data = floats, .dtype = MGLU_DTYPE_F32};
         forms.packed[i] = (mglu_array){.data = data,
                                        .dtype = dtype,
-                                       .row_stride = mglu_packed_weight_row_stride(dtype, columns),
+                                       .stride_bytes = mglu_packed_weight_stride_bytes(dtype, columns),
                                        .scales = scales};
     }
     return forms;

@@ -102,7 +102,7 @@ static bool count_dense(const char *path, const struct summary *layer, uint64_t 
     const mglu_weights_desc *weights = &layer->weights;
     const int64_t d = weights->intermediate_size, h = weights->hidden_size;
     const size_t row_bytes = (size_t)h * mask_element_size(weights->masks.form);
-    const size_t words = mglu_packed_mask_row_stride(1, h) / sizeof(uint32_t);
+    const size_t words = mglu_packed_mask_stride_bytes(1, h) / sizeof(uint32_t);
     const int64_t most = words < PIECE ? (int64_t)(PIECE / (words ? words : 1)) : 1;
     uint32_t *piece = report_allocate((size_t)most * words, sizeof *piece);
     bool done = piece != NULL;

@@ -20,7 +20,7 @@
 /* A matrix in the packed format, and the masks that go with it. */
 struct mglu_cpu_matrix {
     const char *rows;
-    size_t row_stride;     /* bytes */
+    size_t stride_bytes;   /* from row to row */
     int64_t groups;        /* of 32 columns in a row */
     const uint32_t *masks; /* not NULL, even where there are none */
     int32_t n_masks;       /* in `masks`; 0: none */

@@ -55,7 +55,7 @@ struct weight_row {
 MGLU_INLINE struct weight_row row_from(const struct mglu_cpu_matrix *matrix, int64_t row, int64_t group,
                                        mglu_dtype dtype)
 {
-    const char *weights = matrix->rows + (size_t)row * matrix->row_stride;
+    const char *weights = matrix->rows + (size_t)row * matrix->stride_bytes;
 
     return (struct weight_row){
         .weights = weights + (size_t)group * group_bytes(dtype),

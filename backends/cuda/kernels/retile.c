@@ -61,7 +61,7 @@ static void place_group(const struct mglu_cuda_matrix *matrix, uint32_t index, i
     const uint32_t row_in_block = (uint32_t)(row % MGLU_TILE_ROWS), half = (uint32_t)(group % 2);
 
     place_weights(matrix,
-                  (const unsigned char *)matrix->plane[index].data + (size_t)row * matrix->plane[index].row_stride,
+                  (const unsigned char *)matrix->plane[index].data + (size_t)row * matrix->plane[index].stride_bytes,
                   group, row_in_block, half * MGLU_GROUP_COLUMNS, plane);
     if (scales)
         memcpy(plane + mglu_tile_weights_bytes(matrix->dtype) + mglu_tile_scale_offset(row_in_block, half),

@@ -20,8 +20,8 @@ static inline struct mglu_ref_row mglu_ref_row(const mglu_packed_matrix *matrix,
     const unsigned char *data = matrix->data, *scales = matrix->scales;
 
     return (struct mglu_ref_row){
-        .data = data + (size_t)row * matrix->row_stride,
-        .scales = scales ? scales + (size_t)row * matrix->scale_row_stride : NULL,
+        .data = data + (size_t)row * matrix->stride_bytes,
+        .scales = scales ? scales + (size_t)row * matrix->scale_stride_bytes : NULL,
         .dtype = dtype,
     };
 }

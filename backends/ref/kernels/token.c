@@ -57,7 +57,7 @@ static struct estimate projection(const struct mglu_ref_layer *layer, int64_t r,
     const mglu_packed_weights *packed = &layer->packed;
     int masked = packed->kind == MGLU_KIND_MASKED;
     int64_t h = packed->hidden_size, d = packed->intermediate_size;
-    size_t row_words = mglu_packed_mask_row_stride(packed->n_masks, h) / sizeof(uint32_t);
+    size_t row_words = mglu_packed_mask_stride_bytes(packed->n_masks, h) / sizeof(uint32_t);
     struct mglu_ref_sums sums, other = {0};
     struct estimate z = {0, 0};
     double sizes = 0;

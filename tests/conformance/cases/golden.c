@@ -137,7 +137,7 @@ static void compare_quantised(const struct golden *golden, const char *floats, c
 {
     const mglu_file_tensor *source = mglu_file_find(golden->file, floats);
     int64_t rows = source ? source->shape[0] : 0, columns = source ? source->shape[1] : 0;
-    size_t stride = mglu_packed_weight_row_stride(array->dtype, columns);
+    size_t stride = mglu_packed_weight_stride_bytes(array->dtype, columns);
     size_t bytes = (size_t)columns / (array->dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
     size_t scale_bytes = mglu_packed_scale_size(array->dtype, rows, columns);
     unsigned char *quants, *scales;

@@ -192,7 +192,7 @@ static void borrow_packed_weights(const struct trial *trial)
 {
     struct problem problem = sample(trial, 0, PART_BIASES);
     mglu_dtype dtype = trial->dtypes->weight;
-    size_t stride = mglu_packed_weight_row_stride(dtype, H);
+    size_t stride = mglu_packed_weight_stride_bytes(dtype, H);
     unsigned char *weight = allocate_aligned(&problem, mglu_packed_weight_size(dtype, D, H));
     size_t scale_bytes = mglu_packed_scale_size(dtype, D, H);
     unsigned char *scales = scale_bytes ? allocate_aligned(&problem, scale_bytes) : NULL;
@@ -204,7 +204,7 @@ static void borrow_packed_weights(const struct trial *trial)
                    mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, weight, scales), MGLU_OK);
     outcome_expect(trial->outcome, "mglu_pack_masks",
                    mglu_pack_masks(&problem.weights.masks, MASKS, D, H, (uint32_t *)(void *)words), MGLU_OK);
-    problem.weights.weight = (mglu_array){.data = weight, .dtype = dtype, .row_stride = stride, .scales = scales};
+    problem.weights.weight = (mglu_array){.data = weight, .dtype = dtype, .stride_bytes = stride, .scales = scales};
     problem.weights.masks = (mglu_mask_array){words, MGLU_MASK_WORDS};
     problem.weights.flags = MGLU_WEIGHTS_BORROW;
     expect_bits(trial, &problem, y, "with copied weights");
@@ -236,7 +236,7 @@ static void poison_between_rows_of_w(const struct trial *trial)
     struct problem problem = sample(trial, 0, PART_BIASES);
     mglu_dtype dtype = trial->dtypes->weight;
     bool quantised = mglu_dtype_is_quantised(dtype);
-    size_t scale_bytes = mglu_packed_scale_row_stride(dtype, H), gap = quantised ? 6 : 3 * mglu_dtype_size(dtype);
+    size_t scale_bytes = mglu_packed_scale_stride_bytes(dtype, H), gap = quantised ? 6 : 3 * mglu_dtype_size(dtype);
     size_t bytes = dtype == MGLU_DTYPE_Q8_0 ? H : quantised ? (H + 31) / 32 * 16 : H * mglu_dtype_size(dtype);
     _Static_assert(MGLU_DTYPE_COUNT == 5, "a new quantised dtype needs the bytes of a row here");
     unsigned char *packed = problem_allocate(&problem, mglu_packed_weight_size(dtype, D, H));
@@ -246,11 +246,11 @@ static void poison_between_rows_of_w(const struct trial *trial)
     outcome_expect(trial->outcome, "mglu_pack_weights",
                    mglu_pack_weights(&problem.weights.weight, D, H, dtype, 0, packed, scales), MGLU_OK);
     problem.weights.weight = (mglu_array){
-        .data = move_apart(&problem, packed, bytes, mglu_packed_weight_row_stride(dtype, H), gap),
+        .data = move_apart(&problem, packed, bytes, mglu_packed_weight_stride_bytes(dtype, H), gap),
         .dtype = dtype,
-        .row_stride = bytes + gap,
+        .stride_bytes = bytes + gap,
         .scales = quantised ? move_apart(&problem, scales, scale_bytes, scale_bytes, gap) : NULL,
-        .scale_row_stride = quantised ? scale_bytes + gap : 0,
+        .scale_stride_bytes = quantised ? scale_bytes + gap : 0,
     };
     expect_bits(trial, &problem, y, "with W as f32 without gaps");
     free(y);

@@ -114,7 +114,7 @@ static void arguments_that_mean_nothing_are_refused(void **state)
     static const struct {
         mglu_dtype dtype;
         int64_t d, h;
-        size_t row_stride;
+        size_t stride_bytes;
         const char *says;
     } cases[] = {
         {MGLU_DTYPE_F16, 1, 32, 0, "only q8_0 and q4_0"},
@@ -128,9 +128,9 @@ static void arguments_that_mean_nothing_are_refused(void **state)
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
-        assert_status(
-            mglu_pack_ggml_blocks(blocks, cases[i].row_stride, cases[i].dtype, cases[i].d, cases[i].h, packed, scales),
-            MGLU_ERROR_INVALID_ARGUMENT);
+        assert_status(mglu_pack_ggml_blocks(blocks, cases[i].stride_bytes, cases[i].dtype, cases[i].d, cases[i].h,
+                                            packed, scales),
+                      MGLU_ERROR_INVALID_ARGUMENT);
         assert_error_says(cases[i].says);
     }
     assert_status(mglu_pack_ggml_blocks(NULL, 0, MGLU_DTYPE_Q8_0, 1, 32, packed, scales), MGLU_ERROR_INVALID_ARGUMENT);

@@ -52,7 +52,7 @@ static void a_packed_row_is_padded_to_whole_groups_and_64_bytes(void **state)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        assert_int_equal(mglu_packed_weight_row_stride(cases[i].dtype, cases[i].h), cases[i].stride);
+        assert_int_equal(mglu_packed_weight_stride_bytes(cases[i].dtype, cases[i].h), cases[i].stride);
     assert_int_equal(mglu_packed_columns(35), 64);
     assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q8_0, 65, 2, 3), 2 * 128 + 3);
     assert_int_equal(mglu_packed_weight_offset(MGLU_DTYPE_Q4_0, 65, 2, 15), 2 * 64 + 15);
@@ -100,7 +100,7 @@ static void masks_are_packed_bit_exactly_at_every_h_and_n_m(void **state)
 /* Every dtype to every dtype: unpacking gives the rounded source, and all padding is zero. */
 static void check_weights(mglu_dtype from, mglu_dtype to, int64_t h, int64_t d, uint32_t *seed)
 {
-    size_t count = (size_t)(h * d), stride = mglu_packed_weight_row_stride(to, h),
+    size_t count = (size_t)(h * d), stride = mglu_packed_weight_stride_bytes(to, h),
            used = (size_t)h * mglu_dtype_size(to);
     size_t source_stride = (size_t)h * mglu_dtype_size(from) + 6;
     unsigned char *source = calloc((size_t)d, source_stride), *packed = malloc(stride * (size_t)d);
@@ -112,8 +112,8 @@ static void check_weights(mglu_dtype from, mglu_dtype to, int64_t h, int64_t d, 
         mglu_store_element(expected, to, i, mglu_load_element(row, from, i % (size_t)h));
     }
     memset(packed, 0xff, stride * (size_t)d);
-    assert_ok(mglu_pack_weights(&(mglu_array){.data = source, .dtype = from, .row_stride = source_stride}, d, h, to, 0,
-                                packed, NULL));
+    assert_ok(mglu_pack_weights(&(mglu_array){.data = source, .dtype = from, .stride_bytes = source_stride}, d, h, to,
+                                0, packed, NULL));
     assert_ok(mglu_unpack_weights(packed, NULL, to, d, h, to, back));
     assert_memory_equal(back, expected, count * mglu_dtype_size(to));
     for (size_t r = 0; r < (size_t)d; r++)
@@ -214,7 +214,7 @@ static void nonfinite_weights_are_refused_unless_allowed(void **state)
 
 static void bad_arguments_are_refused(void **state)
 {
-    const mglu_array source = {.data = "", .dtype = MGLU_DTYPE_F32, .row_stride = 3};
+    const mglu_array source = {.data = "", .dtype = MGLU_DTYPE_F32, .stride_bytes = 3};
     unsigned char packed[256];
 
     assert_status(mglu_pack_weights(NULL, 1, 1, MGLU_DTYPE_F32, 0, packed, NULL), MGLU_ERROR_INVALID_ARGUMENT);

@@ -62,13 +62,13 @@ static void the_worked_example_of_q4_0_has_the_documented_bytes(void **state)
 static void sizes_of_scales_are_given_for_quantised_dtypes_only(void **state)
 {
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(mglu_packed_scale_row_stride(quantised[i], 65), 6);
+        assert_int_equal(mglu_packed_scale_stride_bytes(quantised[i], 65), 6);
         assert_int_equal(mglu_packed_scale_size(quantised[i], 3, 65), 18);
         assert_int_equal(mglu_packed_scale_offset(quantised[i], 65, 2, 63), 2 * 6 + 2);
         assert_int_equal(mglu_packed_scale_size(quantised[i], 3, MGLU_MAX_SIZE + 1), 0);
         assert_int_equal(mglu_packed_scale_size(quantised[i], -1, 65), 0);
     }
-    assert_int_equal(mglu_packed_scale_row_stride(MGLU_DTYPE_F16, 65), 0);
+    assert_int_equal(mglu_packed_scale_stride_bytes(MGLU_DTYPE_F16, 65), 0);
     assert_int_equal(mglu_packed_scale_size(MGLU_DTYPE_BF16, 3, 65), 0);
     assert_int_equal(mglu_packed_scale_offset(MGLU_DTYPE_F32, 65, 2, 63), 0);
 }
@@ -140,9 +140,9 @@ static void quantised_sources_are_copied_and_their_padding_cleared(void **state)
                 scales[k] = (unsigned char)(60 + 40 * sample_number(&seed));
             packed = pack(&(mglu_array){.data = rows,
                                         .dtype = quantised[i],
-                                        .row_stride = apart ? row + apart : 0,
+                                        .stride_bytes = apart ? row + apart : 0,
                                         .scales = scales,
-                                        .scale_row_stride = apart ? scale_row + apart : 0},
+                                        .scale_stride_bytes = apart ? scale_row + apart : 0},
                           2, h, quantised[i]);
             for (int64_t c = 0; c < h; c++) {
                 struct packed second = {{0}, {0}};

@@ -77,14 +77,14 @@ static void fill_rows(struct problem *p, uint64_t *seed)
 {
     for (int64_t column = 0; column < p->h; column++)
         for (int32_t row = 0; row < p->rows; row++)
-            mglu_store_element(p->weights + p->matrix.row_stride * (size_t)row, p->dtype, (size_t)column,
+            mglu_store_element(p->weights + p->matrix.stride_bytes * (size_t)row, p->dtype, (size_t)column,
                                fill_weight(p, column, seed));
 }
 
 /* Quants of any bits: x is 0 in padding columns. */
 static void fill_quantised_rows(struct problem *p, uint64_t *seed)
 {
-    for (size_t i = 0; i < p->matrix.row_stride * (size_t)p->rows; i++)
+    for (size_t i = 0; i < p->matrix.stride_bytes * (size_t)p->rows; i++)
         p->weights[i] = (char)next_random(seed);
     for (size_t i = 0; i < p->matrix.scale_stride * (size_t)p->rows / sizeof(uint16_t); i++)
         mglu_store_element(p->scales, MGLU_DTYPE_F16, i, p->fill == FILL_INTEGERS ? 1.0f : random_real(seed));
@@ -98,15 +98,15 @@ static double *values_of(const struct problem *p)
     for (int64_t row = 0; row < p->rows; row++)
         for (int64_t column = 0; column < p->h; column++)
             values[row * p->h + column] =
-                (double)mglu_load_weight(p->weights + p->matrix.row_stride * (size_t)row,
+                (double)mglu_load_weight(p->weights + p->matrix.stride_bytes * (size_t)row,
                                          p->scales + p->matrix.scale_stride * (size_t)row, p->dtype, (size_t)column);
     return values;
 }
 
 static struct problem make_problem(struct problem p, uint64_t seed)
 {
-    const size_t stride = mglu_packed_weight_row_stride(p.dtype, p.h);
-    const size_t scale_stride = mglu_packed_scale_row_stride(p.dtype, p.h);
+    const size_t stride = mglu_packed_weight_stride_bytes(p.dtype, p.h);
+    const size_t scale_stride = mglu_packed_scale_stride_bytes(p.dtype, p.h);
     const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p.h);
     const size_t words = (size_t)(p.rows * groups * p.n_masks);
 
@@ -126,7 +126,7 @@ static struct problem make_problem(struct problem p, uint64_t seed)
     for (size_t i = 0; i < words; i++)
         p.masks[i] = next_random(&seed);
     p.matrix = (struct mglu_cpu_matrix){.rows = p.weights,
-                                        .row_stride = stride,
+                                        .stride_bytes = stride,
                                         .groups = groups,
                                         .masks = p.masks,
                                         .n_masks = p.n_masks,

@@ -59,7 +59,7 @@ static void *make(size_t bytes, size_t alignment)
 /* Quants of any bits, in padding columns too, where x is 0. */
 static void fill_quants(struct problem *p, enum fill fill, uint64_t *seed)
 {
-    for (size_t i = 0; i < p->matrix.row_stride * ROWS; i++)
+    for (size_t i = 0; i < p->matrix.stride_bytes * ROWS; i++)
         p->weights[i] = (char)next_random(seed);
     for (size_t i = 0; i < p->matrix.scale_stride * ROWS / sizeof(uint16_t); i++)
         mglu_store_element(p->scales, MGLU_DTYPE_F16, i, fill_value(fill, seed));
@@ -69,14 +69,14 @@ static void fill_weights(struct problem *p, enum fill fill, uint64_t *seed)
 {
     for (int64_t column = 0; column < p->h; column++)
         for (size_t row = 0; row < ROWS; row++)
-            mglu_store_element(p->weights + p->matrix.row_stride * row, p->dtype, (size_t)column,
+            mglu_store_element(p->weights + p->matrix.stride_bytes * row, p->dtype, (size_t)column,
                                fill_value(fill, seed));
 }
 
 static void make_problem(struct problem *p, enum fill fill, uint64_t seed)
 {
-    const size_t stride = mglu_packed_weight_row_stride(p->dtype, p->h);
-    const size_t scale_stride = mglu_packed_scale_row_stride(p->dtype, p->h);
+    const size_t stride = mglu_packed_weight_stride_bytes(p->dtype, p->h);
+    const size_t scale_stride = mglu_packed_scale_stride_bytes(p->dtype, p->h);
     const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p->h);
 
     p->weights = make(stride * ROWS, 64);
@@ -88,7 +88,7 @@ static void make_problem(struct problem *p, enum fill fill, uint64_t seed)
     for (int64_t i = 0; i < ROWS * groups * p->n_masks; i++)
         p->masks[i] = next_random(&seed); /* padding bits too: they must not matter */
     p->matrix = (struct mglu_cpu_matrix){.rows = p->weights,
-                                         .row_stride = stride,
+                                         .stride_bytes = stride,
                                          .groups = groups,
                                          .masks = p->masks,
                                          .n_masks = p->n_masks,
@@ -114,7 +114,7 @@ typedef float model_fn(const struct problem *p, int64_t row, int32_t mask);
 /* The product of a column where the mask has a 1, else +0. */
 static float selected_product(const struct problem *p, int64_t row, int32_t mask, int64_t column)
 {
-    const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
+    const char *weights = p->weights + p->matrix.stride_bytes * (size_t)row;
     const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
     uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
 
@@ -305,7 +305,7 @@ static void check_bf16_error(const struct mglu_cpu_isa *isa, const struct proble
         double total = 0, gate = 0, magnitude = 0;
         for (int64_t column = 0; column < p->h; column++) {
             double product =
-                (double)mglu_load_element(p->weights + p->matrix.row_stride * (size_t)r, p->dtype, (size_t)column) *
+                (double)mglu_load_element(p->weights + p->matrix.stride_bytes * (size_t)r, p->dtype, (size_t)column) *
                 (double)mglu_bf16_to_f32(x[column]);
             uint32_t word = p->masks[(r * p->matrix.groups + column / 32) * p->n_masks + p->ids[0]];
             total += product;

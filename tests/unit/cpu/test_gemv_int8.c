@@ -65,8 +65,8 @@ static void make_x(struct problem *p, const struct mglu_cpu_int8 *int8, int toke
 /* `byte` fills all weights, NULL: any bits. Padding has random bits too; the scales are 1, 2, 3 and 4. */
 static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, const char *byte, uint64_t seed)
 {
-    const size_t stride = mglu_packed_weight_row_stride(p->dtype, p->h);
-    const size_t scale_stride = mglu_packed_scale_row_stride(p->dtype, p->h);
+    const size_t stride = mglu_packed_weight_stride_bytes(p->dtype, p->h);
+    const size_t scale_stride = mglu_packed_scale_stride_bytes(p->dtype, p->h);
 
     p->groups = (int64_t)mglu_format_groups((mglu_index)p->h);
     p->weights = make(stride * ROWS);
@@ -81,7 +81,7 @@ static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, co
     for (int token = 0; token < MGLU_CPU_INT8_MOST_TOKENS; token++)
         make_x(p, int8, token, &seed);
     p->matrix = (struct mglu_cpu_matrix){.rows = p->weights,
-                                         .row_stride = stride,
+                                         .stride_bytes = stride,
                                          .groups = p->groups,
                                          .masks = p->masks,
                                          .n_masks = p->n_masks,
@@ -103,7 +103,7 @@ static void free_problem(struct problem *p)
 /* The sum of a row over the columns where the mask has a 1; over all columns for a mask below 0. */
 static double sum_of(const struct problem *p, int64_t row, int32_t mask, int token)
 {
-    const char *weights = p->weights + p->matrix.row_stride * (size_t)row;
+    const char *weights = p->weights + p->matrix.stride_bytes * (size_t)row;
     const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
     double sum = 0;
 

@@ -183,15 +183,15 @@ static mglu_packed_matrix quantise(const mglu_array *array, mglu_dtype dtype, in
                                    const void **scales)
 {
     const int64_t groups = (columns + 31) / 32, group_bytes = dtype == MGLU_DTYPE_Q8_0 ? 32 : 16;
-    mglu_packed_matrix packed = {.row_stride = (size_t)(groups * group_bytes)};
+    mglu_packed_matrix packed = {.stride_bytes = (size_t)(groups * group_bytes)};
     uint8_t *data;
     uint16_t *f16;
 
     if (!array->data)
         return packed;
-    data = exact_memory((size_t)rows * packed.row_stride);
+    data = exact_memory((size_t)rows * packed.stride_bytes);
     f16 = exact_memory((size_t)(rows * groups) * sizeof *f16);
-    memset(data, 0, (size_t)rows * packed.row_stride);
+    memset(data, 0, (size_t)rows * packed.stride_bytes);
     for (int64_t i = 0; i < rows * columns; i++) {
         const int64_t row = i / columns, column = i % columns, group = row * groups + column / 32;
         const float scale = scale_of(dtype, row, column / 32);
@@ -213,15 +213,16 @@ static mglu_packed_matrix quantise(const mglu_array *array, mglu_dtype dtype, in
 static mglu_packed_matrix pack(const mglu_array *array, int64_t rows, int64_t columns)
 {
     const size_t row_bytes = (size_t)columns * mglu_dtype_size(array->dtype);
-    mglu_packed_matrix packed = {.row_stride = mglu_packed_weight_row_stride(array->dtype, columns)};
+    mglu_packed_matrix packed = {.stride_bytes = mglu_packed_weight_stride_bytes(array->dtype, columns)};
     char *data;
 
     if (!array->data)
         return packed;
-    data = exact_memory((size_t)rows * packed.row_stride);
-    memset(data, 0, (size_t)rows * packed.row_stride);
+    data = exact_memory((size_t)rows * packed.stride_bytes);
+    memset(data, 0, (size_t)rows * packed.stride_bytes);
     for (int64_t row = 0; row < rows; row++)
-        memcpy(data + (size_t)row * packed.row_stride, (const char *)array->data + (size_t)row * row_bytes, row_bytes);
+        memcpy(data + (size_t)row * packed.stride_bytes, (const char *)array->data + (size_t)row * row_bytes,
+               row_bytes);
     packed.data = data;
     return packed;
 }

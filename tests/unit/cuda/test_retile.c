@@ -37,7 +37,7 @@ static struct source make_source(mglu_dtype dtype, int planes, uint32_t n_masks,
                 made.planes[p][(size_t)r * stride + i] = (unsigned char)(next(&seed) >> 24);
         for (int64_t i = 0; i < 2 * rows * made.groups; i++)
             made.scales[p][i] = (unsigned char)(next(&seed) >> 24);
-        made.matrix.plane[p] = (mglu_packed_matrix){.data = made.planes[p], .row_stride = stride};
+        made.matrix.plane[p] = (mglu_packed_matrix){.data = made.planes[p], .stride_bytes = stride};
         made.matrix.scales[p] = mglu_tile_has_scales(dtype) ? made.scales[p] : NULL;
     }
     made.masks = calloc((size_t)(rows * made.groups) * n_masks + 1, 4);
@@ -60,7 +60,7 @@ static void free_source(struct source *source)
 static uint32_t packed_bits(const struct source *source, int plane, int64_t row, int64_t column)
 {
     const mglu_packed_matrix *matrix = &source->matrix.plane[plane];
-    const unsigned char *from = (const unsigned char *)matrix->data + (size_t)row * matrix->row_stride;
+    const unsigned char *from = (const unsigned char *)matrix->data + (size_t)row * matrix->stride_bytes;
     uint32_t bits = 0;
 
     if (source->matrix.dtype == MGLU_DTYPE_Q4_0)

@@ -28,7 +28,7 @@ static void fused_rows_are_used_in_place(void **state)
     static const struct {
         uint32_t flags;
         const char *metadata;
-        size_t value_offset, row_stride;
+        size_t value_offset, stride_bytes;
     } cases[] = {
         {MGLU_FILE_FUSED_HALVES, NULL, 12, 0},
         {MGLU_FILE_FUSED_INTERLEAVED, NULL, 6, 12},
@@ -48,8 +48,8 @@ static void fused_rows_are_used_in_place(void **state)
         assert_int_equal(weights.hidden_size, 3);
         assert_ptr_equal(weights.weight.data, data);
         assert_ptr_equal(weights.value_weight.data, data + cases[i].value_offset);
-        assert_int_equal(weights.weight.row_stride, cases[i].row_stride);
-        assert_int_equal(weights.value_weight.row_stride, cases[i].row_stride);
+        assert_int_equal(weights.weight.stride_bytes, cases[i].stride_bytes);
+        assert_int_equal(weights.value_weight.stride_bytes, cases[i].stride_bytes);
         mglu_file_close(&file);
     }
 }

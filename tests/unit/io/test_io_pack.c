@@ -239,7 +239,7 @@ static void assert_quantised(const mglu_file *file, const char *name, mglu_dtype
     assert_int_equal(tensor->bytes, (size_t)rows * row_bytes);
     for (size_t r = 0; r < (size_t)rows; r++)
         assert_memory_equal((const unsigned char *)tensor->data + r * row_bytes,
-                            quants + r * mglu_packed_weight_row_stride(dtype, columns), row_bytes);
+                            quants + r * mglu_packed_weight_stride_bytes(dtype, columns), row_bytes);
     assert_int_equal(found->dtype, MGLU_FILE_F16);
     assert_int_equal(found->shape[1], columns / 32);
     assert_int_equal(found->bytes, mglu_packed_scale_size(dtype, rows, columns));

@@ -74,7 +74,7 @@ static void weights_are_stored_in_the_documented_layout(void **state)
     assert_int_equal(pool.allocations, 1);
     expect_tiles(
         &(struct mglu_cuda_matrix){
-            .plane = {{weights, mglu_packed_weight_row_stride(MGLU_DTYPE_F16, H)}},
+            .plane = {{weights, mglu_packed_weight_stride_bytes(MGLU_DTYPE_F16, H)}},
             .masks = masks,
             .dtype = MGLU_DTYPE_F16,
             .n_masks = MASKS,
