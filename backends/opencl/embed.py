@@ -3,7 +3,7 @@
 """Joins sources into one OpenCL program and prints it as the initialiser of a C array.
 
 Includes are dropped: what a source needs comes before it on the command line. Of a public header only the enums are
-taken, as they stand there: kernels know a dtype by the name and the number that the library has for it.
+taken: kernels know a dtype by the name and the number that the library has for it.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import re
 
 INCLUDE = re.compile(r"^\s*#\s*include\b.*$\n?", re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-ENUM = re.compile(r"^typedef enum \w+ \{[^}]*\} \w+;$", re.MULTILINE)
+ENUM = re.compile(r"^typedef enum MGLU_ENUM32\((\w+)\) (\{[^}]*\} \w+;)$", re.MULTILINE)
 
 
 def read(path):
@@ -24,9 +24,10 @@ def enums(header):
     text = COMMENT.sub("", read(header))
     found = ENUM.findall(text)
     if len(found) != text.count("typedef enum") or not found:
-        raise SystemExit(f"{header}: found {len(found)} enums written as 'typedef enum NAME {{...}} NAME;', "
+        raise SystemExit(f"{header}: found {len(found)} enums written as "
+                         "'typedef enum MGLU_ENUM32(NAME) {...} NAME;', "
                          f"expected {max(1, text.count('typedef enum'))}")
-    return "\n".join(found) + "\n"
+    return "".join(f"typedef enum {name} {rest}\n" for name, rest in found)
 
 
 def main():

@@ -74,7 +74,7 @@ typedef struct mglu_program_cache {
     void (*store)(void *user, const char *key, const void *data, size_t size);
 } mglu_program_cache;
 
-typedef enum mglu_log_level {
+typedef enum MGLU_ENUM32(mglu_log_level) {
     MGLU_LOG_ERROR = 1,
     MGLU_LOG_WARN = 2,
     MGLU_LOG_INFO = 3,
@@ -111,6 +111,7 @@ typedef struct mglu_context_desc {
      */
     const char *cache_dir;
 } mglu_context_desc;
+#define MGLU_CONTEXT_DESC_INIT MGLU_INIT(mglu_context_desc)
 
 /**
  * Makes a context. Opens no driver yet: the first call that needs the device list does.

@@ -32,10 +32,9 @@ struct CUstream_st;
  */
 static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
 {
-    mglu_queue_desc desc = {sizeof(mglu_queue_desc), (void *)0x1 /* CU_STREAM_LEGACY */, 0};
+    mglu_queue_desc desc = MGLU_QUEUE_DESC_INIT;
 
-    if (stream)
-        desc.native_stream = (void *)stream;
+    desc.native_stream = stream ? stream : MGLU_CAST(void *, 0x1) /* CU_STREAM_LEGACY */;
     return desc;
 }
 
@@ -43,13 +42,15 @@ static inline mglu_queue_desc mglu_cuda_queue_desc(struct CUstream_st *stream)
  * workspace. */
 static inline void *mglu_cuda_data(unsigned long long address)
 {
-    return (void *)(uintptr_t)address;
+    const uintptr_t bits = address;
+
+    return MGLU_CAST(void *, bits);
 }
 
 /** The CUdeviceptr of memory made by mglu_memory_create(). */
 static inline unsigned long long mglu_cuda_address(const mglu_memory *memory)
 {
-    return (unsigned long long)(uintptr_t)mglu_memory_data(memory);
+    return MGLU_CAST(uintptr_t, mglu_memory_data(memory));
 }
 
 MGLU_END_DECLS

@@ -13,7 +13,7 @@ typedef struct mglu_device mglu_device;
 /** A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. */
 typedef struct mglu_queue mglu_queue;
 
-typedef enum mglu_device_type {
+typedef enum MGLU_ENUM32(mglu_device_type) {
     MGLU_DEVICE_CPU = 0,
     MGLU_DEVICE_GPU = 1,
     MGLU_DEVICE_ACCELERATOR = 2
@@ -37,6 +37,7 @@ typedef struct mglu_device_info {
     const char *const *instruction_sets;
     int32_t works_after_fork; /**< nonzero: works in a forked child, see mglu_context */
 } mglu_device_info;
+#define MGLU_DEVICE_INFO_INIT MGLU_INIT(mglu_device_info)
 
 /**
  * Number of devices in the list, unavailable ones included. The first call opens the drivers of all vendors, which
@@ -68,6 +69,7 @@ typedef struct mglu_queue_desc {
     void *native_stream;
     uint64_t destroy_ns; /**< longest wait of mglu_queue_destroy(), in nanoseconds; 0: ten seconds */
 } mglu_queue_desc;
+#define MGLU_QUEUE_DESC_INIT MGLU_INIT(mglu_queue_desc)
 
 /** Makes a queue. @param desc NULL for all defaults. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_create(mglu_device *device, const mglu_queue_desc *desc,

@@ -16,7 +16,7 @@
 MGLU_BEGIN_DECLS
 
 /** Element types of safetensors. */
-typedef enum mglu_file_dtype {
+typedef enum MGLU_ENUM32(mglu_file_dtype) {
     MGLU_FILE_BOOL = 0,
     MGLU_FILE_U8 = 1,
     MGLU_FILE_I8 = 2,
@@ -220,7 +220,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_commit(mglu_file_writer *w
 MGLU_API void mglu_file_writer_destroy(mglu_file_writer **writer);
 
 /** The form of a file. */
-typedef enum mglu_file_format {
+typedef enum MGLU_ENUM32(mglu_file_format) {
     MGLU_FILE_FORMAT_SAFETENSORS = 0,
     MGLU_FILE_FORMAT_GGUF = 1 /**< the layers alone: no other tensors and metadata */
 } mglu_file_format;
@@ -245,6 +245,7 @@ typedef struct mglu_file_pack_options {
      */
     uint64_t shard_size;
 } mglu_file_pack_options;
+#define MGLU_FILE_PACK_OPTIONS_INIT MGLU_INIT(mglu_file_pack_options)
 
 /**
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or integers, [n_m][d][h] or [d][h])

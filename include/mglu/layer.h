@@ -51,6 +51,7 @@ typedef struct mglu_layer_desc {
     int32_t reserved;   /**< 0 */
     int64_t max_batch;  /**< largest batch of a forward; at least 1 */
 } mglu_layer_desc;
+#define MGLU_LAYER_DESC_INIT MGLU_INIT(mglu_layer_desc)
 
 /** A batch of rows to read. Row b starts at data + byte_offset + b * row_stride elements. */
 typedef struct mglu_input {
@@ -83,6 +84,7 @@ typedef struct mglu_forward_args {
     void *workspace;            /**< device memory of the layer's size, 64-byte aligned; see mglu_memory */
     size_t workspace_size;
 } mglu_forward_args;
+#define MGLU_FORWARD_ARGS_INIT MGLU_INIT(mglu_forward_args)
 
 /**
  * Whether a device supports an operation. Array pointers in `weights` count only as present or absent.
@@ -114,7 +116,7 @@ MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
 
 /** How a device sums, which determines its error bound (docs/semantics.md, "Error"). */
-typedef enum mglu_accuracy {
+typedef enum MGLU_ENUM32(mglu_accuracy) {
     MGLU_ACCURACY_A = 0, /**< IEEE f32, round to nearest */
     MGLU_ACCURACY_B = 1, /**< tensor cores: f32 with truncation */
     MGLU_ACCURACY_C = 2  /**< as A, with x and z quantised to 8 bits; only with MGLU_LAYER_ALLOW_QUANTISED_X */

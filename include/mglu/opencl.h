@@ -38,32 +38,35 @@ typedef struct mglu_opencl_stream {
     const cl_event *wait_list; /**< NULL exactly when wait_count is 0 */
     cl_event *event;           /**< out, not NULL: the forward's last command; the caller releases it */
 } mglu_opencl_stream;
+#define MGLU_OPENCL_STREAM_INIT MGLU_INIT(mglu_opencl_stream)
 
 /** Makes an mglu_queue on a queue of the caller's. `stream` must outlive it. */
 static inline mglu_status mglu_opencl_share_queue(mglu_device *device, const mglu_opencl_stream *stream,
                                                   mglu_queue **queue)
 {
-    const mglu_queue_desc desc = {sizeof desc, (void *)stream, 0};
+    mglu_queue_desc desc = MGLU_QUEUE_DESC_INIT;
+
+    desc.native_stream = MGLU_CAST(void *, MGLU_CAST(uintptr_t, stream));
     return mglu_queue_create(device, &desc, queue);
 }
 
 /** Rows in a buffer of the caller's; `row_stride` is in elements. */
 static inline mglu_input mglu_opencl_input(cl_mem buffer, size_t byte_offset, int64_t row_stride)
 {
-    const mglu_input input = {(const void *)buffer, byte_offset, row_stride};
+    const mglu_input input = {buffer, byte_offset, row_stride};
     return input;
 }
 
 static inline mglu_output mglu_opencl_output(cl_mem buffer, size_t byte_offset, int64_t row_stride)
 {
-    const mglu_output output = {(void *)buffer, byte_offset, row_stride};
+    const mglu_output output = {buffer, byte_offset, row_stride};
     return output;
 }
 
 /** The buffer of mglu_memory. */
 static inline cl_mem mglu_opencl_memory_buffer(const mglu_memory *memory)
 {
-    return (cl_mem)mglu_memory_data(memory);
+    return MGLU_CAST(cl_mem, mglu_memory_data(memory));
 }
 
 MGLU_END_DECLS

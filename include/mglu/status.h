@@ -12,7 +12,7 @@ MGLU_BEGIN_DECLS
  * A call that fails leaves its arguments and every existing object unchanged, unless the status says that an object is
  * no longer usable. It sets the text that mglu_last_error() returns.
  */
-typedef enum mglu_status {
+typedef enum MGLU_ENUM32(mglu_status) {
     MGLU_OK = 0,
     /** An argument violates the contract in these headers. Correct the call. */
     MGLU_ERROR_INVALID_ARGUMENT = 1,
@@ -54,6 +54,10 @@ typedef enum mglu_status {
     /** A routing id was out of range in an earlier forward on this queue; that token's output is NaN. */
     MGLU_ERROR_BAD_ROUTING = 18
 } mglu_status;
+
+#if !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+_Static_assert(sizeof(mglu_status) == 4, "mglu: enums must have 32 bits, as in the library: use no -fshort-enums");
+#endif
 
 /** Name of a status, as "invalid_argument"; "unknown_status" for a value not listed. Static storage. */
 MGLU_API const char *mglu_status_string(mglu_status status);

@@ -27,7 +27,7 @@ MGLU_BEGIN_DECLS
  * Quantised rows consist of groups of 32 columns with one f16 scale each, with the same numeric meaning as GGUF's types
  * of these names. mglu/pack.h documents their memory layout and how floats are quantised.
  */
-typedef enum mglu_dtype {
+typedef enum MGLU_ENUM32(mglu_dtype) {
     MGLU_DTYPE_F32 = 0,
     MGLU_DTYPE_F16 = 1,  /**< IEEE binary16 */
     MGLU_DTYPE_BF16 = 2, /**< upper half of a binary32 */
@@ -43,7 +43,7 @@ typedef enum mglu_dtype {
 #define MGLU_DTYPE_COUNT (MGLU_DTYPE_Q4_0 + 1)
 
 /** The gating function g. Accuracy and limits at ±Inf are in docs/semantics.md. */
-typedef enum mglu_activation {
+typedef enum MGLU_ENUM32(mglu_activation) {
     MGLU_ACTIVATION_SILU = 0,      /**< g·sigmoid(beta·g): SwiGLU, SwiMGLU */
     MGLU_ACTIVATION_GELU_ERF = 1,  /**< g·Phi(g), exact form: GeGLU, GeMGLU */
     MGLU_ACTIVATION_GELU_TANH = 2, /**< the tanh approximation of GELU */
@@ -56,7 +56,7 @@ typedef enum mglu_activation {
 #define MGLU_ACTIVATION_COUNT (MGLU_ACTIVATION_IDENTITY + 1)
 
 /** Masked (arXiv 2506.23225, eq. 2 and 3) or plain (eq. 1) gated linear unit. */
-typedef enum mglu_kind {
+typedef enum MGLU_ENUM32(mglu_kind) {
     MGLU_KIND_MASKED = 0, /**< one shared matrix and n_m binary masks */
     MGLU_KIND_PLAIN = 1   /**< two matrices, no masks */
 } mglu_kind;
@@ -103,7 +103,7 @@ typedef struct mglu_array {
 } mglu_array;
 
 /** Encoding of the masks of an mglu_mask_array. 1 assigns a weight to the gate, 0 to the value. */
-typedef enum mglu_mask_form {
+typedef enum MGLU_ENUM32(mglu_mask_form) {
     MGLU_MASK_WORDS = 0,       /**< packed format v1: uint32 [d][ceil(h/32)][n_m], see mglu/pack.h */
     MGLU_MASK_BYTES = 1,       /**< uint8 [n_m][d][h], each 0 or 1 */
     MGLU_MASK_LOGITS_F32 = 2,  /**< f32 [n_m][d][h]; the mask is logit > 0. NaN is refused */

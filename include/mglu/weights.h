@@ -50,6 +50,7 @@ typedef struct mglu_weights_desc {
     mglu_array down;           /**< optional W_o [output_size][d] */
     mglu_array down_bias;      /**< optional [1][output_size], only with `down` */
 } mglu_weights_desc;
+#define MGLU_WEIGHTS_DESC_INIT MGLU_INIT(mglu_weights_desc)
 
 /** Memory use of weights. */
 typedef struct mglu_weights_info {
@@ -63,6 +64,7 @@ typedef struct mglu_weights_info {
     uint64_t device_bytes;     /**< all memory the backend holds for them, borrowed arrays included */
     uint64_t projection_bytes; /**< of that, W and the masks (plain: both matrices) */
 } mglu_weights_info;
+#define MGLU_WEIGHTS_INFO_INIT MGLU_INIT(mglu_weights_info)
 
 /**
  * Packs the parameters and puts them on the device.
