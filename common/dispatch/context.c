@@ -96,6 +96,8 @@ static void free_context(mglu_context *context)
     pthread_mutex_destroy(&context->lock);
     free(context->max_isa);
     free(context->default_backend);
+    free(context->allowed);
+    free(context->closed);
     free(context->cache_dir);
     free(context);
 }

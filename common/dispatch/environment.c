@@ -4,6 +4,7 @@
 #include "common/dispatch/objects.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +72,22 @@ static mglu_status keep_text(const char *text, char **copy)
     return text && !*copy ? mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory") : MGLU_OK;
 }
 
+static mglu_status read_backends(mglu_context *context, const char *wanted)
+{
+    const char *source = wanted ? "backends" : "MGLU_BACKENDS";
+    const char *list = wanted ? wanted : mglu_variable("MGLU_BACKENDS");
+    mglu_status status;
+    char reason[256];
+
+    if (!list)
+        return MGLU_OK;
+    snprintf(reason, sizeof reason, "not opened, since %s is '%s'", source, list);
+    status = mglu_names_check(source, list);
+    if (status == MGLU_OK)
+        status = keep_text(list, &context->allowed);
+    return status == MGLU_OK ? keep_text(reason, &context->closed) : status;
+}
+
 mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc)
 {
     mglu_status status = read_threads(context, desc->num_threads);
@@ -81,6 +98,8 @@ mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc
         status = keep_text(desc->max_isa ? desc->max_isa : mglu_variable("MGLU_MAX_ISA"), &context->max_isa);
     if (status == MGLU_OK)
         status = keep_text(mglu_variable("MGLU_BACKEND"), &context->default_backend);
+    if (status == MGLU_OK)
+        status = read_backends(context, desc->backends);
     if (status == MGLU_OK)
         status = keep_text(desc->cache_dir ? desc->cache_dir : mglu_variable("MGLU_CACHE_DIR"), &context->cache_dir);
     context->host.max_isa = context->max_isa;

@@ -8,14 +8,16 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 /* The structs of the public handles, and helpers shared by all files of the dispatch layer. */
 
 /* A backend opened for one context. */
 struct opened_backend {
     const mglu_backend_fns *fns;
-    void *state;     /* from fns->open(); NULL when fns->unavailable */
-    int has_drivers; /* a device does not work after fork() */
+    void *state;        /* from fns->open() */
+    const char *closed; /* why fns->open() was not called, or NULL */
+    int has_drivers;    /* a device does not work after fork() */
 };
 
 struct mglu_device {
@@ -42,6 +44,8 @@ struct mglu_context {
     atomic_int warned_of_fork, warned_of_limit;
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
+    char *allowed;         /* names of the built-in backends that may be opened, or NULL: all */
+    char *closed;          /* why others are not opened */
     char *cache_dir;
     pthread_mutex_t lock;         /* guards the members below */
     atomic_int is_changing;       /* the lists, at the moment */
@@ -80,6 +84,21 @@ struct mglu_memory {
     size_t size;
 };
 
+/* The thread's text of mglu_last_error(), for calls after whose failures it must still be that of an earlier call. */
+struct error_text {
+    char text[512];
+};
+
+static inline void save_error(struct error_text *saved)
+{
+    snprintf(saved->text, sizeof saved->text, "%s", mglu_last_error());
+}
+
+static inline void restore_error(const struct error_text *saved)
+{
+    mglu_fail(MGLU_OK, "%s", saved->text);
+}
+
 /* Text of `reason` with NULL read as "". */
 static inline const char *text_or_empty(const char *text)
 {
@@ -113,6 +132,15 @@ static inline int is_callable(const mglu_device *device)
 /* context.c */
 void mglu_context_hold(mglu_context *context);
 void mglu_context_release(mglu_context *context);
+
+/* backend_names.c */
+/* Whether a comma-separated list has the name. */
+int mglu_names_include(const char *list, const char *name);
+/* Refuses a list with another name than those of built-in backends; `source` is where it is from. */
+mglu_status mglu_names_check(const char *source, const char *list);
+int mglu_is_builtin_name(const char *name);
+/* All that mglu_device_pick() accepts, for an error text. */
+void mglu_names_known(const mglu_context *context, char *text, size_t size);
 
 /* environment.c: takes what the desc does not set from the MGLU_* variables. */
 mglu_status mglu_environment_read(mglu_context *context, const mglu_context_desc *desc);
@@ -149,12 +177,17 @@ void mglu_list_free(const mglu_context *context, struct pointer_list *list);
 /* device.c */
 /* MGLU_ERROR_AFTER_FORK unless is_callable(). */
 mglu_status mglu_device_check_fork(const mglu_device *device);
+/* Whether objects can be made on a device: it is available and is_callable(). */
+mglu_status mglu_device_check(const mglu_device *device);
+
+/* device_list.c */
 /* Opens a backend and lists its devices; the caller holds the lock and has begun a change. */
 mglu_status mglu_context_add_backend(mglu_context *context, const mglu_backend_fns *fns);
 /* Removes the backend that was added last, and the devices from `first_device` on. */
 void mglu_context_drop_last_backend(mglu_context *context, size_t first_device);
 /*
- * Opens the built-in backend of that name, if there is one, or with NULL all of them, unless they are open. MGLU_OK:
+ * Opens the built-in backends that mglu_device_pick() of that name may select from, or with NULL all of them, unless
+ * they are open. MGLU_OK:
  * the caller may read the list until it unlocks it. In a forked child nothing is locked, since the list no longer
  * changes and a thread that does not exist may hold the lock.
  */
@@ -163,8 +196,6 @@ void mglu_context_unlock_devices(mglu_context *context);
 /* Around every change of the list, with the lock held: a child forked meanwhile does not read it. */
 void mglu_context_begin_change(mglu_context *context);
 void mglu_context_end_change(mglu_context *context);
-/* Whether objects can be made on a device: it is available and is_callable(). */
-mglu_status mglu_device_check(const mglu_device *device);
 
 /* validate.c: the rules of weights.h and layer.h. */
 mglu_status mglu_validate_weights(const mglu_weights_desc *desc);

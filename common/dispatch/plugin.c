@@ -48,13 +48,16 @@ static int is_usable_name(const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
 
-    return name && name[0] && !name[strspn(name, letters)] && strcmp(name, "auto") != 0;
+    return name && name[0] && !name[strspn(name, letters)] && strcmp(name, "auto") != 0 && strcmp(name, "host") != 0;
 }
 
-/* Of a table that may be refused for other reasons. */
-static int has_usable_name(const mglu_backend_fns *fns)
+/* Built-in backends have their names whether they are open or not. */
+static int is_taken(const mglu_context *context, const char *name)
 {
-    return fns && fns->abi == MGLU_BACKEND_ABI && fns->struct_size >= OLDEST_TABLE && is_usable_name(fns->name);
+    for (size_t i = 0; i < context->backends.count; i++)
+        if (strcmp(((const struct opened_backend *)context->backends.items[i])->fns->name, name) == 0)
+            return 1;
+    return mglu_is_builtin_name(name);
 }
 
 static mglu_status check_table(const mglu_context *context, const mglu_backend_fns *fns, const char *path)
@@ -71,16 +74,15 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
                          fns->struct_size, sizeof *fns);
     if (!is_usable_name(fns->name))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT,
-                         "%s: the backend needs a name of a-z, 0-9, _ and -, other than \"auto\"", path);
+                         "%s: the backend needs a name of a-z, 0-9, _ and -, other than \"auto\" and \"host\"", path);
     if (fns->unavailable && !fns->unavailable[0])
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' is unavailable without a reason", path,
                          fns->name);
     missing = fns->unavailable ? NULL : missing_function(fns);
     if (missing)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: backend '%s' has no %s", path, fns->name, missing);
-    for (size_t i = 0; i < context->backends.count; i++)
-        if (strcmp(((const struct opened_backend *)context->backends.items[i])->fns->name, fns->name) == 0)
-            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: a backend '%s' already exists", path, fns->name);
+    if (is_taken(context, fns->name))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: a backend '%s' already exists", path, fns->name);
     return MGLU_OK;
 }
 
@@ -148,8 +150,7 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
     if (!entry)
         return mglu_fail(MGLU_ERROR_IO, "%s: not an mglu backend: %s", path, dlerror());
     fns = entry(MGLU_BACKEND_ABI);
-    /* No driver is opened for it; but a built-in backend of the same name is found. */
-    status = mglu_context_lock_devices(context, has_usable_name(fns) ? fns->name : "");
+    status = mglu_context_lock_devices(context, ""); /* opens none */
     if (status != MGLU_OK)
         return status;
     status = check_table(context, fns, path);

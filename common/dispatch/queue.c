@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/dispatch/objects.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #define NANOSECONDS ((uint64_t)1000000000)
@@ -125,17 +124,17 @@ void mglu_queue_cancel_wait(mglu_queue *queue)
 /* Errors of the work can no longer be reported; the thread's text is of an earlier call, and stays. */
 static void wait_to_destroy(mglu_queue *queue)
 {
+    struct error_text saved;
     mglu_status status;
-    char text[512];
 
     if (!can_poll(queue))
         return;
     atomic_store(&queue->is_cancelled, 0);
-    snprintf(text, sizeof text, "%s", mglu_last_error());
+    save_error(&saved);
     status = poll_until(queue, queue->destroy_ns);
     if (status != MGLU_OK && status != MGLU_ERROR_TIMEOUT)
         (void)poll_until(queue, queue->destroy_ns); /* it may have been the question that failed, not the work */
-    mglu_fail(MGLU_OK, "%s", text);
+    restore_error(&saved);
 }
 
 void mglu_queue_destroy(mglu_queue **queue)

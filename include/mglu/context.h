@@ -110,16 +110,22 @@ typedef struct mglu_context_desc {
      * write to them; else they are not used, and the log says so. Made with mode 0700 where it does not exist.
      */
     const char *cache_dir;
+    /**
+     * Names of built-in backends, comma-separated, as "cpu,cuda": no other is ever opened, also by "auto" or when
+     * devices are listed; its devices are one unavailable one with this reason. NULL: MGLU_BACKENDS if set, else all.
+     * What mglu_backend_load() loads is opened in any case.
+     */
+    const char *backends;
 } mglu_context_desc;
 #define MGLU_CONTEXT_DESC_INIT MGLU_INIT(mglu_context_desc)
 
 /**
  * Makes a context. Opens no driver yet: the first call that needs the device list does.
  *
- * Reads the environment once: MGLU_BACKEND, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG (error, warn, info
- * or debug, to stderr). What the desc sets takes precedence. An unknown value gives MGLU_ERROR_INVALID_ARGUMENT with
- * the list of known ones. A program with more rights than its user (set-user-ID, set-group-ID, capabilities) ignores
- * the environment.
+ * Reads the environment once: MGLU_BACKEND, MGLU_BACKENDS, MGLU_MAX_ISA, MGLU_NUM_THREADS, MGLU_CACHE_DIR, MGLU_LOG
+ * (error, warn, info or debug, to stderr). What the desc sets takes precedence. An unknown value gives
+ * MGLU_ERROR_INVALID_ARGUMENT with the list of known ones. A program with more rights than its user (set-user-ID,
+ * set-group-ID, capabilities) ignores the environment.
  *
  * @param desc NULL for all defaults.
  * @param[out] context The new context, NULL on failure. Release with mglu_context_destroy().

@@ -55,9 +55,14 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_get_info(const mglu_device *dev
 /**
  * Selects a device.
  *
- * @param backend A backend's name; "auto" for the best available device: CUDA, then OpenCL GPUs, then the CPU backend,
- *        then OpenCL devices that are CPUs (never "ref"); NULL for MGLU_BACKEND if set, else "auto". A name opens that
- *        backend alone: "cpu" opens no driver. "auto" opens all.
+ * @param backend One of these:
+ *        - "auto", the best available device: CUDA, then OpenCL GPUs, then the CPU backend, then OpenCL devices that
+ *          are CPUs (never "ref"). Opens all drivers.
+ *        - "host", the best available device that takes host pointers (mglu_device_info.host_memory): the CPU backend,
+ *          or a device with a higher rank of a backend that mglu_backend_load() has loaded. Opens no driver. OpenCL
+ *          devices take no host pointers, CPUs neither.
+ *        - A backend's name. Opens that backend alone: "cpu" opens no driver.
+ *        - NULL: MGLU_BACKEND if set, which may be any of these, else "auto".
  * @return An error with the reason when a named backend has no available device; another backend is never substituted.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_pick(mglu_context *context, const char *backend, mglu_device **device);

@@ -88,6 +88,11 @@ static void set_reserved_name(mglu_backend_fns *fns)
     fns->name = "auto";
 }
 
+static void set_name_of_a_choice(mglu_backend_fns *fns)
+{
+    fns->name = "host";
+}
+
 static void set_taken_name(mglu_backend_fns *fns)
 {
     fns->name = "cpu";
@@ -162,6 +167,20 @@ static mglu_status info_with_rank(void *backend, int32_t ordinal, mglu_backend_d
 static void set_rank(mglu_backend_fns *fns)
 {
     fns->device_info = info_with_rank;
+}
+
+static mglu_status info_of_the_best(void *backend, int32_t ordinal, mglu_backend_device *info)
+{
+    mglu_status status = device_info(backend, ordinal, info);
+
+    info->rank = MGLU_RANK_NATIVE_GPU;
+    return status;
+}
+
+/* No fault. */
+static void set_best_rank(mglu_backend_fns *fns)
+{
+    fns->device_info = info_of_the_best;
 }
 
 static mglu_status info_with_type(void *backend, int32_t ordinal, mglu_backend_device *info)
@@ -380,6 +399,7 @@ static const struct {
     {"empty-name", set_empty_name},
     {"name-in-two-words", set_name_in_two_words},
     {"reserved-name", set_reserved_name},
+    {"name-of-a-choice", set_name_of_a_choice},
     {"taken-name", set_taken_name},
     {"no-reason", set_no_reason},
     {"open-fails", set_open_fails},
@@ -388,6 +408,7 @@ static const struct {
     {"info-fails", set_info_fails},
     {"nameless-device", set_nameless_device},
     {"rank", set_rank},
+    {"best-rank", set_best_rank},
     {"type", set_type},
     {"own-memory", set_own_memory},
     {"refuses-plain", set_refuses_plain},

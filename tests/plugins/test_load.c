@@ -25,6 +25,7 @@ static const struct {
     {"empty-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
     {"name-in-two-words", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
     {"reserved-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
+    {"name-of-a-choice", MGLU_ERROR_INVALID_ARGUMENT, "other than \"auto\" and \"host\""},
     {"taken-name", MGLU_ERROR_INVALID_ARGUMENT, "a backend 'cpu' already exists"},
     {"no-reason", MGLU_ERROR_INVALID_ARGUMENT, "unavailable without a reason"},
     {"open-fails", MGLU_ERROR_DEVICE, "the driver says 42"},
@@ -94,6 +95,34 @@ static void a_loaded_backend_is_listed_behind_the_built_in_ones(void **state)
     assert_ptr_equal(mglu_device_at(context, count - 1), device);
     assert_ok(mglu_device_get_info(mglu_device_at(context, 0), &info));
     assert_string_equal(info.backend, "cuda");
+    mglu_context_destroy(&context);
+}
+
+/* The context's list is of built-in backends: who loads one names it. */
+static void a_loaded_backend_is_opened_whatever_backends_says(void **state)
+{
+    const mglu_context_desc desc = {.struct_size = sizeof desc, .backends = "ref"};
+    mglu_context *context;
+    mglu_device *device;
+
+    assert_ok(mglu_context_create(&desc, &context));
+    assert_ok(mglu_backend_load(context, getenv("MGLU_TEST_PLUGIN")));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    assert_status(mglu_device_pick(context, "cpu", &device), MGLU_ERROR_NO_DEVICE);
+    mglu_context_destroy(&context);
+}
+
+static void host_prefers_a_loaded_device_with_host_memory_and_a_higher_rank(void **state)
+{
+    mglu_device *device, *sample;
+    mglu_context *context;
+
+    assert_ok(mglu_context_create(NULL, &context));
+    setenv("MGLU_TEST_FAULT", "best-rank", 1);
+    assert_ok(mglu_backend_load(context, path_of_broken));
+    assert_ok(mglu_device_pick(context, "sample", &sample));
+    assert_ok(mglu_device_pick(context, "host", &device));
+    assert_ptr_equal(device, sample);
     mglu_context_destroy(&context);
 }
 
@@ -219,6 +248,8 @@ int main(void)
         cmocka_unit_test(a_contract_violation_seen_at_load_is_refused_without_effect),
         cmocka_unit_test(a_refused_name_is_free_for_a_valid_backend),
         cmocka_unit_test(a_loaded_backend_is_listed_behind_the_built_in_ones),
+        cmocka_unit_test(a_loaded_backend_is_opened_whatever_backends_says),
+        cmocka_unit_test(host_prefers_a_loaded_device_with_host_memory_and_a_higher_rank),
         cmocka_unit_test(an_incomplete_copy_is_refused_before_it_is_mapped),
         cmocka_unit_test(what_is_no_shared_object_is_refused_by_name),
         cmocka_unit_test(a_table_without_poll_works_and_refuses_only_waits_with_a_limit),

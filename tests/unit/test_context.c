@@ -10,6 +10,7 @@
 static int clear_environment(void **state)
 {
     unsetenv("MGLU_BACKEND");
+    unsetenv("MGLU_BACKENDS");
     unsetenv("MGLU_MAX_ISA");
     unsetenv("MGLU_NUM_THREADS");
     unsetenv("MGLU_LOG");
@@ -67,7 +68,7 @@ static void an_unknown_backend_is_an_error_that_lists_the_known_ones(void **stat
     mglu_device *device;
 
     assert_status(mglu_device_pick(context, "metal", &device), MGLU_ERROR_NO_DEVICE);
-    assert_error_says("unknown backend 'metal'; known: auto, cuda, opencl, cpu, ref");
+    assert_error_says("unknown backend 'metal'; known: auto, host, cuda, opencl, cpu, ref");
     assert_null(device);
     mglu_context_destroy(&context);
 }
@@ -118,7 +119,7 @@ static void unknown_values_in_the_environment_are_errors_that_list_the_known_one
     } cases[] = {
         {"MGLU_NUM_THREADS", "0", "must be a number"},  {"MGLU_NUM_THREADS", "-3", "must be a number"},
         {"MGLU_NUM_THREADS", "2x", "must be a number"}, {"MGLU_LOG", "loud", "known: error, warn, info, debug"},
-        {"MGLU_MAX_ISA", "avx1024", "baseline"},
+        {"MGLU_MAX_ISA", "avx1024", "baseline"},        {"MGLU_BACKENDS", "gpu", "known: cuda, opencl, cpu, ref"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -134,6 +135,80 @@ static void unknown_values_in_the_environment_are_errors_that_list_the_known_one
         assert_error_says(cases[i].value);
         mglu_context_destroy(&context);
     }
+}
+
+/* Whether every device of a backend other than `backend` is unavailable for the reason `says`. */
+static void assert_only(mglu_context *context, const char *backend, const char *says)
+{
+    size_t count, of_others = 0;
+
+    assert_ok(mglu_device_count(context, &count));
+    for (size_t i = 0; i < count; i++) {
+        mglu_device_info info = info_of(mglu_device_at(context, i));
+        if (strcmp(info.backend, backend) == 0)
+            continue;
+        assert_false(info.available);
+        assert_string_equal(info.reason, says);
+        of_others++;
+    }
+    assert_int_equal(of_others, 3);
+}
+
+static void backends_that_are_not_named_are_not_opened_and_say_why(void **state)
+{
+    mglu_context_desc desc = {.struct_size = sizeof desc};
+    mglu_context *context;
+    mglu_device *device;
+
+    setenv("MGLU_BACKENDS", "ref", 1);
+    context = make_context();
+    assert_only(context, "ref", "not opened, since MGLU_BACKENDS is 'ref'");
+    assert_status(mglu_device_pick(context, "host", &device), MGLU_ERROR_NO_DEVICE);
+    assert_error_says("no device with host memory is available among the backends 'ref'");
+    mglu_context_destroy(&context);
+    desc.backends = "cpu"; /* takes precedence */
+    assert_ok(mglu_context_create(&desc, &context));
+    assert_status(mglu_device_pick(context, "ref", &device), MGLU_ERROR_NO_DEVICE);
+    assert_error_says("backend 'ref' is not available: not opened, since backends is 'cpu'");
+    assert_only(context, "cpu", "not opened, since backends is 'cpu'");
+    assert_ok(mglu_device_pick(context, "auto", &device));
+    assert_string_equal(info_of(device).backend, "cpu");
+    mglu_context_destroy(&context);
+}
+
+static void unknown_names_of_backends_are_refused(void **state)
+{
+    static const struct {
+        const char *backends, *says;
+    } cases[] = {
+        {"", "backends: unknown backend ''; known: cuda, opencl, cpu, ref"},
+        {"cp", "unknown backend 'cp'"},
+        {"cpu,", "unknown backend ''"},
+        {"cpu, ref", "unknown backend ' ref'"},
+        {"auto", "unknown backend 'auto'"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const mglu_context_desc desc = {.struct_size = sizeof desc, .backends = cases[i].backends};
+        mglu_context *context;
+
+        assert_status(mglu_context_create(&desc, &context), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_error_says(cases[i].says);
+        assert_null(context);
+    }
+}
+
+static void host_is_the_best_device_that_takes_host_pointers(void **state)
+{
+    mglu_context *context;
+    mglu_device *device;
+
+    setenv("MGLU_BACKEND", "host", 1);
+    context = make_context();
+    assert_ok(mglu_device_pick(context, NULL, &device));
+    assert_string_equal(info_of(device).backend, "cpu");
+    assert_true(info_of(device).host_memory);
+    mglu_context_destroy(&context);
 }
 
 static void a_struct_of_a_newer_header_is_read_by_its_struct_size(void **state)
@@ -265,6 +340,9 @@ int main(void)
         cmocka_unit_test_setup(the_environment_names_the_backend_that_null_picks, clear_environment),
         cmocka_unit_test_setup(unknown_values_in_the_environment_are_errors_that_list_the_known_ones,
                                clear_environment),
+        cmocka_unit_test_setup(backends_that_are_not_named_are_not_opened_and_say_why, clear_environment),
+        cmocka_unit_test_setup(unknown_names_of_backends_are_refused, clear_environment),
+        cmocka_unit_test_setup(host_is_the_best_device_that_takes_host_pointers, clear_environment),
         cmocka_unit_test_setup(a_struct_of_a_newer_header_is_read_by_its_struct_size, clear_environment),
         cmocka_unit_test_setup(the_logger_gets_the_selection_at_its_level_only, clear_environment),
         cmocka_unit_test_setup(half_made_hooks_are_refused, clear_environment),

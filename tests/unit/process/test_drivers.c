@@ -21,15 +21,23 @@ static int has_library(const char *name)
     return found;
 }
 
-static void a_named_backend_opens_no_driver_of_another(void **state)
+static void a_driver_that_no_call_needs_is_not_opened(void **state)
 {
-    static const char *const named[] = {"cpu", "ref"};
+    static const struct {
+        const char *backends, *pick;
+    } cases[] = {{NULL, "cpu"}, {NULL, "ref"}, {NULL, "host"}, {"cpu,ref", "auto"}, {"ref", "opencl"}};
     mglu_context *context;
     mglu_device *device;
+    size_t count;
 
-    for (int i = 0; i < 2; i++) {
-        assert_ok(mglu_context_create(NULL, &context));
-        assert_ok(mglu_device_pick(context, named[i], &device));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const mglu_context_desc desc = {.struct_size = sizeof desc, .backends = cases[i].backends};
+
+        assert_ok(mglu_context_create(&desc, &context));
+        assert_status(mglu_device_pick(context, cases[i].pick, &device),
+                      strcmp(cases[i].pick, "opencl") ? MGLU_OK : MGLU_ERROR_NO_DEVICE);
+        if (desc.backends)
+            assert_ok(mglu_device_count(context, &count));
         mglu_context_destroy(&context);
     }
     assert_false(has_library("libOpenCL.so"));
@@ -74,7 +82,7 @@ static void an_unknown_backend_is_refused_with_the_names_of_all(void **state)
 
     assert_ok(mglu_context_create(NULL, &context));
     assert_status(mglu_device_pick(context, "cpo", &device), MGLU_ERROR_NO_DEVICE);
-    assert_error_says("unknown backend 'cpo'; known: auto");
+    assert_error_says("unknown backend 'cpo'; known: auto, host");
     assert_error_says("cuda");
     assert_error_says("opencl");
     assert_error_says("ref");
@@ -84,7 +92,7 @@ static void an_unknown_backend_is_refused_with_the_names_of_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_named_backend_opens_no_driver_of_another), /* first: drivers stay in the process */
+        cmocka_unit_test(a_driver_that_no_call_needs_is_not_opened), /* first: drivers stay in the process */
         cmocka_unit_test(an_unknown_backend_is_refused_with_the_names_of_all),
         cmocka_unit_test(the_order_of_devices_does_not_depend_on_what_was_picked_before),
     };

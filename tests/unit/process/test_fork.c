@@ -124,6 +124,7 @@ static int has_what_the_parent_named(struct parent *parent)
     return mglu_device_count(context, &count) == MGLU_ERROR_AFTER_FORK && !mglu_device_at(context, 0) &&
            mglu_device_pick(context, "ref", &device) == MGLU_ERROR_AFTER_FORK &&
            strstr(mglu_last_error(), "'ref' was not opened before fork()") &&
+           mglu_device_pick(context, "host", &device) == MGLU_OK && device == parent->rig.device &&
            mglu_device_pick(context, "cpu", &device) == MGLU_OK && device == parent->rig.device &&
            forward(&parent->rig, parent->x, y) == MGLU_OK && memcmp(y, parent->y, sizeof y) == 0;
 }
@@ -298,6 +299,7 @@ static int is_told_that_there_is_no_list(struct parent *parent)
 
     if (mglu_device_count(context, &count) != MGLU_ERROR_AFTER_FORK || mglu_device_at(context, 0) ||
         mglu_device_pick(context, "cpu", &device) != MGLU_ERROR_AFTER_FORK ||
+        mglu_device_pick(context, "host", &device) != MGLU_ERROR_AFTER_FORK ||
         mglu_backend_load(context, getenv("MGLU_TEST_PLUGIN")) != MGLU_ERROR_AFTER_FORK)
         return 0;
     mglu_context_destroy(&context);
