@@ -60,7 +60,8 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
 {
     const struct mglu_cpu_layer *self = layer;
     const mglu_packed_weights *packed = &self->weights->packed;
-    struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue};
+    struct mglu_cpu_queue own = {0};
+    struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue ? queue : &own};
 
     while (chunk.first_token < args->batch) {
         chunk.tokens = mglu_cpu_next_chunk(&self->plan, args->batch - chunk.first_token);
@@ -70,5 +71,5 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
             project_down(&chunk);
         chunk.first_token += chunk.tokens;
     }
-    return MGLU_OK;
+    return queue ? MGLU_OK : mglu_cpu_queue_wait(backend, &own);
 }

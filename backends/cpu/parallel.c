@@ -31,11 +31,11 @@ static void run_here(const struct loop *loop, int64_t count)
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
                        void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index))
 {
-    const mglu_host *host = chunk->layer->backend->host;
+    const mglu_parallel *parallel = chunk->args->parallel;
     struct loop loop = {chunk, body};
 
     if (mglu_cpu_is_worth_threads(count, bytes_per_task))
-        host->parallel_for(host, count, run_task, &loop);
+        parallel->parallel_for(parallel->user, count, run_task, &loop);
     else
         run_here(&loop, count);
 }

@@ -37,13 +37,14 @@ mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu
     MGLU_DEFAULT_FLOATS;
     const struct mglu_ref_layer *self = layer;
     double *scratch = args->workspace, *want = scratch + mglu_ref_token_scratch(self);
+    struct mglu_ref_queue own = {0}, *errors = queue ? queue : &own;
 
     for (int64_t token = 0; token < args->batch; token++) {
         if (!mglu_ref_token(self, args, token, NULL, scratch, want, NULL))
-            atomic_store(&((struct mglu_ref_queue *)queue)->bad_routing, 1);
+            atomic_store(&errors->bad_routing, 1);
         store(self, args, token, want);
     }
-    return MGLU_OK;
+    return queue ? MGLU_OK : mglu_ref_queue_wait(backend, &own);
 }
 
 mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_forward_args *args,

@@ -70,7 +70,8 @@ mglu_status mglu_context_create(const mglu_context_desc *desc, mglu_context **co
         mglu_context_release(made);
         return status;
     }
-    mglu_parallel_limit(made);
+    if (!made->parallel.parallel_for)
+        mglu_parallel_use_own(made);
     *context = made;
     return MGLU_OK;
 }

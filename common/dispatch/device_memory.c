@@ -5,7 +5,7 @@
 
 #define MEMORY_ALIGNMENT ((size_t)64)
 
-/* Whether a device uses host memory: its backend then needs no memory functions. */
+/* Whether the memory is the library's own: the backend then needs no memory functions. */
 static int is_host_memory(const mglu_device *device)
 {
     return !device->backend.fns->memory_allocate;
@@ -64,9 +64,11 @@ size_t mglu_memory_size(const mglu_memory *memory)
 static mglu_status check_copy(const mglu_memory *memory, const mglu_queue *queue, size_t offset, const void *host,
                               size_t size)
 {
-    if (!memory || !queue || (!host && size))
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "memory, queue or the host's array is NULL");
-    if (memory->device != queue->device)
+    if (!memory || (!host && size))
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "memory or the host's array is NULL");
+    if (!queue && !memory->device->info.host_memory)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, MGLU_QUEUE_MISSING, memory->device->backend.fns->name);
+    if (queue && memory->device != queue->device)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "the queue is on another device than the memory");
     if (offset > memory->size || size > memory->size - offset)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%zu bytes at %zu: the memory has %zu bytes", size, offset,
@@ -80,7 +82,7 @@ mglu_status mglu_memory_write(mglu_memory *memory, mglu_queue *queue, size_t off
 
     if (status != MGLU_OK || size == 0)
         return status;
-    if (!is_host_memory(memory->device))
+    if (queue && !is_host_memory(memory->device))
         return memory->device->backend.fns->memory_write(memory->device->backend.state, queue->state, memory->data,
                                                          offset, source, size);
     memcpy((unsigned char *)memory->data + offset, source, size);
@@ -93,7 +95,7 @@ mglu_status mglu_memory_read(const mglu_memory *memory, mglu_queue *queue, size_
 
     if (status != MGLU_OK || size == 0)
         return status;
-    if (!is_host_memory(memory->device))
+    if (queue && !is_host_memory(memory->device))
         return memory->device->backend.fns->memory_read(memory->device->backend.state, queue->state, memory->data,
                                                         offset, target, size);
     memcpy(target, (const unsigned char *)memory->data + offset, size);

@@ -125,11 +125,27 @@ static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *a
 
     if (status != MGLU_OK)
         return status;
+    if (known->parallel && !known->parallel->parallel_for)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: parallel: parallel_for is NULL");
+    if (!known->parallel)
+        known->parallel = &layer->weights->device->context->parallel;
     if (known->batch < 0 || known->batch > layer->plan.desc.max_batch || known->reserved != 0)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: batch is %lld, must be 0..%lld; reserved must be 0",
                          (long long)known->batch, (long long)layer->plan.desc.max_batch);
     *is_noop = known->batch == 0 || (shape->intermediate_size == 0 && shape->output_size == 0);
     return MGLU_OK;
+}
+
+/* Whether a forward of the layer can be enqueued there. */
+static mglu_status check_queue(const mglu_layer *layer, const mglu_queue *queue)
+{
+    const mglu_device *device = layer->weights->device;
+
+    if (queue && queue->device != device)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: the queue is on another device than the layer");
+    if (!queue && !device->info.host_memory)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, MGLU_QUEUE_MISSING, device->backend.fns->name);
+    return mglu_device_check_fork(device);
 }
 
 mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args)
@@ -138,17 +154,17 @@ mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forwar
     mglu_status status;
     int is_noop;
 
-    if (!layer || !queue)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer or queue is NULL");
-    if (queue->device != layer->weights->device)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: the queue is on another device than the layer");
-    status = mglu_device_check_fork(queue->device);
+    if (!layer)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "layer is NULL");
+    status = check_queue(layer, queue);
     if (status == MGLU_OK)
         status = read_args(layer, args, &known, &is_noop);
     if (status != MGLU_OK || is_noop)
         return status;
     status = mglu_validate_forward(layer, &known, 1);
-    return status == MGLU_OK ? fns_of(layer)->forward(state_of(layer), layer->state, queue->state, &known) : status;
+    if (status != MGLU_OK)
+        return status;
+    return fns_of(layer)->forward(state_of(layer), layer->state, queue ? queue->state : NULL, &known);
 }
 
 mglu_status mglu_forward_reference(mglu_layer *layer, const mglu_forward_args *args, mglu_accuracy accuracy,

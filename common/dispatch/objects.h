@@ -39,8 +39,8 @@ struct mglu_context {
     atomic_int refcount;
     unsigned forks; /* mglu_forks when it was made */
     mglu_logger logger;
-    mglu_parallel parallel;
-    size_t stack_size; /* of OpenMP's threads; 0: the system's default */
+    mglu_parallel parallel; /* the application's, or the library's own threads */
+    size_t stack_size;      /* of OpenMP's threads; 0: the system's default */
     atomic_int warned_of_fork, warned_of_limit;
     char *max_isa;
     char *default_backend; /* MGLU_BACKEND, or NULL */
@@ -60,6 +60,9 @@ struct mglu_queue {
     uint64_t destroy_ns;
     atomic_int is_cancelled; /* the wait in progress, or the next one */
 };
+
+/* The text for a queue that is NULL where it may not be; its argument is the backend's name. */
+#define MGLU_QUEUE_MISSING "queue is NULL: backend '%s' needs one; only devices with host memory do not"
 
 struct mglu_weights {
     mglu_device *device;
@@ -155,8 +158,8 @@ extern const mglu_logger mglu_stderr_logger;
 
 /* parallel.c */
 void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument);
-/* Sets host.num_threads to the number of threads that can be made. */
-void mglu_parallel_limit(mglu_context *context);
+/* The loops of a context without a hook: sets host.num_threads to the number of threads that can be made. */
+void mglu_parallel_use_own(mglu_context *context);
 
 /* threads.c */
 /* Threads of this process; 0: unknown. */

@@ -2,7 +2,7 @@
 #include "common/core/static_tls.h"
 #include "common/dispatch/objects.h"
 
-/* The loop behind mglu_host.parallel_for: the host's pool if there is one, else OpenMP, else this thread. */
+/* The loops of a context: the application's pool if there is one, else OpenMP, else this thread. */
 
 static void run_here(int64_t count, mglu_task task, void *argument)
 {
@@ -65,8 +65,9 @@ static void run_team(int32_t num_threads, int64_t count, mglu_task task, void *a
 }
 
 /* On one thread the runtime is not entered: it would allocate memory. */
-static void run_tasks(mglu_context *context, int64_t count, mglu_task task, void *argument)
+static void run_own(void *user, int64_t count, mglu_task task, void *argument)
 {
+    mglu_context *context = user;
     const int32_t num_threads = context->host.num_threads > 1 && count > 1 ? team_size(context) : 1;
 
     if (num_threads > 1)
@@ -75,9 +76,9 @@ static void run_tasks(mglu_context *context, int64_t count, mglu_task task, void
         run_here(count, task, argument);
 }
 
-void mglu_parallel_limit(mglu_context *context)
+static void limit_threads(mglu_context *context)
 {
-    if (context->parallel.parallel_for || context->host.num_threads == 1)
+    if (context->host.num_threads == 1)
         return;
     context->stack_size = mglu_openmp_stack_size();
     context->host.num_threads = lost_threads(context) ? 1 : try_team(context);
@@ -85,23 +86,26 @@ void mglu_parallel_limit(mglu_context *context)
 
 #else
 
-static void run_tasks(mglu_context *context, int64_t count, mglu_task task, void *argument)
+static void run_own(void *user, int64_t count, mglu_task task, void *argument)
 {
     run_here(count, task, argument);
 }
 
-void mglu_parallel_limit(mglu_context *context)
+static void limit_threads(mglu_context *context)
 {
 }
 
 #endif
 
+void mglu_parallel_use_own(mglu_context *context)
+{
+    limit_threads(context);
+    context->parallel = (mglu_parallel){.user = context, .parallel_for = run_own};
+}
+
 void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument)
 {
-    mglu_context *context = (mglu_context *)host; /* its first member */
+    const mglu_parallel *parallel = &((const mglu_context *)host)->parallel; /* host is its first member */
 
-    if (context->parallel.parallel_for)
-        context->parallel.parallel_for(context->parallel.user, count, task, argument);
-    else
-        run_tasks(context, count, task, argument);
+    parallel->parallel_for(parallel->user, count, task, argument);
 }

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Size of the table before members were added at its end, all of which may be absent. */
-#define OLDEST_TABLE offsetof(mglu_backend_fns, queue_poll)
+/* Size of the first table of this ABI. Members that are added behind it may be absent. */
+#define FIRST_TABLE MGLU_FIRST_SIZE(mglu_backend_fns, queue_poll)
 
 /* Name of the first required function that a table does not have, or NULL. */
 static const char *missing_function(const mglu_backend_fns *fns)
@@ -69,7 +69,7 @@ static mglu_status check_table(const mglu_context *context, const mglu_backend_f
     if (fns->abi != MGLU_BACKEND_ABI)
         return mglu_fail(MGLU_ERROR_VERSION_MISMATCH, "%s: has ABI %u, this library has %d", path, fns->abi,
                          MGLU_BACKEND_ABI);
-    if (fns->struct_size < OLDEST_TABLE || fns->struct_size > sizeof *fns)
+    if (fns->struct_size < FIRST_TABLE || fns->struct_size > sizeof *fns)
         return mglu_fail(MGLU_ERROR_VERSION_MISMATCH, "%s: its table has %u bytes, this library's %zu", path,
                          fns->struct_size, sizeof *fns);
     if (!is_usable_name(fns->name))

@@ -62,12 +62,9 @@ static uint64_t now(void)
     return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
 }
 
-/* Plug-ins may be older than this member of the table. */
 static int can_poll(const mglu_queue *queue)
 {
-    const mglu_backend_fns *fns = queue->device->backend.fns;
-
-    return fns->struct_size > offsetof(mglu_backend_fns, queue_poll) && fns->queue_poll;
+    return queue->device->backend.fns->queue_poll != NULL;
 }
 
 /* The status of the work, or MGLU_ERROR_TIMEOUT or MGLU_ERROR_CANCELLED while there is none, without a text. */

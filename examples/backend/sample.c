@@ -286,7 +286,14 @@ static mglu_status forward(void *backend, void *layer, void *queue, const mglu_f
     const struct sample *self = layer;
     float *x = args->workspace;
     int32_t n_masks = self->packed.n_masks, top_k = self->desc.top_k, terms = top_k ? top_k : n_masks ? n_masks : 1;
-    struct job job = {&self->desc, &self->packed, args, queue, x, x + self->packed.hidden_size, terms, {0}, {0}};
+    struct sample own = {0}; /* in place of a queue that is NULL, which devices with host memory accept */
+    struct job job = {.desc = &self->desc,
+                      .packed = &self->packed,
+                      .args = args,
+                      .queue = queue ? queue : &own,
+                      .x = x,
+                      .z = x + self->packed.hidden_size,
+                      .terms = terms};
     mglu_status status = MGLU_OK;
     fenv_t callers;
 
@@ -297,7 +304,7 @@ static mglu_status forward(void *backend, void *layer, void *queue, const mglu_f
     for (int64_t token = 0; token < args->batch && status == MGLU_OK; token++)
         status = run_token(&job, token);
     fesetenv(&callers);
-    return status;
+    return queue || status != MGLU_OK ? status : queue_wait(backend, &own);
 }
 
 /* Step 6: the table, and the one symbol that is exported. */

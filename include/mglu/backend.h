@@ -17,7 +17,7 @@ MGLU_BEGIN_DECLS
  */
 
 /** Increased whenever a struct of this file changes in a way that is incompatible with older plug-ins. */
-#define MGLU_BACKEND_ABI 1
+#define MGLU_BACKEND_ABI 2
 
 /** Order in which "auto" prefers devices: the highest is selected, 0 never. */
 enum {
@@ -36,7 +36,8 @@ typedef struct mglu_host {
     mglu_allocator allocator;
     mglu_device_allocator device_allocator; /**< members NULL: the backend's own */
     /**
-     * Runs a loop as mglu_parallel does: on the host's thread pool, with OpenMP, or serially.
+     * Runs a loop as mglu_parallel does: on the context's thread pool, with OpenMP, or serially. For all calls but
+     * forward, which has mglu_forward_args.parallel.
      */
     void (*parallel_for)(const struct mglu_host *host, int64_t count, mglu_task task, void *argument);
     /** Sets the text of mglu_last_error() for this thread and returns `status`. */
@@ -148,8 +149,11 @@ typedef struct mglu_backend_fns {
     size_t (*layer_workspace_size)(void *backend, const void *layer);
     mglu_accuracy (*layer_accuracy)(void *backend, const void *layer);
 
-    /** batch >= 1, y has at least one column (d may be 0 with a down-projection: y = bias + residual), strides filled
-     * in. */
+    /**
+     * batch >= 1, y has at least one column (d may be 0 with a down-projection: y = bias + residual), strides filled
+     * in. `parallel` is never NULL: loops of this call are run with it. On devices with host memory the queue may be
+     * NULL: forward then returns after the work, with the status that queue_wait would have.
+     */
     mglu_status (*forward)(void *backend, void *layer, void *queue, const mglu_forward_args *args);
 
     /** May be NULL: only reference backends have it. See mglu_forward_reference(). */
@@ -168,8 +172,8 @@ typedef struct mglu_backend_fns {
     /**
      * As queue_wait, but without waiting: MGLU_ERROR_TIMEOUT, without a text, where the work is not done. Where forward
      * returns after the work it is the same function as queue_wait. A backend with it does not wait in queue_destroy:
-     * that is called when the work is done or is to be given up (see mglu_queue_destroy()). May be NULL, and is absent
-     * from tables whose struct_size ends before it: mglu_queue_wait_for() is then unsupported.
+     * that is called when the work is done or is to be given up (see mglu_queue_destroy()). May be NULL:
+     * mglu_queue_wait_for() is then unsupported.
      */
     mglu_status (*queue_poll)(void *backend, void *queue);
 } mglu_backend_fns;

@@ -101,7 +101,8 @@ typedef struct mglu_context_desc {
     const char *max_isa;
     const mglu_allocator *allocator;               /**< NULL: aligned malloc; copied */
     const mglu_device_allocator *device_allocator; /**< NULL: the driver's allocator; copied */
-    const mglu_parallel *parallel;                 /**< NULL: OpenMP, or serial where built without; copied */
+    const mglu_parallel *parallel;                 /**< NULL: OpenMP, or serial where built without; copied.
+                                                        mglu_forward_args.parallel takes precedence in its call */
     const mglu_logger *logger;                     /**< NULL: no log, unless MGLU_LOG names a level; copied */
     const mglu_program_cache *program_cache;       /**< NULL: cache_dir if there is one; copied */
     /**

@@ -10,7 +10,10 @@ MGLU_BEGIN_DECLS
  * the caller. */
 typedef struct mglu_device mglu_device;
 
-/** A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. */
+/**
+ * A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. On
+ * devices with host memory the calls that take a queue accept NULL too.
+ */
 typedef struct mglu_queue mglu_queue;
 
 typedef enum MGLU_ENUM32(mglu_device_type) {
@@ -129,7 +132,10 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_create(mglu_device *device, siz
 MGLU_API void *mglu_memory_data(const mglu_memory *memory);
 MGLU_API size_t mglu_memory_size(const mglu_memory *memory);
 
-/** Copies from or to the host after all earlier work on the queue, and waits for it. */
+/**
+ * Copies from or to the host after all earlier work on the queue, and waits for it. Devices with host memory need no
+ * queue: NULL.
+ */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_write(mglu_memory *memory, mglu_queue *queue, size_t offset,
                                                        const void *source, size_t size);
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_read(const mglu_memory *memory, mglu_queue *queue, size_t offset,

@@ -83,6 +83,12 @@ typedef struct mglu_forward_args {
     mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
     void *workspace;            /**< device memory of the layer's size, 64-byte aligned; see mglu_memory */
     size_t workspace_size;
+    /**
+     * Threads for this call, in place of those of the context: a host that hands its pool out only inside an operator
+     * gives it here. Used during the call only. NULL: the context's. Devices that are not CPUs ignore it. A context
+     * with num_threads 1 has no threads of its own and never enters OpenMP.
+     */
+    const mglu_parallel *parallel;
 } mglu_forward_args;
 #define MGLU_FORWARD_ARGS_INIT MGLU_INIT(mglu_forward_args)
 
@@ -109,9 +115,12 @@ MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
  * Enqueues y = layer(x). Returns at once on GPUs, after the work on CPUs. Does not allocate, wait or load, so that it
  * can be captured in a CUDA graph. Concurrent forwards need separate workspaces.
  *
+ * Devices with host memory need no queue: with NULL the work is done when the call returns, and its errors, such as
+ * MGLU_ERROR_BAD_ROUTING, are those of the call.
+ *
  * @return MGLU_ERROR_INVALID_ARGUMENT for a missing pointer, a stride shorter than a row, a batch over max_batch, a
  *         workspace too small, or a detectable overlap; no output is then written. A routing id out of range makes
- *         its own token NaN and is reported by mglu_queue_wait().
+ *         its own token NaN and is reported by mglu_queue_wait(), or without a queue by this call.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
 

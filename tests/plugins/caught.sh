@@ -25,7 +25,7 @@ while IFS='|' read -r fault filter says; do
     fi
 done <<'FAULTS'
 no-entry||not an mglu backend
-newer-abi||has ABI 2, this library has 1
+newer-abi||has ABI 3, this library has 2
 missing-slot||has no queue_wait
 refuses-plain||mglu_layer_create gave unsupported
 bf16-as-f16|w=bf16|y\[.*times the tolerance

@@ -14,11 +14,11 @@ static const struct {
     mglu_status status;
     const char *says;
 } refusals[] = {
-    {"newer-abi", MGLU_ERROR_VERSION_MISMATCH, "has ABI 2, this library has 1"},
-    {"older-abi", MGLU_ERROR_VERSION_MISMATCH, "has ABI 0, this library has 1"},
+    {"newer-abi", MGLU_ERROR_VERSION_MISMATCH, "has ABI 3, this library has 2"},
+    {"older-abi", MGLU_ERROR_VERSION_MISMATCH, "has ABI 1, this library has 2"},
     {"table-size", MGLU_ERROR_VERSION_MISMATCH, "its table has"},
     {"larger-table", MGLU_ERROR_VERSION_MISMATCH, "its table has"},
-    {"not-a-fault", MGLU_ERROR_VERSION_MISMATCH, "refuses this library's ABI 1"}, /* the entry returns NULL */
+    {"not-a-fault", MGLU_ERROR_VERSION_MISMATCH, "refuses this library's ABI 2"}, /* the entry returns NULL */
     {"missing-slot", MGLU_ERROR_INVALID_ARGUMENT, "has no queue_wait"},
     {"half-memory", MGLU_ERROR_INVALID_ARGUMENT, "has no memory_allocate"},
     {"no-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
@@ -221,25 +221,22 @@ static void what_is_no_shared_object_is_refused_by_name(void **state)
 
 static void a_table_without_poll_works_and_refuses_only_waits_with_a_limit(void **state)
 {
-    static const char *const faults[] = {"older-table", "no-poll"};
     mglu_context *context;
     mglu_device *device;
     mglu_queue *queue;
 
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        assert_ok(mglu_context_create(NULL, &context));
-        setenv("MGLU_TEST_FAULT", faults[i], 1);
-        assert_ok(mglu_backend_load(context, path_of_broken));
-        assert_ok(mglu_device_pick(context, "sample", &device));
-        assert_ok(mglu_queue_create(device, NULL, &queue));
-        assert_status(mglu_queue_wait_for(queue, 0), MGLU_ERROR_UNSUPPORTED);
-        assert_error_says("backend 'sample' has no queue_poll");
-        assert_ok(mglu_queue_wait(queue));
-        mglu_queue_cancel_wait(queue);
-        assert_ok(mglu_queue_wait(queue));
-        mglu_queue_destroy(&queue);
-        mglu_context_destroy(&context);
-    }
+    assert_ok(mglu_context_create(NULL, &context));
+    setenv("MGLU_TEST_FAULT", "no-poll", 1);
+    assert_ok(mglu_backend_load(context, path_of_broken));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    assert_ok(mglu_queue_create(device, NULL, &queue));
+    assert_status(mglu_queue_wait_for(queue, 0), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("backend 'sample' has no queue_poll");
+    assert_ok(mglu_queue_wait(queue));
+    mglu_queue_cancel_wait(queue);
+    assert_ok(mglu_queue_wait(queue));
+    mglu_queue_destroy(&queue);
+    mglu_context_destroy(&context);
 }
 
 int main(void)

@@ -95,13 +95,13 @@ static const struct {
     size_t size, first; /* now, and in the first version */
     mglu_status (*call)(void *);
 } calls[] = {
-    {"mglu_context_desc", sizeof(mglu_context_desc), sizeof(mglu_context_desc), create_context},
+    {"mglu_context_desc", sizeof(mglu_context_desc), offsetof(mglu_context_desc, backends), create_context},
     {"mglu_queue_desc", sizeof(mglu_queue_desc), offsetof(mglu_queue_desc, destroy_ns), create_queue},
     {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), create_weights},
     {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), support_weights},
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), create_layer},
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), support_layer},
-    {"mglu_forward_args", sizeof(mglu_forward_args), sizeof(mglu_forward_args), forward},
+    {"mglu_forward_args", sizeof(mglu_forward_args), offsetof(mglu_forward_args, parallel), forward},
     {"mglu_device_info", sizeof(mglu_device_info), offsetof(mglu_device_info, works_after_fork), get_device_info},
     {"mglu_weights_info", sizeof(mglu_weights_info), sizeof(mglu_weights_info), get_weights_info},
 };

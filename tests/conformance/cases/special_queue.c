@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 
-/* Waits with a limit: the same results and errors as those without one. */
+/* Waits with a limit, and calls without a queue: the same results and errors as with mglu_queue_wait(). */
 
 static const struct layout asked = {.fill = 0xff, .is_asked = true};
 
-/* A backend of an older table cannot be asked; mglu_queue_wait() is then all that it has. */
+/* A backend without queue_poll cannot be asked; mglu_queue_wait() is then all that it has. */
 static bool can_be_asked(const struct trial *trial)
 {
     mglu_queue *queue = NULL;
@@ -78,9 +78,57 @@ static void bad_routing(const struct trial *trial)
     problem_free(&problem);
 }
 
+/* On devices with host memory the work of a call without a queue is done when it returns; others refuse it. */
+static void without_queue(const struct trial *trial)
+{
+    struct problem problem = special_problem(trial, 7, PART_BIASES | PART_RESIDUAL);
+    unsigned char *waited = NULL, *y = NULL;
+    struct rig rig, none;
+
+    if (open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        none = rig;
+        none.queue = NULL;
+        waited = run_on(&rig, &problem, &tight, trial->outcome);
+        if (waited && trial->target->info.host_memory)
+            y = run_on(&none, &problem, &tight, trial->outcome);
+        else if (waited)
+            outcome_expect(
+                trial->outcome, "mglu_forward without a queue",
+                mglu_forward(rig.layer, NULL, &(mglu_forward_args){.struct_size = sizeof(mglu_forward_args)}),
+                MGLU_ERROR_INVALID_ARGUMENT);
+        rig_close(&rig);
+    }
+    if (y)
+        expect_same(trial->outcome, &problem, y, waited, NONE, NONE, "with a queue");
+    free(waited);
+    free(y);
+    problem_free(&problem);
+}
+
+static void bad_routing_without_queue(const struct trial *trial)
+{
+    const struct shape shape = {.dtypes = trial->dtypes, .h = 35, .d = 9, .n_masks = 4, .top_k = 2, .batch = 3};
+    const struct layout layout = {.fill = 0xff, .wait = MGLU_ERROR_BAD_ROUTING};
+    struct problem problem = problem_make(&shape, trial->random);
+    struct rig rig;
+
+    problem.ids[3] = -1;
+    if (trial->target->info.host_memory && open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        struct rig none = rig;
+        none.queue = NULL;
+        free(run_on(&none, &problem, &layout, trial->outcome));
+        outcome_expect(trial->outcome, "mglu_queue_wait after a call without a queue", mglu_queue_wait(rig.queue),
+                       MGLU_OK);
+        rig_close(&rig);
+    }
+    problem_free(&problem);
+}
+
 const struct special_check queue_checks[] = {
     {"00-wait-for", PER_DTYPE, same_results},
     {"00-wait-for-cancelled", 0, cancelled_without_work},
     {"00-wait-for-bad-routing", 0, bad_routing},
+    {"00-without-queue", PER_DTYPE, without_queue},
+    {"00-without-queue-bad-routing", 0, bad_routing_without_queue},
     {NULL, 0, NULL},
 };

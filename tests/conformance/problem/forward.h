@@ -11,7 +11,7 @@ struct layout {
     unsigned char fill;    /**< the byte that y is filled with before, in rows and gaps */
     bool residual_is_y;    /**< y is its own residual */
     int64_t first, tokens; /**< of the problem's batch; tokens = 0: all */
-    mglu_status wait;      /**< what the wait must return */
+    mglu_status wait;      /**< what the wait must return, or without a queue the forward */
     bool is_asked;         /**< waits by asking mglu_queue_wait_for() until the work is done */
 };
 
@@ -19,7 +19,7 @@ struct layout {
 extern const struct layout tight;
 
 /**
- * One forward. The bytes of y's memory outside y must not change.
+ * One forward; where the rig has no queue, without one. The bytes of y's memory outside y must not change.
  *
  * @return y [tokens][columns] in its dtype without gaps, to be freed; NULL with the outcome set when a call failed.
  */

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "sample.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* What a forward brings itself and what it leaves to the library: threads, the queue. */
+
+enum { H = 512, D = 192, BATCH = 3, MASKS = 2 };
+
+static const char *const backends[] = {"cpu", "ref"};
+
+/* Large enough that its loops are divided into tasks. */
+static const struct sample_shape shape = {MGLU_KIND_MASKED, MGLU_DTYPE_F32, H, D, D, MASKS, WITH_DOWN};
+
+struct made {
+    struct sample sample;
+    struct rig rig;
+    float *x, y[BATCH * D];
+};
+
+static struct made make(const char *backend, const mglu_context_desc *context, int32_t top_k)
+{
+    const mglu_layer_desc layer = {.struct_size = sizeof layer, .top_k = top_k, .max_batch = BATCH};
+    struct made made = {.sample = sample_make(&shape, 5)};
+    uint32_t seed = 7;
+
+    made.rig = rig_make(backend, context, &made.sample.desc, &layer);
+    made.x = sample_array(MGLU_DTYPE_F32, BATCH * H, 1, &seed);
+    return made;
+}
+
+static void destroy(struct made *made)
+{
+    free(made->x);
+    rig_free(&made->rig);
+    sample_free(&made->sample);
+}
+
+static mglu_forward_args args_of(struct made *made)
+{
+    return (mglu_forward_args){.struct_size = sizeof(mglu_forward_args),
+                               .batch = BATCH,
+                               .x.data = made->x,
+                               .y.data = made->y,
+                               .workspace = mglu_memory_data(made->rig.workspace),
+                               .workspace_size = mglu_memory_size(made->rig.workspace)};
+}
+
+static void run_backwards(void *user, int64_t count, mglu_task task, void *argument)
+{
+    ++*(int *)user;
+    for (int64_t i = count; i-- > 0;)
+        task(argument, i);
+}
+
+static nlink_t threads(void)
+{
+    struct stat folder;
+
+    return stat("/proc/self/task", &folder) == 0 ? folder.st_nlink : 0;
+}
+
+static void the_threads_of_a_call_are_used_in_it_and_in_no_other(void **state)
+{
+    int of_context = 0, of_call = 0;
+    const mglu_parallel contexts = {&of_context, run_backwards}, calls = {&of_call, run_backwards};
+    const mglu_context_desc descs[] = {
+        {.struct_size = sizeof(mglu_context_desc), .num_threads = 1},
+        {.struct_size = sizeof(mglu_context_desc), .parallel = &contexts},
+    };
+
+    for (size_t i = 0; i < sizeof descs / sizeof descs[0]; i++) {
+        struct made made = make("cpu", &descs[i], 0);
+        mglu_forward_args args = args_of(&made);
+        const nlink_t before = threads();
+        float y[BATCH * D];
+
+        assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+        memcpy(y, made.y, sizeof y);
+        of_context = of_call = 0;
+        args.parallel = &calls;
+        assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+        assert_memory_equal(made.y, y, sizeof y);
+        assert_true(of_call > 0);
+        assert_int_equal(of_context, 0);
+        of_call = 0;
+        args.parallel = NULL;
+        assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+        assert_int_equal(of_call, 0);
+        assert_int_equal(of_context > 0, descs[i].parallel != NULL);
+        assert_int_equal(threads(), before);
+        destroy(&made);
+    }
+}
+
+static void threads_without_a_function_are_refused(void **state)
+{
+    const mglu_parallel half_made = {0};
+    struct made made = make("cpu", NULL, 0);
+    mglu_forward_args args = args_of(&made);
+
+    args.parallel = &half_made;
+    assert_status(mglu_forward(made.rig.layer, made.rig.queue, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("parallel_for is NULL");
+    destroy(&made);
+}
+
+static void args_of_the_first_version_have_no_threads(void **state)
+{
+    struct made made = make("cpu", NULL, 0);
+    mglu_forward_args args = args_of(&made);
+
+    args.struct_size = offsetof(mglu_forward_args, parallel);
+    args.parallel = (const mglu_parallel *)(uintptr_t)1; /* behind the caller's struct */
+    assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+    destroy(&made);
+}
+
+static void without_a_queue_the_work_is_done_at_once(void **state)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        struct made made = make(backends[i], NULL, 0);
+        const mglu_forward_args args = args_of(&made);
+        float y[BATCH * D], number = 5;
+        mglu_memory *memory;
+
+        assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+        assert_ok(mglu_queue_wait(made.rig.queue));
+        memcpy(y, made.y, sizeof y);
+        memset(made.y, 0xff, sizeof y);
+        assert_ok(mglu_forward(made.rig.layer, NULL, &args));
+        assert_memory_equal(made.y, y, sizeof y);
+        assert_ok(mglu_memory_create(made.rig.device, sizeof number, &memory));
+        assert_ok(mglu_memory_write(memory, NULL, 0, &number, sizeof number));
+        number = 0;
+        assert_ok(mglu_memory_read(memory, NULL, 0, &number, sizeof number));
+        assert_true(number == 5);
+        mglu_memory_destroy(&memory);
+        destroy(&made);
+    }
+}
+
+static void without_a_queue_a_bad_routing_id_is_an_error_of_the_call(void **state)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        struct made made = make(backends[i], NULL, 1);
+        int32_t ids[BATCH] = {1, MASKS, 0};
+        const float p[BATCH] = {1, 1, 1};
+        mglu_forward_args args = args_of(&made);
+
+        args.routing_ids.data = ids;
+        args.routing_weights.data = p;
+        assert_status(mglu_forward(made.rig.layer, NULL, &args), MGLU_ERROR_BAD_ROUTING);
+        assert_error_says("routing id");
+        assert_true(isfinite(made.y[0]) && isnan(made.y[D]) && isfinite(made.y[(size_t)2 * D]));
+        assert_ok(mglu_queue_wait(made.rig.queue)); /* another queue has no part in it */
+        ids[1] = 0;
+        assert_ok(mglu_forward(made.rig.layer, NULL, &args));
+        destroy(&made);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_threads_of_a_call_are_used_in_it_and_in_no_other),
+        cmocka_unit_test(threads_without_a_function_are_refused),
+        cmocka_unit_test(args_of_the_first_version_have_no_threads),
+        cmocka_unit_test(without_a_queue_the_work_is_done_at_once),
+        cmocka_unit_test(without_a_queue_a_bad_routing_id_is_an_error_of_the_call),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
