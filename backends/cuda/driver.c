@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cuda/driver.h"
+#include "common/core/library.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -60,11 +61,12 @@ static mglu_status fail_too_old(const mglu_host *host, const char *missing)
 
 mglu_status mglu_cuda_driver_open(const mglu_host *host, struct mglu_cuda_driver *driver)
 {
-    void *library = dlopen(DRIVER_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    const char *reason;
+    void *library = mglu_library_open(DRIVER_LIBRARY, &reason);
     PFN_cuGetProcAddress_v12000 find;
 
     if (!library)
-        return host->fail(MGLU_ERROR_DRIVER_MISSING, "%s", dlerror());
+        return host->fail(MGLU_ERROR_DRIVER_MISSING, "%s", reason);
     /* Casts from object to function pointers: undefined in ISO C, guaranteed by POSIX. */
     *(void **)&find = dlsym(library, FIND_ENTRY);
     if (!find)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/opencl/driver.h"
+#include "common/core/library.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 
 int mglu_opencl_driver_open(struct mglu_opencl_driver *driver, char *reason, size_t size)
 {
-    void *library = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
+    const char *why;
+    void *library = mglu_library_open("libOpenCL.so.1", &why);
 
     if (!library) {
-        snprintf(reason, size, "no OpenCL loader: %s", dlerror());
+        snprintf(reason, size, "no OpenCL loader: %s", why);
         return 0;
     }
     /* dlsym() returns a pointer to data, which ISO C cannot convert to a function pointer. */

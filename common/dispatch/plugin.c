@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/core/library.h"
 #include "common/dispatch/objects.h"
 
 #include <dlfcn.h>
@@ -167,10 +168,8 @@ static mglu_status add_library(mglu_context *context, void *library, const char 
  * Only errno tells whether dlopen() lacked memory. Where it can't copy the path, glibc says that the file, which was
  * read a moment ago, does not exist; a library that the plug-in needs may be missing indeed.
  */
-static mglu_status fail_to_load(const char *path, int error)
+static mglu_status fail_to_load(const char *path, const char *text, int error)
 {
-    const char *text = dlerror();
-
     if (error == ENOMEM || (error == ENOENT && strncmp(text, path, strlen(path)) == 0))
         return mglu_fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory: cannot load a backend: %s", text);
     return mglu_fail(MGLU_ERROR_IO, "cannot load a backend: %s", text);
@@ -179,6 +178,7 @@ static mglu_status fail_to_load(const char *path, int error)
 mglu_status mglu_backend_load(mglu_context *context, const char *path)
 {
     mglu_status status;
+    const char *text;
     void *library;
 
     if (!context || !path)
@@ -192,9 +192,9 @@ mglu_status mglu_backend_load(mglu_context *context, const char *path)
     if (status != MGLU_OK)
         return status;
     errno = 0;
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    library = mglu_library_open(path, &text);
     if (!library)
-        return fail_to_load(path, errno);
+        return fail_to_load(path, text, errno);
     /* An accepted library is never unloaded: its devices' strings and its driver's threads are in it. */
     status = add_library(context, library, path);
     if (status != MGLU_OK)
