@@ -161,8 +161,8 @@ static mglu_status find_down(struct layer *layer)
 {
     static const char inner[] = "up_proj";
     size_t length = strlen(layer->name), tail = sizeof inner - 1;
-    mglu_weights_desc whole;
-    mglu_layer_desc desc;
+    mglu_weights_desc whole = {.struct_size = sizeof whole};
+    mglu_layer_desc desc = {.struct_size = sizeof desc};
     char *block;
     mglu_status status;
 
@@ -182,9 +182,10 @@ static mglu_status find_down(struct layer *layer)
 static mglu_status add_layer(struct layer *layer)
 {
     mglu_weights_desc *weights = &layer->weights;
-    mglu_layer_desc desc;
+    mglu_layer_desc desc = {.struct_size = sizeof desc};
     mglu_status status;
 
+    weights->struct_size = sizeof *weights;
     if (strlen(layer->name) > MAX_LAYER_NAME)
         return refuse(layer, "its name is too long for GGUF");
     status = mglu_file_layer(layer->plan->file, layer->name, weights, &desc, NULL);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/core/structs.h"
 #include "common/io/reading.h"
 #include "common/io/report.h"
 
@@ -140,6 +141,31 @@ mglu_status mglu_io_read_activation(const struct mglu_io_reading *reading, const
     return MGLU_OK;
 }
 
+/* The sizes of the first versions. */
+enum {
+    FIRST_WEIGHTS_DESC = MGLU_FIRST_SIZE(mglu_weights_desc, down_bias),
+    FIRST_LAYER_DESC = MGLU_FIRST_SIZE(mglu_layer_desc, max_batch)
+};
+
+/* Before the layer is read, so that both structs are written or neither. */
+static mglu_status check_descs(const mglu_weights_desc *weights, const mglu_layer_desc *layer)
+{
+    mglu_status status = mglu_struct_check("mglu_weights_desc", weights, FIRST_WEIGHTS_DESC);
+
+    return status == MGLU_OK ? mglu_struct_check("mglu_layer_desc", layer, FIRST_LAYER_DESC) : status;
+}
+
+static mglu_status write_descs(const mglu_weights_desc *found_weights, const mglu_layer_desc *found_layer,
+                               mglu_weights_desc *weights, mglu_layer_desc *layer)
+{
+    mglu_status status =
+        mglu_struct_write("mglu_weights_desc", weights, FIRST_WEIGHTS_DESC, found_weights, sizeof *found_weights);
+
+    if (status != MGLU_OK)
+        return status;
+    return mglu_struct_write("mglu_layer_desc", layer, FIRST_LAYER_DESC, found_layer, sizeof *found_layer);
+}
+
 mglu_status mglu_file_layer(const mglu_file *file, const char *prefix, mglu_weights_desc *weights,
                             mglu_layer_desc *layer, int *has_activation)
 {
@@ -151,6 +177,9 @@ mglu_status mglu_file_layer(const mglu_file *file, const char *prefix, mglu_weig
 
     if (!file || !prefix || !weights || !layer)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_layer: file, prefix, weights or layer is NULL");
+    status = check_descs(weights, layer);
+    if (status != MGLU_OK)
+        return status;
     status = mglu_io_read_layer(&reading, file, prefix, 1, &found_weights);
     mglu_io_place_clear(&reading.place);
     if (status == MGLU_OK)
@@ -158,9 +187,7 @@ mglu_status mglu_file_layer(const mglu_file *file, const char *prefix, mglu_weig
     if (status != MGLU_OK)
         return status;
     found_weights.dtype = found_weights.weight.dtype;
-    *weights = found_weights;
-    *layer = found_layer;
     if (has_activation)
         *has_activation = named;
-    return MGLU_OK;
+    return write_descs(&found_weights, &found_layer, weights, layer);
 }

@@ -175,7 +175,7 @@ MGLU_API const char *mglu_file_layer_at(const mglu_file *file, size_t index);
  *
  * `layer->activation` is that of metadata `mglu.activation.P`, else `mglu.activation.M`, else `mglu.activation`;
  * `*has_activation` (may be NULL) is set to whether there was one. `layer->max_batch` is 1 and the rest zero: routing,
- * dtypes and batch are the caller's. The call sets struct_size of both structs. On failure no output is written.
+ * dtypes and batch are the caller's. The caller sets struct_size of both structs. On failure no output is written.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT when the file has no such layer; the text lists some that it has. Also when gate
  *         and value share a matrix, and neither the flags of mglu_file_open() nor `mglu.fused` say in which order.

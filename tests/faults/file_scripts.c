@@ -65,8 +65,8 @@ static mglu_status open_mapped(void)
 static mglu_status read_layer(void)
 {
     const char *name = mglu_file_layer_at(file, 0);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_status status;
 
     if (!name)

@@ -84,8 +84,8 @@ static void compute(const mglu_weights_desc *desc, const mglu_layer_desc *layer_
 
 static void load_layers(const mglu_file *file)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     int has_activation;
 
     for (size_t i = 0; mglu_file_layer_at(file, i) && i < MOST_LAYERS; i++) {

@@ -28,8 +28,8 @@ static void read_tensors(const mglu_file *file)
 
 static void read_layers(const mglu_file *file)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     for (size_t i = 0; mglu_file_layer_at(file, i); i++) {
         mglu_status status = mglu_file_layer(file, mglu_file_layer_at(file, i), &weights, &layer, NULL);

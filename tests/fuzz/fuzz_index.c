@@ -38,8 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     write_shard();
     fuzz_file(0, "model.safetensors.index.json", bytes, size);
     for (int i = 0; i < 2; i++) {
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
         mglu_file *file;
         mglu_status status = mglu_file_open_folder(fuzz_folder(), flags[i], &file);
 

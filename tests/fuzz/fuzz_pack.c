@@ -41,8 +41,8 @@ static mglu_file_pack_options options_of(uint8_t choice)
 
 static void check_packed(const char *path, const char *again)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_file *file;
 
     fuzz_require(mglu_file_open(path, 0, &file) == MGLU_OK, "a packed file cannot be opened");

@@ -32,8 +32,8 @@ static void write_checkpoint(const struct specimen *specimen, const char *path)
 static void compute_file(const mglu_file *file, const struct specimen *written, mglu_device *handle, float *y)
 {
     struct specimen specimen = *written;
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     int has_activation;
 
     require(mglu_file_layer_at(file, 0) && !mglu_file_layer_at(file, 1));

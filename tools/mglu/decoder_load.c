@@ -87,8 +87,8 @@ static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t num
 {
     const struct config *config = &decoder->config;
     char name[NAME_SIZE];
-    mglu_weights_desc weights;
-    mglu_layer_desc desc;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc desc = {.struct_size = sizeof desc};
     int has_activation;
     snprintf(name, sizeof name, "model.layers.%lld.mlp", (long long)number);
     if (mglu_file_layer(file, name, &weights, &desc, &has_activation) != MGLU_OK)

@@ -137,7 +137,9 @@ static bool measure_masks(const char *path, struct summary *layer)
 /** Describes layer number `index`; `layer->prefix` is NULL after the last. */
 static bool summarise(const mglu_file *file, size_t index, struct summary *layer)
 {
-    *layer = (struct summary){.prefix = mglu_file_layer_at(file, index)};
+    *layer = (struct summary){.prefix = mglu_file_layer_at(file, index),
+                              .weights.struct_size = sizeof layer->weights,
+                              .desc.struct_size = sizeof layer->desc};
     if (!layer->prefix)
         return true;
     if (mglu_file_layer(file, layer->prefix, &layer->weights, &layer->desc, &layer->has_activation) != MGLU_OK)
@@ -259,8 +261,8 @@ static bool show_unknown(const mglu_file *file, bool json)
     }
     if (count > SHOWN && !json)
         printf("and %zu more tensors\n", count - SHOWN);
-    mglu_weights_desc weights;
-    mglu_layer_desc desc;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc desc = {.struct_size = sizeof desc};
     return mglu_file_layer(file, "", &weights, &desc, NULL) == MGLU_OK || report_library(NULL);
 }
 

@@ -32,8 +32,8 @@ bool layer_size_total(const mglu_file *file, const mglu_dtype *dtype, struct lay
     *masked = 0;
     const char *prefix;
     for (*layers = 0; (prefix = mglu_file_layer_at(file, *layers)) != NULL; (*layers)++) {
-        mglu_weights_desc weights;
-        mglu_layer_desc desc;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc desc = {.struct_size = sizeof desc};
         if (mglu_file_layer(file, prefix, &weights, &desc, NULL) != MGLU_OK)
             return report_library(NULL);
         if (dtype)

@@ -34,6 +34,8 @@ static bool open_layer(struct run_inputs *inputs)
     uint32_t flags = inputs->request->file_flags;
     if (!layout_complete_flags(inputs->request->path, &flags))
         return false;
+    inputs->weights.struct_size = sizeof inputs->weights;
+    inputs->desc.struct_size = sizeof inputs->desc;
     if (!model_open(inputs->request->path, flags, &inputs->model))
         return false;
     if (mglu_file_layer(inputs->model, inputs->request->prefix, &inputs->weights, &inputs->desc, &named) != MGLU_OK)

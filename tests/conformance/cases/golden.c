@@ -107,6 +107,8 @@ static bool read_problem(struct golden *golden, struct outcome *outcome)
     const mglu_file_tensor *x = mglu_file_find(golden->file, "golden.x");
     const char *y_dtype = metadata_of(golden, "golden.y_dtype");
 
+    problem->weights.struct_size = sizeof problem->weights;
+    problem->layer.struct_size = sizeof problem->layer;
     if (!outcome_expect(outcome, "mglu_file_layer",
                         mglu_file_layer(golden->file, "mlp", &problem->weights, &problem->layer, NULL), MGLU_OK))
         return false;

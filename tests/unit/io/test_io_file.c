@@ -226,8 +226,8 @@ static void a_hundred_thousand_tensors_are_read_in_seconds(void **state)
 static void the_header_can_be_read_alone(void **state)
 {
     mglu_file *file = open_ok(test_data("licence-lm/model.safetensors"), MGLU_FILE_HEADER);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_int_equal(mglu_file_tensor_count(file), 38);
     for (size_t i = 0; i < 38; i++)

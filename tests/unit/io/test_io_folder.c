@@ -123,8 +123,8 @@ static void shards_are_read_as_one_file(void **state)
     assert_ok(mglu_file_open(scratch("whole"), 0, &want));
     for (size_t i = 0; i < COUNT(flags); i++) {
         mglu_file *got = open_ok(folder(), flags[i]);
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
 
         assert_same_tensors(got, want);
         assert_string_equal(mglu_file_metadata(got, "mglu.activation"), "silu");

@@ -91,8 +91,12 @@ struct layer {
     int has_activation;
 };
 
+static const struct layer new_layer = {.weights.struct_size = sizeof(mglu_weights_desc),
+                                       .desc.struct_size = sizeof(mglu_layer_desc)};
+
 static void open_layer(struct layer *layer, const char *prefix, uint32_t flags)
 {
+    *layer = new_layer;
     assert_ok(mglu_file_open(scratch("m.gguf"), flags, &layer->file));
     assert_ok(mglu_file_layer(layer->file, prefix, &layer->weights, &layer->desc, &layer->has_activation));
 }
@@ -270,7 +274,7 @@ static void packing_gives_the_same_layers_in_safetensors(void **state)
         {"blk.3.ffn_up.weight", GGML_Q8_0, 2, {32, 64}},
         {"blk.3.ffn_down.weight", GGML_Q8_0, 2, {64, 32}},
     };
-    struct layer before, after;
+    struct layer before, after = new_layer;
 
     write_model("gemma", tensors, COUNT(tensors));
     assert_ok(mglu_file_pack(scratch("m.gguf"), scratch("m.safetensors"), NULL));

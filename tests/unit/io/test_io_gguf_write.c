@@ -135,8 +135,8 @@ static void activations_and_names_are_kept(void **state)
     write_checkpoint();
     for (int given = 0; given < 2; given++) {
         mglu_file *file;
-        mglu_weights_desc weights;
-        mglu_layer_desc desc;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc desc = {.struct_size = sizeof desc};
 
         pack_both((mglu_file_pack_options){.activation = given ? "sigmoid" : NULL});
         assert_ok(mglu_file_open(scratch("out.gguf"), 0, &file));

@@ -160,8 +160,8 @@ static void write_small_layers(const char *path)
 
 static void use_everything(const mglu_file *file)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     volatile unsigned char last = 0;
 
     for (size_t i = 0; i < mglu_file_tensor_count(file); i++) {

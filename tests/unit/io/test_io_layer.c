@@ -68,8 +68,8 @@ static void every_form_of_masks_is_recognised(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct part parts[MOST_PARTS] = {WEIGHT("P.weight"), cases[i].mask};
         mglu_file *file = open_parts(NULL, parts);
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
 
         assert_ok(mglu_file_layer(file, "P", &weights, &layer, NULL));
         assert_int_equal(weights.struct_size, sizeof weights);
@@ -99,8 +99,8 @@ static void a_projection_includes_its_biases_and_router(void **state)
         {"P.router.weight", "F16", "2, 3", NULL, 12},
     };
     mglu_file *file = open_parts(NULL, parts);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_ok(mglu_file_layer(file, "P", &weights, &layer, NULL));
     assert_ptr_equal(weights.gate_bias.data, mglu_file_find(file, "P.gate_bias")->data);
@@ -123,8 +123,8 @@ static void a_block_is_its_up_projection_and_down_projection(void **state)
         {"m.down_proj.bias", "F16", "5", NULL, 10},
     };
     mglu_file *file = open_parts(NULL, parts);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_ok(mglu_file_layer(file, "m", &weights, &layer, NULL));
     assert_int_equal(weights.n_masks, 2);
@@ -148,8 +148,8 @@ static void a_block_without_masks_is_a_plain_glu(void **state)
         {"m.down_proj.weight", "F16", "3, 2", NULL, 12},
     };
     mglu_file *file = open_parts(NULL, parts);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_ok(mglu_file_layer(file, "m", &weights, &layer, NULL));
     assert_int_equal(weights.kind, MGLU_KIND_PLAIN);
@@ -173,8 +173,8 @@ static void quantised_matrices_are_returned_without_conversion(void **state)
         {"q.up_proj.weight", "U8", "32, 32", NULL, 1024},      {"q.up_proj.weight_scale", "F16", "32, 2", NULL, 128},
         {"q.down_proj.weight", "U8", "1, 16", NULL, 16},       {"q.down_proj.weight_scale", "F16", "1, 1", NULL, 2},
     };
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_file *file;
 
     write_parts(scratch("model.st"), "{\"mglu.version\":\"1\"}", parts, COUNT(parts));
@@ -203,8 +203,8 @@ static void a_scale_that_is_not_finite_is_refused_by_name(void **state)
     static const struct part parts[MOST_PARTS] = {
         QUANTS, MASK("P.mask"), {"P.weight_scale", "F16", "2, 1", scales, sizeof scales}};
     mglu_file *file = open_parts(NULL, parts);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_status(mglu_file_layer(file, "P", &weights, &layer, NULL), MGLU_ERROR_NONFINITE);
     assert_error_says("model.st: tensor 'P.weight_scale': element [1, 0] is not finite");
@@ -216,8 +216,8 @@ static void the_empty_prefix_is_a_layer_too(void **state)
 {
     static const struct part projection[MOST_PARTS] = {WEIGHT("weight"), MASK("mask")};
     static const struct part block[MOST_PARTS] = {WEIGHT("gate_proj.weight"), WEIGHT("up_proj.weight")};
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_file *file = open_parts(NULL, projection);
 
     assert_string_equal(mglu_file_layer_at(file, 0), "");
@@ -273,8 +273,8 @@ static void the_nearest_activation_wins(void **state)
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         mglu_file *file = open_parts(cases[i].metadata, parts);
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
         int has_activation;
 
         assert_ok(mglu_file_layer(file, cases[i].prefix, &weights, &layer, &has_activation));
@@ -403,15 +403,15 @@ static void an_invalid_layer_is_refused_by_name(void **state)
 {
     for (size_t i = 0; i < COUNT(no_right_layers); i++) {
         mglu_file *file = open_parts("{\"mglu.version\":\"1\"}", no_right_layers[i].parts);
-        mglu_weights_desc weights = {.struct_size = 77};
-        mglu_layer_desc layer = {.struct_size = 78};
+        mglu_weights_desc weights = {.struct_size = sizeof weights, .flags = 77};
+        mglu_layer_desc layer = {.struct_size = sizeof layer, .flags = 78};
 
         assert_status(mglu_file_layer(file, no_right_layers[i].prefix, &weights, &layer, NULL),
                       MGLU_ERROR_CORRUPT_FILE);
         assert_error_says("model.st: ");
         assert_error_says(no_right_layers[i].says);
-        assert_int_equal(weights.struct_size, 77);
-        assert_int_equal(layer.struct_size, 78);
+        assert_int_equal(weights.flags, 77);
+        assert_int_equal(layer.flags, 78);
         mglu_file_close(&file);
     }
 }
@@ -423,8 +423,8 @@ static void an_unknown_prefix_is_an_error_that_lists_the_known_ones(void **state
         WEIGHT("c.weight"), MASK("c.mask"), WEIGHT("d.weight"), MASK("d.mask"),
     };
     static const struct part other[MOST_PARTS] = {WEIGHT("other")};
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_file *file;
 
     write_parts(scratch("model.st"), NULL, parts, COUNT(parts));
@@ -441,12 +441,44 @@ static void an_unknown_prefix_is_an_error_that_lists_the_known_ones(void **state
     mglu_file_close(&file);
 }
 
+/* What a caller compiled with an older or a newer version gives. */
+static void only_what_the_callers_structs_have_is_written(void **state)
+{
+    static const struct part parts[MOST_PARTS] = {WEIGHT("P.weight"), MASK("P.mask")};
+    mglu_file *file = open_parts(NULL, parts);
+    struct {
+        mglu_weights_desc known;
+        uint64_t later;
+    } weights = {{.struct_size = sizeof weights}, 5};
+    struct {
+        mglu_layer_desc known;
+        uint64_t later;
+    } layer = {{.struct_size = sizeof layer}, 6};
+
+    assert_ok(mglu_file_layer(file, "P", &weights.known, &layer.known, NULL));
+    assert_int_equal(weights.known.struct_size, sizeof weights);
+    assert_int_equal(layer.known.struct_size, sizeof layer);
+    assert_int_equal(weights.known.n_masks, 2);
+    assert_int_equal(weights.later, 5);
+    assert_int_equal(layer.later, 6);
+    weights.known.struct_size = 0;
+    assert_status(mglu_file_layer(file, "P", &weights.known, &layer.known, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("mglu_weights_desc: struct_size is 0");
+    weights.known.struct_size = sizeof weights;
+    weights.known.n_masks = 9;
+    layer.known.struct_size = 3;
+    assert_status(mglu_file_layer(file, "P", &weights.known, &layer.known, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("mglu_layer_desc: struct_size is 3");
+    assert_int_equal(weights.known.n_masks, 9);
+    mglu_file_close(&file);
+}
+
 static void metadata_that_is_not_understood_is_refused(void **state)
 {
     static const struct part words[MOST_PARTS] = {WEIGHT("P.weight"), MASK_BITS("P.mask_bits")};
     static const struct part logits[MOST_PARTS] = {WEIGHT("P.weight"), MASK("P.mask")};
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_file *file = open_parts("{\"mglu.version\":\"2\"}", words);
 
     assert_status(mglu_file_layer(file, "P", &weights, &layer, NULL), MGLU_ERROR_VERSION_MISMATCH);
@@ -464,8 +496,8 @@ static void metadata_that_is_not_understood_is_refused(void **state)
 static void padding_bits_are_checked_in_the_last_group_only(void **state)
 {
     static const uint32_t words[2][2] = {{0xffffffffu, 0xffu}, {0xffffffffu, 0x1ffu}};
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     for (size_t i = 0; i < 2; i++) {
         const struct part parts[MOST_PARTS] = {
@@ -490,8 +522,8 @@ static void layers_without_rows_or_columns_are_layers(void **state)
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         mglu_file *file = open_parts(NULL, cases[i]);
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
 
         assert_ok(mglu_file_layer(file, "P", &weights, &layer, NULL));
         assert_int_equal(weights.n_masks, 2);
@@ -516,6 +548,7 @@ int main(void)
         TEST(the_nearest_activation_wins),
         TEST(an_invalid_layer_is_refused_by_name),
         TEST(an_unknown_prefix_is_an_error_that_lists_the_known_ones),
+        TEST(only_what_the_callers_structs_have_is_written),
         TEST(metadata_that_is_not_understood_is_refused),
         TEST(padding_bits_are_checked_in_the_last_group_only),
         TEST(layers_without_rows_or_columns_are_layers),

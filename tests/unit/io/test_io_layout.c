@@ -40,8 +40,8 @@ static void fused_rows_are_used_in_place(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         mglu_file *file = open_parts(cases[i].flags, cases[i].metadata, fused);
         const char *data = mglu_file_find(file, "m.gate_up_proj.weight")->data;
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
 
         assert_ok(mglu_file_layer(file, "m", &weights, &layer, NULL));
         assert_int_equal(weights.intermediate_size, 2);
@@ -57,8 +57,8 @@ static void fused_rows_are_used_in_place(void **state)
 static void an_order_that_is_not_known_is_refused(void **state)
 {
     mglu_file *file = open_parts(0, NULL, fused);
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_status(mglu_file_layer(file, "m", &weights, &layer, NULL), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("tensor 'm.gate_up_proj.weight': gate and value in one matrix");
@@ -86,8 +86,8 @@ static void experts_in_stacks_are_used_in_place(void **state)
     mglu_file *file = open_parts(0, NULL, parts);
 
     for (size_t i = 0; i < COUNT(prefixes); i++) {
-        mglu_weights_desc weights;
-        mglu_layer_desc layer;
+        mglu_weights_desc weights = {.struct_size = sizeof weights};
+        mglu_layer_desc layer = {.struct_size = sizeof layer};
 
         assert_string_equal(mglu_file_layer_at(file, i), prefixes[i]);
         assert_ok(mglu_file_layer(file, prefixes[i], &weights, &layer, NULL));
@@ -108,8 +108,8 @@ static void a_copy_is_made_once(void **state)
         {"P.mask", "F64", "2, 3", numbers, sizeof numbers},
     };
     mglu_file *file = open_parts(0, NULL, parts);
-    mglu_weights_desc weights, again;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights}, again = weights;
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     assert_ok(mglu_file_layer(file, "P", &weights, &layer, NULL));
     assert_ok(mglu_file_layer(file, "P", &again, &layer, NULL));

@@ -82,8 +82,8 @@ static void check_content(const mglu_file *file)
 static mglu_status open_and_describe(void)
 {
     mglu_file *file;
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_status status = mglu_file_open(scratch("in"), 0, &file);
 
     if (status == MGLU_OK) {
@@ -177,8 +177,8 @@ static mglu_status describe_copies(void)
 {
     static const char *const names[] = {"e.0", "e.1", "p"};
     mglu_file *file;
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
     mglu_status status = mglu_file_open(scratch("in"), MGLU_FILE_FUSED_INTERLEAVED, &file);
 
     for (size_t i = 0; i < COUNT(names) && status == MGLU_OK; i++)

@@ -29,8 +29,8 @@ static void pack(void)
 
 static void read_back(void)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    mglu_layer_desc layer = {.struct_size = sizeof layer};
 
     for (uint32_t flags = 0; flags <= MGLU_FILE_MMAP; flags += MGLU_FILE_MMAP) {
         assert_ok(mglu_file_open(scratch("packed"), flags, &file));
