@@ -294,6 +294,12 @@ static void add_workspace(struct fuzz_stream *stream, mglu_forward_args *args, s
         args->workspace_size = 0;
 }
 
+/* Whether rows of y lie within those of x, also with the same stride, which counts elements. */
+static bool fits_in(int64_t y_columns, size_t y_element, int64_t x_columns, size_t x_element)
+{
+    return y_element <= x_element && y_columns * (int64_t)y_element <= x_columns * (int64_t)x_element;
+}
+
 mglu_forward_args api_forward(struct fuzz_stream *stream, const mglu_weights_desc *weights,
                               const mglu_layer_desc *layer, size_t workspace_size)
 {
@@ -308,7 +314,7 @@ mglu_forward_args api_forward(struct fuzz_stream *stream, const mglu_weights_des
     args.reserved = is_rare(stream);
     args.x = any_rows(stream, args.batch, weights->hidden_size, x_element);
     y = is_rare(stream) ? args.x : any_rows(stream, args.batch, columns, y_element);
-    if (y.data == args.x.data && y.data && columns * (int64_t)y_element > weights->hidden_size * (int64_t)x_element)
+    if (y.data == args.x.data && !fits_in(columns, y_element, weights->hidden_size, x_element))
         y.data = NULL;
     args.y = (mglu_output){(void *)(uintptr_t)y.data, y.byte_offset, y.row_stride};
     if (fuzz_byte(stream) & 1)
