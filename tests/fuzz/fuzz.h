@@ -43,7 +43,7 @@ const char *fuzz_folder(void);
 /** Writes the bytes to a file of that folder, which exists until exit, and returns its path. `slot` is 0 or 1. */
 const char *fuzz_file(int slot, const char *name, const void *bytes, size_t size);
 
-/** A context without threads that exists until the process ends, and a device of it: "ref" or "cpu". */
+/** In device.c: a context without threads that exists until the process ends, and a device of it: "ref" or "cpu". */
 mglu_context *fuzz_context(void);
 mglu_device *fuzz_device(const char *backend);
 
