@@ -53,6 +53,21 @@ FILE = {
                   tensor("m.down_proj.weight", "U8", [1, 16], 704, 720),
                   tensor("m.down_proj.weight_scale", "F16", [1, 1], 720, 722)],
                  512 * b"\x87" + 32 * ONE_F16 + bytes(128) + 16 * b"\x78" + ONE_F16),
+    # Other layouts: names, gate and value in one matrix, stacks of experts.
+    "other-names": file([tensor("m.w1.weight", "F16", [2, 2], 0, 8), tensor("m.w3.weight", "F16", [2, 2], 8, 16),
+                         tensor("m.w2.weight", "F16", [3, 2], 16, 28)], 14 * ONE_F16),
+    **{f"fused-{order}": file([f'"__metadata__":{{"mglu.fused":"{order}"}}',
+                               tensor("m.gate_up_proj.weight", "F16", [4, 2], 0, 16),
+                               tensor("m.down_proj.weight", "F16", [3, 2], 16, 28)], 14 * ONE_F16)
+       for order in ("halves", "interleaved", "bad")},
+    "experts": file(['"__metadata__":{"mglu.fused":"halves"}',
+                     tensor("m.experts.gate_up_proj", "F16", [2, 2, 6], 0, 48),
+                     tensor("m.experts.gate_up_proj_bias", "F16", [2, 6], 48, 72),
+                     tensor("m.experts.down_proj", "F16", [2, 3, 2], 72, 96),
+                     tensor("m.experts.down_proj_bias", "F16", [2, 2], 96, 104)], 52 * ONE_F16),
+    # A finding: the target did not know this status of mglu_file_layer().
+    "fused-without-order": file([tensor("m.gate_up_proj.weight", "F16", [4, 2], 0, 16),
+                                 tensor("m.down_proj.weight", "F16", [3, 2], 16, 28)], 14 * ONE_F16),
     # Files that must be refused.
     "bad-no-scale": file([tensor("a.weight", "I8", [1, 3], 0, 3), tensor("a.mask", "U8", [1, 3], 3, 6)], bytes(6)),
     "bad-scale": file([tensor("a.weight", "I8", [1, 3], 0, 3), tensor("a.mask", "U8", [1, 3], 3, 6),
