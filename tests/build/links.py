@@ -42,7 +42,7 @@ def broken(root, document):
 
 
 def main(root):
-    documents = sorted(path for folder in ("", "docs", "bench", "bench/peers", "tests/golden")
+    documents = sorted(path for folder in ("", "docs", "docs/embedding", "examples", "bench", "bench/peers", "tests/golden")
                        for path in (root / folder).glob("*.md"))
     faults = [f"{document.relative_to(root)}: {fault}" for document in documents for fault in broken(root, document)]
     print("\n".join(faults) if faults else f"{len(documents)} documents")

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A layer from arrays, and one forward.
+ *
+ *     cc 01-hello.c -o 01-hello $(pkg-config --cflags --libs mglu)
+ *
+ * It prints:
+ *     y = -12.9805 13.9872
+ */
+#include <mglu/mglu.h>
+#include <stdio.h>
+
+int main(void)
+{
+    /* h = 3 inputs, d = 2 outputs, one mask: 1 assigns a weight to the gate, 0 to the value. */
+    const float weight[2][3] = {{1, 2, 3}, {4, 5, 6}}, x[3] = {0.5f, -1, 2};
+    const uint8_t mask[2][3] = {{1, 0, 1}, {0, 1, 1}};
+    float y[2];
+
+    mglu_context *context = NULL;
+    mglu_device *device;
+    mglu_queue *queue = NULL;
+    mglu_weights *weights = NULL;
+    mglu_layer *layer = NULL;
+    mglu_memory *workspace = NULL;
+    mglu_weights_desc weights_desc = {.struct_size = sizeof weights_desc,
+                                      .hidden_size = 3,
+                                      .intermediate_size = 2,
+                                      .n_masks = 1,
+                                      .weight = {.data = weight, .dtype = MGLU_DTYPE_F32},
+                                      .masks = {.data = mask, .form = MGLU_MASK_BYTES}};
+    mglu_layer_desc layer_desc = {.struct_size = sizeof layer_desc, .max_batch = 1}; /* SiLU, f32 */
+    mglu_forward_args args = {.struct_size = sizeof args, .batch = 1, .x.data = x, .y.data = y};
+
+    mglu_status status = mglu_context_create(NULL, &context);
+    if (status == MGLU_OK)
+        status = mglu_device_pick(context, NULL, &device); /* the best available, or what MGLU_BACKEND names */
+    if (status == MGLU_OK)
+        status = mglu_queue_create(device, NULL, &queue);
+    if (status == MGLU_OK)
+        status = mglu_weights_create(device, &weights_desc, &weights);
+    if (status == MGLU_OK)
+        status = mglu_layer_create(weights, &layer_desc, &layer);
+    if (status == MGLU_OK)
+        status = mglu_memory_create(device, mglu_layer_workspace_size(layer), &workspace);
+    if (status == MGLU_OK) {
+        args.workspace = mglu_memory_data(workspace);
+        args.workspace_size = mglu_memory_size(workspace);
+        status = mglu_forward(layer, queue, &args);
+    }
+    if (status == MGLU_OK)
+        status = mglu_queue_wait(queue);
+    if (status == MGLU_OK)
+        printf("y = %.4f %.4f\n", (double)y[0], (double)y[1]);
+    else
+        fprintf(stderr, "%s: %s\n", mglu_status_string(status), mglu_last_error());
+
+    mglu_memory_destroy(&workspace);
+    mglu_layer_destroy(&layer);
+    mglu_weights_destroy(&weights);
+    mglu_queue_destroy(&queue);
+    mglu_context_destroy(&context);
+    return status == MGLU_OK ? 0 : 1;
+}
