@@ -44,8 +44,8 @@ static mglu_file *open_model(const char *path)
 static void list_layers(const mglu_file *file)
 {
     const char *name;
-    mglu_weights_desc weights;
-    mglu_layer_desc layer;
+    mglu_weights_desc weights = MGLU_WEIGHTS_DESC_INIT;
+    mglu_layer_desc layer = MGLU_LAYER_DESC_INIT;
     for (size_t i = 0; (name = mglu_file_layer_at(file, i)) != NULL; i++) {
         require(mglu_file_layer(file, name, &weights, &layer, NULL));
         printf("%s: %lld to %lld, %d masks, %s\n", name, (long long)weights.hidden_size,
@@ -84,8 +84,8 @@ static void forward(mglu_weights_desc *weights_desc, const mglu_layer_desc *laye
 
 static void run_layer(const mglu_file *file, const char *name)
 {
-    mglu_weights_desc weights;
-    mglu_layer_desc layer; /* x and y are f32 and the batch is 1, unless changed here */
+    mglu_weights_desc weights = MGLU_WEIGHTS_DESC_INIT;
+    mglu_layer_desc layer = MGLU_LAYER_DESC_INIT; /* x and y are f32 and the batch is 1, unless changed here */
     require(mglu_file_layer(file, name, &weights, &layer, NULL));
     const int64_t outputs = weights.down.data ? weights.output_size : weights.intermediate_size;
     float *x = calloc((size_t)weights.hidden_size + 1, sizeof *x), *y = calloc((size_t)outputs + 1, sizeof *y);
