@@ -70,8 +70,6 @@ struct mglu_cpu_plan {
     int32_t tile_rows;                             /* of GEMM */
     int32_t chunk_tokens;                          /* at most */
     int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
-    int32_t sum_buffers;                           /* of GEMM, in the workspace */
-    size_t sum_buffer_bytes;
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -81,6 +79,13 @@ struct mglu_cpu_plan {
 struct mglu_cpu_workspace_layout {
     size_t x, x_bf16, quantised_x, mask_ids, p, z, quantised_z;
     size_t size;
+};
+
+/* The buffers for GEMM's sums in the workspace of a forward, behind its tokens. */
+struct mglu_cpu_sum_buffers {
+    size_t offset;
+    int32_t count;
+    size_t bytes; /* of each */
 };
 
 struct mglu_cpu_layer {
@@ -138,6 +143,7 @@ struct mglu_cpu_chunk {
     struct mglu_cpu_queue *queue;
     int64_t first_token;
     int32_t tokens;
+    struct mglu_cpu_sum_buffers sum_buffers;
     const struct mglu_cpu_tokens_by_mask *by_mask; /* of GEMM */
     _Atomic uint64_t *taken_buffers;               /* of GEMM: bit i for sum buffer i */
 };
@@ -178,11 +184,10 @@ mglu_status mglu_cpu_supports(void *backend, int32_t ordinal, const mglu_layer_p
 mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                   void **layer);
 void mglu_cpu_layer_destroy(void *backend, void *layer);
-size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
 mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 
 /* plan.c */
-struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const struct mglu_cpu_weights *weights,
+struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
@@ -192,7 +197,9 @@ void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed
 /* workspace.c */
 struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_weights *packed,
                                                             const struct mglu_cpu_plan *plan);
-size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer);
+struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *plan,
+                                                  const struct mglu_cpu_workspace_layout *layout, int64_t batch);
+size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token);
 float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index);
 

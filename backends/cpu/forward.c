@@ -63,6 +63,7 @@ mglu_status mglu_cpu_forward(void *backend, void *layer, void *queue, const mglu
     struct mglu_cpu_queue own = {0};
     struct mglu_cpu_chunk chunk = {.layer = self, .args = args, .queue = queue ? queue : &own};
 
+    chunk.sum_buffers = mglu_cpu_lay_out_sums(&self->plan, &self->layout, args->batch);
     while (chunk.first_token < args->batch) {
         chunk.tokens = mglu_cpu_next_chunk(&self->plan, args->batch - chunk.first_token);
         mglu_cpu_parallel(&chunk, chunk.tokens, (size_t)packed->hidden_size * sizeof(float), prepare_token);

@@ -98,7 +98,7 @@ static int32_t rows_left(int64_t row, int64_t rows, int32_t most)
  */
 static int32_t take_buffer(const struct mglu_cpu_chunk *chunk)
 {
-    const int32_t count = chunk->layer->plan.sum_buffers;
+    const int32_t count = chunk->sum_buffers.count;
     uint64_t taken = atomic_load_explicit(chunk->taken_buffers, memory_order_relaxed);
     const uint64_t all = ~(uint64_t)0 >> (64 - count), preferred = (uintptr_t)&taken >> 16;
 

@@ -24,7 +24,7 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
         .backend = self,
         .weights = weights,
         .desc = plan->desc,
-        .plan = mglu_cpu_make_plan(self->isa, weights, &plan->desc),
+        .plan = mglu_cpu_make_plan(self->isa, packed, &plan->desc),
     };
     made->layout = mglu_cpu_lay_out_workspace(packed, &made->plan);
     mglu_cpu_log_plan(self, packed, &plan->desc, &made->plan);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/cpu.h"
 #include "common/core/describe.h"
+#include "common/core/mask_format.h"
 
 #include <stdio.h>
 
@@ -126,70 +127,55 @@ static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_d
     return desc->max_batch < most ? (int32_t)desc->max_batch : most;
 }
 
-/* As many buffers as tasks can run at a time, each for the sums of a chunk; none where no batch is large enough. */
-static void plan_sum_buffers(const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+static size_t row_bytes(const mglu_packed_matrix *matrix, int64_t columns, int32_t n_masks)
 {
-    const int projects = plan->project_gemm_tokens <= desc->max_batch, down = plan->down_gemm_tokens <= desc->max_batch;
-    const int64_t tasks =
-        plan->gemm_project.count > plan->gemm_down.count ? plan->gemm_project.count : plan->gemm_down.count;
-
-    if (!projects && !down)
-        return;
-    plan->sum_buffers = tasks < MGLU_CPU_MOST_SUM_BUFFERS ? (int32_t)tasks : MGLU_CPU_MOST_SUM_BUFFERS;
-    plan->sum_buffer_bytes =
-        (size_t)plan->chunk_tokens * (size_t)(projects ? 1 + plan->terms : 1) * (size_t)plan->tile_rows * sizeof(float);
-}
-
-static size_t row_bytes(const struct mglu_cpu_matrix *matrix)
-{
-    return matrix->stride_bytes + matrix->scale_stride +
-           (size_t)matrix->groups * (size_t)matrix->n_masks * sizeof(uint32_t);
+    return (columns ? matrix->stride_bytes : 0) + matrix->scale_stride_bytes +
+           (size_t)mglu_format_groups((mglu_index)columns) * (size_t)n_masks * sizeof(uint32_t);
 }
 
 /* Rows per task of GEMV, in whole blocks. */
-static struct mglu_cpu_tasks gemv_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
+static struct mglu_cpu_tasks gemv_tasks(size_t bytes, int64_t rows)
 {
-    const size_t block_bytes = MGLU_CPU_BLOCK_ROWS * row_bytes(matrix);
+    const size_t block_bytes = MGLU_CPU_BLOCK_ROWS * bytes;
     const int64_t blocks = block_bytes >= TASK_BYTES ? 1 : (int64_t)(TASK_BYTES / (block_bytes + 1) + 1);
     const int64_t task_rows = blocks * MGLU_CPU_BLOCK_ROWS;
 
     return (struct mglu_cpu_tasks){
         .rows = task_rows,
         .count = (rows + task_rows - 1) / task_rows,
-        .bytes = (size_t)task_rows * row_bytes(matrix),
+        .bytes = (size_t)task_rows * bytes,
     };
 }
 
 /* Rows per task of GEMM: at least a whole cache line of y, even in 16 bits. */
-static struct mglu_cpu_tasks gemm_tasks(const struct mglu_cpu_matrix *matrix, int64_t rows)
+static struct mglu_cpu_tasks gemm_tasks(size_t bytes, int64_t rows)
 {
     const int64_t task_rows = 32;
 
     return (struct mglu_cpu_tasks){
         .rows = task_rows,
         .count = (rows + task_rows - 1) / task_rows,
-        .bytes = (size_t)task_rows * matrix->stride_bytes,
+        .bytes = (size_t)task_rows * bytes,
     };
 }
 
-struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const struct mglu_cpu_weights *weights,
+struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc)
 {
-    const mglu_packed_weights *packed = &weights->packed;
+    const int64_t h = packed->hidden_size, d = packed->intermediate_size, out = packed->output_size;
     struct mglu_cpu_plan plan = {
         .terms = count_terms(packed, desc),
         .use_bf16 = takes_bf16(isa, packed, desc),
         .use_int8 = takes_int8(isa, packed, desc),
-        .gemv_project = gemv_tasks(&weights->weight, packed->intermediate_size),
-        .gemv_down = gemv_tasks(&weights->down, packed->output_size),
-        .gemm_project = gemm_tasks(&weights->weight, packed->intermediate_size),
-        .gemm_down = gemm_tasks(&weights->down, packed->output_size),
+        .gemv_project = gemv_tasks(row_bytes(&packed->weight, h, packed->n_masks), d),
+        .gemv_down = gemv_tasks(row_bytes(&packed->down, d, 0), out),
+        .gemm_project = gemm_tasks(h ? packed->weight.stride_bytes : 0, d),
+        .gemm_down = gemm_tasks(d ? packed->down.stride_bytes : 0, out),
     };
 
     select_gemv(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);
     plan.chunk_tokens = chunk_tokens(&plan, desc);
-    plan_sum_buffers(desc, &plan);
     plan.int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks);
     return plan;
 }

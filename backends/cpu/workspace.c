@@ -42,20 +42,38 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
     return layout;
 }
 
-size_t mglu_cpu_layer_workspace_size(void *backend, const void *layer)
+/* As many buffers as tasks can run at a time, each for the sums of a chunk; none where the batch is too small. */
+struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *plan,
+                                                  const struct mglu_cpu_workspace_layout *layout, int64_t batch)
 {
-    const struct mglu_cpu_layer *self = layer;
+    const size_t tokens = (size_t)(batch < plan->chunk_tokens ? batch : plan->chunk_tokens);
+    const int64_t project_tasks = batch >= plan->project_gemm_tokens ? plan->gemm_project.count : 0;
+    const int64_t down_tasks = batch >= plan->down_gemm_tokens ? plan->gemm_down.count : 0;
+    const int64_t tasks = project_tasks > down_tasks ? project_tasks : down_tasks;
+    const int32_t sums = project_tasks > 0 ? 1 + plan->terms : 1;
 
-    return (size_t)self->plan.chunk_tokens * self->layout.size +
-           (size_t)self->plan.sum_buffers * self->plan.sum_buffer_bytes;
+    return (struct mglu_cpu_sum_buffers){
+        .offset = tokens * layout->size,
+        .count = tasks < MGLU_CPU_MOST_SUM_BUFFERS ? (int32_t)tasks : MGLU_CPU_MOST_SUM_BUFFERS,
+        .bytes = tokens * (size_t)sums * (size_t)plan->tile_rows * sizeof(float),
+    };
+}
+
+size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
+{
+    const struct mglu_cpu_isa *isa = ((const struct mglu_cpu_backend *)backend)->isa;
+    const struct mglu_cpu_plan made = mglu_cpu_make_plan(isa, plan->shape, &plan->desc);
+    const struct mglu_cpu_workspace_layout layout = mglu_cpu_lay_out_workspace(plan->shape, &made);
+    const struct mglu_cpu_sum_buffers sums = mglu_cpu_lay_out_sums(&made, &layout, batch);
+
+    return sums.offset + (size_t)sums.count * sums.bytes;
 }
 
 float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
 {
-    const struct mglu_cpu_layer *layer = chunk->layer;
-    char *buffers = (char *)chunk->args->workspace + (size_t)layer->plan.chunk_tokens * layer->layout.size;
+    char *buffers = (char *)chunk->args->workspace + chunk->sum_buffers.offset;
 
-    return (float *)(void *)(buffers + (size_t)index * layer->plan.sum_buffer_bytes);
+    return (float *)(void *)(buffers + (size_t)index * chunk->sum_buffers.bytes);
 }
 
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token)

@@ -84,18 +84,22 @@ struct mglu_cuda_kernel {
     struct mglu_cuda_ring_plan ring; /* of the ring only */
 };
 
+/* The workspace of a forward. */
+struct mglu_cuda_workspace {
+    int64_t chunk_tokens; /* per round of launches, which bounds it */
+    int64_t z_stride;     /* elements */
+    size_t ids_offset, p_offset, z_offset, size;
+};
+
 struct mglu_cuda_layer {
     struct mglu_cuda_device *device;
     const struct mglu_cuda_weights *weights;
     mglu_layer_desc desc;
-    int32_t terms;        /* summed per token: n_m, top_k, or 1 when plain */
-    int64_t chunk_tokens; /* per round of launches, which bounds the workspace */
-    int64_t z_stride;     /* elements */
+    int32_t terms; /* summed per token: n_m, top_k, or 1 when plain */
     struct mglu_cuda_selection selection;
     struct mglu_cuda_kernel project[MGLU_CUDA_ENGINES]; /* no function: not used by this layer */
     struct mglu_cuda_kernel down;
     struct mglu_cuda_function route;
-    size_t ids_offset, p_offset, z_offset, workspace_size;
 };
 
 /* device.c */
@@ -168,7 +172,9 @@ mglu_status mglu_cuda_supports(void *backend, int32_t ordinal, const mglu_layer_
 mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                    void **layer);
 void mglu_cuda_layer_destroy(void *backend, void *layer);
-size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer);
+struct mglu_cuda_workspace mglu_cuda_lay_out(const mglu_packed_weights *shape, const mglu_layer_desc *desc,
+                                             int64_t batch);
+size_t mglu_cuda_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer);
 
 /* What a projection's kernel is launched as. */

@@ -10,6 +10,7 @@ struct chunk {
     const struct mglu_cuda_layer *layer;
     const struct mglu_cuda_queue *queue;
     const mglu_forward_args *args;
+    struct mglu_cuda_workspace workspace;
     int64_t first, tokens;
 };
 
@@ -66,8 +67,8 @@ static mglu_status route(const struct chunk *chunk)
         .router = weights->router,
         .given_ids = input_address(chunk, &args->routing_ids, sizeof(int32_t)),
         .given_weights = input_address(chunk, &args->routing_weights, sizeof(float)),
-        .mask_ids = workspace(chunk, layer->ids_offset),
-        .mask_weights = workspace(chunk, layer->p_offset),
+        .mask_ids = workspace(chunk, chunk->workspace.ids_offset),
+        .mask_weights = workspace(chunk, chunk->workspace.p_offset),
         .bad_routing = chunk->queue->bad_routing_address,
         .x_stride = args->x.row_stride,
         .ids_stride = args->routing_ids.row_stride,
@@ -117,14 +118,14 @@ static mglu_status project(const struct chunk *chunk)
         .x = input_address(chunk, &chunk->args->x, mglu_dtype_size(layer->desc.x_dtype)),
         .x_stride = chunk->args->x.row_stride,
         .x_dtype = (int32_t)layer->desc.x_dtype,
-        .y = workspace(chunk, layer->z_offset),
-        .y_stride = layer->z_stride,
+        .y = workspace(chunk, chunk->workspace.z_offset),
+        .y_stride = chunk->workspace.z_stride,
         .y_dtype = MGLU_DTYPE_F32,
         .weights = tiles->address,
         .gate_bias = weights->gate_bias,
         .value_bias = weights->value_bias,
-        .mask_ids = is_routed ? workspace(chunk, layer->ids_offset) : 0,
-        .mask_weights = is_routed ? workspace(chunk, layer->p_offset) : 0,
+        .mask_ids = is_routed ? workspace(chunk, chunk->workspace.ids_offset) : 0,
+        .mask_weights = is_routed ? workspace(chunk, chunk->workspace.p_offset) : 0,
         .batch = chunk->tokens,
         .rows = tiles->rows,
         .columns = tiles->columns,
@@ -146,8 +147,8 @@ static mglu_status project_down(const struct chunk *chunk)
     const struct mglu_cuda_layer *layer = chunk->layer;
     const struct mglu_cuda_tiles *tiles = &layer->weights->down;
     struct mglu_cuda_projection projection = {
-        .x = workspace(chunk, layer->z_offset),
-        .x_stride = layer->z_stride,
+        .x = workspace(chunk, chunk->workspace.z_offset),
+        .x_stride = chunk->workspace.z_stride,
         .x_dtype = MGLU_DTYPE_F32,
         .weights = tiles->address,
         .gate_bias = layer->weights->down_bias,
@@ -179,7 +180,10 @@ static mglu_status forward_chunk(const struct chunk *chunk)
 mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)
 {
     const struct mglu_cuda_layer *self = layer;
-    struct chunk chunk = {.layer = self, .queue = queue, .args = args};
+    struct chunk chunk = {.layer = self,
+                          .queue = queue,
+                          .args = args,
+                          .workspace = mglu_cuda_lay_out(&self->weights->shape, &self->desc, args->batch)};
     mglu_status status = mglu_cuda_enter(self->device);
 
     if (status != MGLU_OK)
@@ -187,7 +191,7 @@ mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mgl
     while (chunk.first < args->batch && status == MGLU_OK) {
         int64_t left = args->batch - chunk.first;
 
-        chunk.tokens = left < self->chunk_tokens ? left : self->chunk_tokens;
+        chunk.tokens = left < chunk.workspace.chunk_tokens ? left : chunk.workspace.chunk_tokens;
         status = forward_chunk(&chunk);
         chunk.first += chunk.tokens;
     }

@@ -19,19 +19,21 @@ static size_t reserve(size_t *size, size_t bytes)
     return offset;
 }
 
-static void lay_out_workspace(struct mglu_cuda_layer *layer)
+struct mglu_cuda_workspace mglu_cuda_lay_out(const mglu_packed_weights *shape, const mglu_layer_desc *desc,
+                                             int64_t batch)
 {
-    const mglu_packed_weights *shape = &layer->weights->shape;
-    int has_workspace = layer->desc.top_k > 0 || shape->output_size > 0;
-    int64_t chunk = has_workspace && layer->desc.max_batch > CHUNK_TOKENS ? CHUNK_TOKENS : layer->desc.max_batch;
-    size_t tokens = (size_t)chunk, routed = tokens * (size_t)layer->desc.top_k;
+    const int is_needed = desc->top_k > 0 || shape->output_size > 0;
+    struct mglu_cuda_workspace workspace = {
+        .chunk_tokens = is_needed && batch > CHUNK_TOKENS ? CHUNK_TOKENS : batch,
+        .z_stride = (shape->intermediate_size + VECTOR_FLOATS - 1) / VECTOR_FLOATS * VECTOR_FLOATS,
+    };
+    const size_t tokens = (size_t)workspace.chunk_tokens, routed = tokens * (size_t)desc->top_k;
 
-    layer->chunk_tokens = chunk;
-    layer->z_stride = (shape->intermediate_size + VECTOR_FLOATS - 1) / VECTOR_FLOATS * VECTOR_FLOATS;
-    layer->ids_offset = reserve(&layer->workspace_size, routed * sizeof(int32_t));
-    layer->p_offset = reserve(&layer->workspace_size, routed * sizeof(float));
+    workspace.ids_offset = reserve(&workspace.size, routed * sizeof(int32_t));
+    workspace.p_offset = reserve(&workspace.size, routed * sizeof(float));
     if (shape->output_size > 0)
-        layer->z_offset = reserve(&layer->workspace_size, tokens * (size_t)layer->z_stride * sizeof(float));
+        workspace.z_offset = reserve(&workspace.size, tokens * (size_t)workspace.z_stride * sizeof(float));
+    return workspace;
 }
 
 /* Between enter and leave. The ring may take more shared memory than other launches; all layers are allowed the most.
@@ -178,7 +180,6 @@ mglu_status mglu_cuda_layer_create(void *backend, int32_t ordinal, const mglu_la
         .desc = plan->desc,
         .terms = count_terms(&of->shape, &plan->desc),
     };
-    lay_out_workspace(made);
     status = mglu_cuda_enter(made->device);
     if (status == MGLU_OK)
         status = mglu_cuda_leave(made->device, find_kernels(made));
@@ -195,9 +196,9 @@ void mglu_cuda_layer_destroy(void *backend, void *layer)
     mglu_cuda_release(((const struct mglu_cuda_backend *)backend)->host, layer, sizeof(struct mglu_cuda_layer));
 }
 
-size_t mglu_cuda_layer_workspace_size(void *backend, const void *layer)
+size_t mglu_cuda_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
-    return ((const struct mglu_cuda_layer *)layer)->workspace_size;
+    return mglu_cuda_lay_out(plan->shape, &plan->desc, batch).size;
 }
 
 mglu_accuracy mglu_cuda_layer_accuracy(void *backend, const void *layer)

@@ -14,6 +14,7 @@ struct run {
     struct mglu_opencl_queue *queue;
     const mglu_forward_args *args;
     int set; /* of kernels, locked until the last launch */
+    struct mglu_opencl_workspace workspace;
     int64_t first_token, tokens;
     cl_uint wait_count; /* for the next launch */
     const cl_event *wait_list;
@@ -173,7 +174,7 @@ static cl_int run_router(struct run *run)
     struct operands o = empty_operands(run);
 
     read_x(run, &o);
-    write_workspace(&o, layer->logits_at, layer->weights->shape.n_masks);
+    write_workspace(&o, run->workspace.logits_at, layer->weights->shape.n_masks);
     return launch_step(run, &layer->router, &o, 0);
 }
 
@@ -190,9 +191,9 @@ static cl_int run_route(struct run *run)
         .given_ids_stride = (mglu_index)ids->row_stride,
         .given_p_offset = element_offset(run, p->byte_offset, p->row_stride, sizeof(float)),
         .given_p_stride = (mglu_index)p->row_stride,
-        .logits_offset = layer->logits_at,
-        .ids_offset = layer->ids_at,
-        .p_offset = layer->p_at,
+        .logits_offset = run->workspace.logits_at,
+        .ids_offset = run->workspace.ids_at,
+        .p_offset = run->workspace.p_at,
         .tokens = (mglu_u32)run->tokens,
         .terms = (mglu_u32)layer->terms,
         .n_masks = (mglu_u32)layer->weights->shape.n_masks,
@@ -218,7 +219,7 @@ static cl_int run_projection(struct run *run, int is_last)
 
     read_x(run, &o);
     if (weights->shape.output_size > 0)
-        write_workspace(&o, layer->z_at, weights->shape.intermediate_size);
+        write_workspace(&o, run->workspace.z_at, weights->shape.intermediate_size);
     else
         write_y(run, &o);
     o.gate_bias = weights->gate_bias;
@@ -227,8 +228,8 @@ static cl_int run_projection(struct run *run, int is_last)
     o.job.parts |= weights->shape.value_bias ? MGLU_HAS_VALUE_BIAS : 0;
     o.job.activation = layer->desc.activation;
     o.job.beta = layer->desc.silu_beta;
-    o.job.ids_offset = layer->ids_at;
-    o.job.p_offset = layer->p_at;
+    o.job.ids_offset = run->workspace.ids_at;
+    o.job.p_offset = run->workspace.p_at;
     return launch_step(run, &layer->projection, &o, is_last);
 }
 
@@ -240,7 +241,7 @@ static cl_int run_down(struct run *run, int is_last)
 
     o.x = o.workspace;
     o.job.x_dtype = MGLU_DTYPE_F32;
-    o.job.x_offset = layer->z_at;
+    o.job.x_offset = run->workspace.z_at;
     o.job.x_stride = (mglu_index)weights->shape.intermediate_size;
     write_y(run, &o);
     o.gate_bias = weights->down_bias;
@@ -269,7 +270,10 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
 {
     struct mglu_opencl_layer *self = layer;
     struct mglu_opencl_queue *to = queue;
-    struct run run = {.layer = self, .queue = to, .args = args};
+    struct run run = {.layer = self,
+                      .queue = to,
+                      .args = args,
+                      .workspace = mglu_opencl_lay_out(&self->weights->shape, &self->desc, args->batch)};
     mglu_status status = mglu_opencl_device_check(self->device);
     cl_int code = CL_SUCCESS;
 
@@ -283,7 +287,7 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
     to->has_newer_work = 1;
     while (run.first_token < args->batch && code == CL_SUCCESS) {
         const int64_t left = args->batch - run.first_token;
-        run.tokens = left < self->chunk_tokens ? left : self->chunk_tokens;
+        run.tokens = left < run.workspace.chunk_tokens ? left : run.workspace.chunk_tokens;
         code = run_chunk(&run);
         run.first_token += run.tokens;
     }

@@ -41,30 +41,30 @@ mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_laye
 /* ---- The workspace -------------------------------------------------------------------------------------------- */
 
 /* Appends `words` and returns their offset. */
-static mglu_index reserve(struct mglu_opencl_layer *layer, int64_t words)
+static mglu_index reserve(struct mglu_opencl_workspace *workspace, int64_t words)
 {
-    const mglu_index at = layer->end;
+    const mglu_index at = workspace->end;
 
-    layer->end += ((mglu_index)words + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
+    workspace->end += ((mglu_index)words + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
     return at;
 }
 
-static void lay_out(struct mglu_opencl_layer *layer)
+struct mglu_opencl_workspace mglu_opencl_lay_out(const mglu_packed_weights *shape, const mglu_layer_desc *desc,
+                                                 int64_t batch)
 {
-    const mglu_packed_weights *shape = &layer->weights->shape;
-    const int is_routed = layer->desc.top_k > 0;
-    const int64_t tokens = layer->desc.max_batch < CHUNK_TOKENS ? layer->desc.max_batch : CHUNK_TOKENS;
+    const int64_t tokens = batch < CHUNK_TOKENS ? batch : CHUNK_TOKENS;
+    struct mglu_opencl_workspace workspace = {.chunk_tokens = tokens};
 
-    layer->chunk_tokens = tokens;
-    layer->logits_at = reserve(layer, is_routed && shape->router.data ? tokens * shape->n_masks : 0);
-    layer->ids_at = reserve(layer, is_routed ? tokens * layer->terms : 0);
-    layer->p_at = reserve(layer, is_routed ? tokens * layer->terms : 0);
-    layer->z_at = reserve(layer, shape->output_size > 0 ? tokens * shape->intermediate_size : 0);
+    workspace.logits_at = reserve(&workspace, desc->top_k > 0 && shape->router.data ? tokens * shape->n_masks : 0);
+    workspace.ids_at = reserve(&workspace, tokens * desc->top_k);
+    workspace.p_at = reserve(&workspace, tokens * desc->top_k);
+    workspace.z_at = reserve(&workspace, shape->output_size > 0 ? tokens * shape->intermediate_size : 0);
+    return workspace;
 }
 
-size_t mglu_opencl_layer_workspace_size(void *backend, const void *layer)
+size_t mglu_opencl_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
-    return (size_t)((const struct mglu_opencl_layer *)layer)->end * sizeof(uint32_t);
+    return (size_t)mglu_opencl_lay_out(plan->shape, &plan->desc, batch).end * sizeof(uint32_t);
 }
 
 /* ---- Kernels -------------------------------------------------------------------------------------------------- */
@@ -180,7 +180,6 @@ mglu_status mglu_opencl_layer_create(void *backend, int32_t ordinal, const mglu_
     };
     for (int i = 0; i < MGLU_OPENCL_KERNEL_SETS; i++)
         atomic_flag_clear(&made->taken[i]);
-    lay_out(made);
     status = make_steps(made);
     if (status != MGLU_OK) {
         mglu_opencl_layer_destroy(backend, made);

@@ -111,13 +111,17 @@ struct mglu_opencl_step {
     cl_kernel kernels[MGLU_OPENCL_KERNEL_SETS][2];
 };
 
+/* The workspace of a forward; offsets are in words of 4 bytes. */
+struct mglu_opencl_workspace {
+    int64_t chunk_tokens; /* that fit */
+    mglu_index logits_at, ids_at, p_at, z_at, end;
+};
+
 struct mglu_opencl_layer {
     struct mglu_opencl_device *device;
     const struct mglu_opencl_weights *weights;
     mglu_layer_desc desc;
     int32_t terms;
-    int64_t chunk_tokens;                          /* that fit in the workspace */
-    mglu_index logits_at, ids_at, p_at, z_at, end; /* in the workspace, in words of 4 bytes */
     struct mglu_opencl_step router, projection, down;
     cl_kernel route[MGLU_OPENCL_KERNEL_SETS];
     atomic_flag taken[MGLU_OPENCL_KERNEL_SETS];
@@ -208,7 +212,9 @@ mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_laye
 mglu_status mglu_opencl_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                      void **layer);
 void mglu_opencl_layer_destroy(void *backend, void *layer);
-size_t mglu_opencl_layer_workspace_size(void *backend, const void *layer);
+struct mglu_opencl_workspace mglu_opencl_lay_out(const mglu_packed_weights *shape, const mglu_layer_desc *desc,
+                                                 int64_t batch);
+size_t mglu_opencl_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 mglu_accuracy mglu_opencl_layer_accuracy(void *backend, const void *layer);
 
 /* forward.c */

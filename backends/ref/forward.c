@@ -28,7 +28,7 @@ static void store(const struct mglu_ref_layer *layer, const mglu_forward_args *a
     unsigned char *row = (unsigned char *)args->y.data + args->y.byte_offset +
                          (size_t)token * (size_t)args->y.row_stride * mglu_dtype_size(dtype);
 
-    for (int64_t c = 0; c < mglu_ref_output_columns(layer); c++)
+    for (int64_t c = 0; c < mglu_ref_output_columns(&layer->packed); c++)
         mglu_store_element(row, dtype, (size_t)c, dtype == MGLU_DTYPE_F32 ? (float)want[c] : round_to_odd(want[c]));
 }
 
@@ -36,7 +36,7 @@ mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu
 {
     MGLU_DEFAULT_FLOATS;
     const struct mglu_ref_layer *self = layer;
-    double *scratch = args->workspace, *want = scratch + mglu_ref_token_scratch(self);
+    double *scratch = args->workspace, *want = scratch + mglu_ref_token_scratch(&self->packed);
     struct mglu_ref_queue own = {0}, *errors = queue ? queue : &own;
 
     for (int64_t token = 0; token < args->batch; token++) {
@@ -53,13 +53,13 @@ mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_fo
     MGLU_DEFAULT_FLOATS;
     const mglu_host *host = ((const struct mglu_ref_backend *)backend)->host;
     const struct mglu_ref_layer *self = layer;
-    size_t size = mglu_ref_token_scratch(self) * sizeof(double) + sizeof(double);
+    size_t size = mglu_ref_token_scratch(&self->packed) * sizeof(double) + sizeof(double);
     double *scratch = host->allocator.allocate(host->allocator.user, size, _Alignof(double));
 
     if (!scratch)
         return host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     for (int64_t token = 0; token < args->batch; token++) {
-        int64_t at = token * mglu_ref_output_columns(self);
+        int64_t at = token * mglu_ref_output_columns(&self->packed);
         mglu_ref_token(self, args, token, &accuracy, scratch, want ? want + at : NULL,
                        tolerance ? tolerance + at : NULL);
     }

@@ -33,15 +33,15 @@ void mglu_ref_layer_destroy(void *backend, void *layer)
                             _Alignof(struct mglu_ref_layer));
 }
 
-int64_t mglu_ref_output_columns(const struct mglu_ref_layer *layer)
+int64_t mglu_ref_output_columns(const mglu_packed_weights *packed)
 {
-    return layer->packed.output_size ? layer->packed.output_size : layer->packed.intermediate_size;
+    return packed->output_size ? packed->output_size : packed->intermediate_size;
 }
 
-/* One token's scratch and its y in double. */
-size_t mglu_ref_layer_workspace_size(void *backend, const void *layer)
+/* One token's scratch and its y in double: tokens are computed one after the other. */
+size_t mglu_ref_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
-    return (mglu_ref_token_scratch(layer) + (size_t)mglu_ref_output_columns(layer)) * sizeof(double);
+    return (mglu_ref_token_scratch(plan->shape) + (size_t)mglu_ref_output_columns(plan->shape)) * sizeof(double);
 }
 
 mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer)

@@ -40,10 +40,10 @@ mglu_status mglu_ref_supports(void *backend, int32_t ordinal, const mglu_layer_p
 mglu_status mglu_ref_layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                   void **layer);
 void mglu_ref_layer_destroy(void *backend, void *layer);
-size_t mglu_ref_layer_workspace_size(void *backend, const void *layer);
+size_t mglu_ref_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 mglu_accuracy mglu_ref_layer_accuracy(void *backend, const void *layer);
 /* Elements in a row of y. */
-int64_t mglu_ref_output_columns(const struct mglu_ref_layer *layer);
+int64_t mglu_ref_output_columns(const mglu_packed_weights *packed);
 
 /* forward.c */
 mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);

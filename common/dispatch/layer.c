@@ -28,11 +28,11 @@ static mglu_status make_plan(const mglu_device *device, const mglu_packed_weight
     return status;
 }
 
-mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *layer)
+/* The same for weights that need not exist: their shape is written to `shape`. */
+static mglu_status plan_for_desc(const mglu_device *device, const mglu_weights_desc *weights,
+                                 const mglu_layer_desc *layer, mglu_packed_weights *shape, mglu_layer_plan *plan)
 {
-    mglu_packed_weights shape;
     mglu_weights_desc known;
-    mglu_layer_plan plan;
     mglu_status status;
 
     if (!device)
@@ -45,8 +45,54 @@ mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *we
         status = mglu_validate_weights(&known);
     if (status != MGLU_OK)
         return status;
-    shape = mglu_weights_shape(&known);
-    return make_plan(device, &shape, layer, &plan);
+    *shape = mglu_weights_shape(&known);
+    return make_plan(device, shape, layer, plan);
+}
+
+mglu_status mglu_supports(const mglu_device *device, const mglu_weights_desc *weights, const mglu_layer_desc *layer)
+{
+    mglu_packed_weights shape;
+    mglu_layer_plan plan;
+
+    return plan_for_desc(device, weights, layer, &shape, &plan);
+}
+
+static int has_output(const mglu_packed_weights *shape)
+{
+    return shape->intermediate_size > 0 || shape->output_size > 0;
+}
+
+size_t mglu_workspace_needed(const mglu_device *device, const mglu_layer_plan *plan, int64_t batch)
+{
+    if (batch <= 0 || batch > plan->desc.max_batch || !has_output(plan->shape))
+        return 0;
+    return device->backend.fns->workspace_size(device->backend.state, device->ordinal, plan, batch);
+}
+
+static mglu_status check_batch(const char *call, int64_t batch, const mglu_layer_plan *plan)
+{
+    if (batch >= 0 && batch <= plan->desc.max_batch)
+        return MGLU_OK;
+    return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: batch is %lld, must be 0..%lld", call, (long long)batch,
+                     (long long)plan->desc.max_batch);
+}
+
+mglu_status mglu_workspace_size(const mglu_device *device, const mglu_weights_desc *weights,
+                                const mglu_layer_desc *layer, int64_t batch, size_t *size)
+{
+    mglu_packed_weights shape;
+    mglu_layer_plan plan;
+    mglu_status status;
+
+    if (!size)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "size is NULL");
+    *size = 0;
+    status = plan_for_desc(device, weights, layer, &shape, &plan);
+    if (status == MGLU_OK)
+        status = check_batch("workspace", batch, &plan);
+    if (status == MGLU_OK)
+        *size = mglu_workspace_needed(device, &plan, batch);
+    return status;
 }
 
 static mglu_status fill_layer(mglu_layer *layer, const mglu_layer_desc *desc)
@@ -58,7 +104,7 @@ static mglu_status fill_layer(mglu_layer *layer, const mglu_layer_desc *desc)
         status = device->backend.fns->layer_create(device->backend.state, device->ordinal, &layer->plan,
                                                    layer->weights->state, &layer->state);
     if (status == MGLU_OK)
-        layer->workspace_size = device->backend.fns->layer_workspace_size(device->backend.state, layer->state);
+        layer->workspace_size = mglu_workspace_needed(device, &layer->plan, layer->plan.desc.max_batch);
     return status;
 }
 
@@ -110,6 +156,11 @@ size_t mglu_layer_workspace_size(const mglu_layer *layer)
     return layer ? layer->workspace_size : 0;
 }
 
+size_t mglu_layer_workspace_size_for(const mglu_layer *layer, int64_t batch)
+{
+    return layer ? mglu_workspace_needed(layer->weights->device, &layer->plan, batch) : 0;
+}
+
 mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer)
 {
     return layer ? fns_of(layer)->layer_accuracy(state_of(layer), layer->state) : MGLU_ACCURACY_A;
@@ -119,7 +170,6 @@ mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer)
 static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *args, mglu_forward_args *known,
                              int *is_noop)
 {
-    const mglu_packed_weights *shape = layer->plan.shape;
     mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known,
                                           MGLU_FIRST_SIZE(mglu_forward_args, workspace_size), args);
 
@@ -129,11 +179,10 @@ static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *a
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: parallel: parallel_for is NULL");
     if (!known->parallel)
         known->parallel = &layer->weights->device->context->parallel;
-    if (known->batch < 0 || known->batch > layer->plan.desc.max_batch || known->reserved != 0)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: batch is %lld, must be 0..%lld; reserved must be 0",
-                         (long long)known->batch, (long long)layer->plan.desc.max_batch);
-    *is_noop = known->batch == 0 || (shape->intermediate_size == 0 && shape->output_size == 0);
-    return MGLU_OK;
+    if (known->reserved != 0)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: reserved must be 0");
+    *is_noop = known->batch == 0 || !has_output(layer->plan.shape);
+    return check_batch("forward", known->batch, &layer->plan);
 }
 
 /* Whether a forward of the layer can be enqueued there. */

@@ -77,7 +77,7 @@ struct mglu_weights {
 struct mglu_layer {
     mglu_weights *weights;
     mglu_layer_plan plan;
-    size_t workspace_size;
+    size_t workspace_size; /* at max_batch */
     void *state;
 };
 
@@ -199,6 +199,9 @@ void mglu_context_unlock_devices(mglu_context *context);
 /* Around every change of the list, with the lock held: a child forked meanwhile does not read it. */
 void mglu_context_begin_change(mglu_context *context);
 void mglu_context_end_change(mglu_context *context);
+
+/* layer.c: bytes that a forward of such a layer needs; 0 where it has nothing to compute. */
+size_t mglu_workspace_needed(const mglu_device *device, const mglu_layer_plan *plan, int64_t batch);
 
 /* validate.c: the rules of weights.h and layer.h. */
 mglu_status mglu_validate_weights(const mglu_weights_desc *desc);

@@ -29,7 +29,7 @@ static const char *missing_function(const mglu_backend_fns *fns)
         {"queue_destroy", !!fns->queue_destroy},
         {"layer_create", !!fns->layer_create},
         {"layer_destroy", !!fns->layer_destroy},
-        {"layer_workspace_size", !!fns->layer_workspace_size},
+        {"workspace_size", !!fns->workspace_size},
         {"layer_accuracy", !!fns->layer_accuracy},
         {"forward", !!fns->forward},
         {"memory_allocate", fns->memory_allocate || !(fns->memory_release || fns->memory_write || fns->memory_read)},

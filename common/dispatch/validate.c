@@ -196,13 +196,19 @@ static mglu_status check_routing(const mglu_layer *layer, mglu_forward_args *arg
     return status;
 }
 
+/* What is sufficient for max_batch is so for every batch; other sizes are compared with that of the batch. */
 static mglu_status check_workspace(const mglu_layer *layer, const mglu_forward_args *args)
 {
-    if (layer->workspace_size == 0)
+    const size_t given = args->workspace ? args->workspace_size : 0;
+    size_t needed = layer->workspace_size;
+
+    if (given < needed)
+        needed = mglu_layer_workspace_size_for(layer, args->batch);
+    if (given < needed)
+        return INVALID("forward: the workspace has %zu bytes, a batch of %lld needs %zu", given, (long long)args->batch,
+                       needed);
+    if (needed == 0)
         return MGLU_OK;
-    if (!args->workspace || args->workspace_size < layer->workspace_size)
-        return INVALID("forward: the workspace has %zu bytes, the layer needs %zu",
-                       args->workspace ? args->workspace_size : 0, layer->workspace_size);
     if (layer->weights->device->info.host_memory && (uintptr_t)args->workspace % 64 != 0)
         return INVALID("forward: the workspace is not aligned to 64 bytes");
     return MGLU_OK;
@@ -225,6 +231,7 @@ mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *ar
     enum { X, RESIDUAL, IDS, ROUTING_WEIGHTS, WORKSPACE, OTHERS };
     struct rows y = {0}, others[OTHERS] = {{0}};
     mglu_status status = MGLU_OK;
+    size_t workspace_bytes;
 
     if (has_output)
         status = check_rows("y", args->y.data, args->y.byte_offset, &args->y.row_stride, args->batch, columns,
@@ -243,7 +250,8 @@ mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *ar
         return status;
     if (others[RESIDUAL].first == y.first && others[RESIDUAL].stride == y.stride)
         others[RESIDUAL].count = 0;
+    workspace_bytes = args->workspace_size < layer->workspace_size ? args->workspace_size : layer->workspace_size;
     others[WORKSPACE] =
-        (struct rows){"the workspace", args->workspace, 1, layer->workspace_size, layer->workspace_size};
+        (struct rows){"the workspace", args->workspace, args->workspace ? 1 : 0, workspace_bytes, workspace_bytes};
     return check_overlap(&y, others, OTHERS);
 }

@@ -110,11 +110,10 @@ static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer
     return make(backend, (struct sample){.desc = plan->desc, .packed = *packed}, layer);
 }
 
-static size_t layer_workspace_size(void *backend, const void *layer)
+static size_t workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
-    const struct sample *self = layer;
-
-    return (size_t)(self->packed.hidden_size + self->packed.intermediate_size + 1) * sizeof(float); /* x, z; never 0 */
+    /* x and z of one token at a time, for any batch; never 0 */
+    return (size_t)(plan->shape->hidden_size + plan->shape->intermediate_size + 1) * sizeof(float);
 }
 
 static mglu_accuracy layer_accuracy(void *backend, const void *layer)
@@ -325,7 +324,7 @@ static const mglu_backend_fns sample_fns = {
     .queue_destroy = destroy,
     .layer_create = layer_create,
     .layer_destroy = destroy,
-    .layer_workspace_size = layer_workspace_size,
+    .workspace_size = workspace_size,
     .layer_accuracy = layer_accuracy,
     .forward = forward,
     .queue_poll = queue_wait, /* work is done when forward returns */

@@ -146,7 +146,11 @@ typedef struct mglu_backend_fns {
     mglu_status (*layer_create)(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer);
     void (*layer_destroy)(void *backend, void *layer);
-    size_t (*layer_workspace_size)(void *backend, const void *layer);
+    /**
+     * Bytes that forward needs for `batch` tokens, 1..max_batch, in every layer of that plan; never fewer for more
+     * tokens. Forward gets as many or more, and uses no others.
+     */
+    size_t (*workspace_size)(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
     mglu_accuracy (*layer_accuracy)(void *backend, const void *layer);
 
     /**

@@ -81,7 +81,7 @@ typedef struct mglu_forward_args {
     mglu_input residual;
     mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router selects. Duplicates are summed */
     mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
-    void *workspace;            /**< device memory of the layer's size, 64-byte aligned; see mglu_memory */
+    void *workspace; /**< device memory, mglu_layer_workspace_size_for() bytes or more, 64-byte aligned; mglu_memory */
     size_t workspace_size;
     /**
      * Threads for this call, in place of those of the context: a host that hands its pool out only inside an operator
@@ -108,8 +108,23 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_layer_create(mglu_weights *weights, co
 /** Frees a layer that no queued forward uses any more and sets the handle to NULL; NULL is accepted. */
 MGLU_API void mglu_layer_destroy(mglu_layer **layer);
 
-/** Bytes of workspace that one forward at max_batch needs; may be 0. */
+/** Bytes of workspace that one forward at max_batch needs, sufficient for every smaller batch; may be 0. */
 MGLU_API size_t mglu_layer_workspace_size(const mglu_layer *layer);
+
+/**
+ * Bytes of workspace that one forward of `batch` tokens needs: a forward of that batch accepts them and, unless they
+ * are 0, no fewer. 0 for a batch that is not in 0..max_batch, which forward refuses.
+ */
+MGLU_API size_t mglu_layer_workspace_size_for(const mglu_layer *layer, int64_t batch);
+
+/**
+ * The same before there are weights. Array pointers in `weights` count only as present or absent.
+ *
+ * @param[out] size What mglu_layer_workspace_size_for() of such a layer on the device will be.
+ * @return As mglu_supports(); MGLU_ERROR_INVALID_ARGUMENT for a batch that is not in 0..max_batch.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_workspace_size(const mglu_device *device, const mglu_weights_desc *weights,
+                                                         const mglu_layer_desc *layer, int64_t batch, size_t *size);
 
 /**
  * Enqueues y = layer(x). Returns at once on GPUs, after the work on CPUs. Does not allocate, wait or load, so that it

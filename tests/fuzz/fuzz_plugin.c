@@ -123,7 +123,7 @@ static mglu_status f_layer_create(void *backend, int32_t ordinal, const mglu_lay
     return make(layer);
 }
 
-static size_t f_workspace_size(void *backend, const void *layer)
+static size_t f_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
     return (size_t)fuzz_number(&answers, 2);
 }
@@ -182,7 +182,7 @@ static const mglu_backend_fns complete = {
     .queue_destroy = f_destroy,
     .layer_create = f_layer_create,
     .layer_destroy = f_destroy,
-    .layer_workspace_size = f_workspace_size,
+    .workspace_size = f_workspace_size,
     .layer_accuracy = f_accuracy,
     .forward = f_forward,
     .forward_reference = f_reference,

@@ -280,16 +280,14 @@ static void set_ignores_stride(mglu_backend_fns *fns)
 }
 
 /* Omits z, which is stored after x. */
-static size_t workspace_without_z(void *backend, const void *layer)
+static size_t workspace_without_z(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
 {
-    const struct sample *self = layer;
-
-    return (size_t)self->packed.hidden_size * sizeof(float);
+    return (size_t)plan->shape->hidden_size * sizeof(float);
 }
 
 static void set_small_workspace(mglu_backend_fns *fns)
 {
-    fns->layer_workspace_size = workspace_without_z;
+    fns->workspace_size = workspace_without_z;
 }
 
 /* Errors of the arithmetic. */

@@ -350,7 +350,7 @@ static void forwards_that_break_a_rule_are_refused_and_write_nothing(void **stat
         {stride_overflows, "do not fit into memory"},
         {ids_alone, "must be given together"},
         {no_workspace, "workspace has 0 bytes"},
-        {workspace_short, "the layer needs"},
+        {workspace_short, "a batch of 2 needs"},
         {workspace_misaligned, "64 bytes"},
         {y_over_x, "y overlaps x"},
         {y_over_last_x, "y overlaps x"},

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What a forward brings itself and what it leaves to the library: threads, the queue. */
+/* What a forward brings itself and what it leaves to the library: threads, the queue, the workspace. */
 
 enum { H = 512, D = 192, BATCH = 3, MASKS = 2 };
 
@@ -162,6 +162,85 @@ static void without_a_queue_a_bad_routing_id_is_an_error_of_the_call(void **stat
     }
 }
 
+static const struct sample_shape shapes[] = {
+    {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 33, 17, 5, 1, WITH_DOWN},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 70, 300, 40, 4, WITH_DOWN | WITH_BIASES | WITH_ROUTER},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 70, 300, 0, 16, WITH_ROUTER},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_Q8_0, 640, 40, 9, 2, WITH_DOWN},
+    {MGLU_KIND_PLAIN, MGLU_DTYPE_Q4_0, 33, 40, 70, 0, WITH_DOWN | WITH_BIASES},
+    {MGLU_KIND_PLAIN, MGLU_DTYPE_F32, 33, 17, 0, 0, 0},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 0, 9, 0, 2, WITH_BIASES},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 5, 0, 0, 2, 0},
+    {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 5, 0, 3, 2, WITH_DOWN},
+};
+
+static void require_one_size(struct rig *rig, const mglu_weights_desc *weights, const mglu_layer_desc *layer)
+{
+    size_t size, before = 0;
+
+    for (int64_t batch = 0; batch <= layer->max_batch; before = size, batch++) {
+        assert_ok(mglu_workspace_size(rig->device, weights, layer, batch, &size));
+        assert_int_equal(size, mglu_layer_workspace_size_for(rig->layer, batch));
+        assert_true(size >= before && (batch > 0 || size == 0));
+    }
+    assert_int_equal(before, mglu_layer_workspace_size(rig->layer));
+}
+
+static void the_workspace_is_known_for_each_batch_and_before_there_are_weights(void **state)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
+        for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
+            for (uint32_t flags = 0; flags <= MGLU_LAYER_ALLOW_QUANTISED_X; flags++) {
+                const mglu_layer_desc layer = {.struct_size = sizeof layer,
+                                               .flags = flags,
+                                               .x_dtype = flags ? MGLU_DTYPE_F32 : MGLU_DTYPE_BF16,
+                                               .top_k = shapes[k].parts & WITH_ROUTER ? shapes[k].n_masks / 2 : 0,
+                                               .max_batch = 40 + 120 * (int64_t)(k % 2)};
+                struct sample sample = sample_make(&shapes[k], 1);
+                struct rig rig = rig_make(backends[i], NULL, &sample.desc, &layer);
+
+                require_one_size(&rig, &sample.desc, &layer);
+                rig_free(&rig);
+                sample_free(&sample);
+            }
+}
+
+static void a_workspace_for_a_batch_that_the_layer_refuses_has_no_size(void **state)
+{
+    struct made made = make("cpu", NULL, 0);
+    const mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = BATCH}, invalid = {.struct_size = 1};
+    const mglu_weights_desc *weights = &made.sample.desc;
+    size_t size = 5;
+
+    assert_int_equal(mglu_layer_workspace_size_for(NULL, 1), 0);
+    for (int64_t batch = -1; batch <= BATCH + 1; batch += BATCH + 2) {
+        assert_int_equal(mglu_layer_workspace_size_for(made.rig.layer, batch), 0);
+        assert_status(mglu_workspace_size(made.rig.device, weights, &layer, batch, &size), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_error_says("must be 0..3");
+        assert_int_equal(size, 0);
+    }
+    assert_status(mglu_workspace_size(made.rig.device, weights, &layer, 1, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_workspace_size(NULL, weights, &layer, 1, &size), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_workspace_size(made.rig.device, NULL, &layer, 1, &size), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_workspace_size(made.rig.device, weights, &invalid, 1, &size), MGLU_ERROR_INVALID_ARGUMENT);
+    destroy(&made);
+}
+
+static void a_forward_needs_only_the_workspace_of_its_batch(void **state)
+{
+    struct made made = make("cpu", NULL, 0);
+    mglu_forward_args args = args_of(&made);
+
+    args.batch = 1;
+    args.workspace_size = mglu_layer_workspace_size_for(made.rig.layer, 1);
+    assert_true(args.workspace_size > 0 && args.workspace_size < mglu_layer_workspace_size(made.rig.layer));
+    assert_ok(mglu_forward(made.rig.layer, NULL, &args));
+    args.workspace_size--;
+    assert_status(mglu_forward(made.rig.layer, NULL, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("a batch of 1 needs");
+    destroy(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +248,9 @@ int main(void)
         cmocka_unit_test(threads_without_a_function_are_refused),
         cmocka_unit_test(args_of_the_first_version_have_no_threads),
         cmocka_unit_test(without_a_queue_the_work_is_done_at_once),
+        cmocka_unit_test(the_workspace_is_known_for_each_batch_and_before_there_are_weights),
+        cmocka_unit_test(a_workspace_for_a_batch_that_the_layer_refuses_has_no_size),
+        cmocka_unit_test(a_forward_needs_only_the_workspace_of_its_batch),
         cmocka_unit_test(without_a_queue_a_bad_routing_id_is_an_error_of_the_call),
     };
 

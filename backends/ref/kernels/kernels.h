@@ -65,7 +65,7 @@ int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *
                    const mglu_accuracy *accuracy, struct mglu_ref_routing *routing);
 
 /* Doubles of scratch that one token needs. */
-size_t mglu_ref_token_scratch(const struct mglu_ref_layer *layer);
+size_t mglu_ref_token_scratch(const mglu_packed_weights *packed);
 
 /*
  * token.c: one token's y in double and, with an accuracy class, the tolerance of each element. Returns 0 when its

@@ -138,9 +138,9 @@ static struct estimate finish(const struct mglu_ref_layer *layer, const mglu_for
     return y;
 }
 
-size_t mglu_ref_token_scratch(const struct mglu_ref_layer *layer)
+size_t mglu_ref_token_scratch(const mglu_packed_weights *packed)
 {
-    return (size_t)layer->packed.hidden_size + 2 * (size_t)layer->packed.intermediate_size;
+    return (size_t)packed->hidden_size + 2 * (size_t)packed->intermediate_size;
 }
 
 int mglu_ref_token(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token,

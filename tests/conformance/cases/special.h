@@ -30,7 +30,7 @@ struct special_check {
 
 /** One list per topic; each ends with a NULL name. */
 extern const struct special_check nonfinite_checks[], infinity_checks[], range_checks[], shape_checks[],
-    memory_checks[], routing_checks[], environment_checks[], queue_checks[];
+    memory_checks[], routing_checks[], environment_checks[], queue_checks[], workspace_checks[];
 
 /** Three tokens, h = 35, d = 9, three masks, and what `parts` adds; `out` = 0: no down-projection. */
 struct problem special_problem(const struct trial *trial, int64_t out, unsigned parts);
