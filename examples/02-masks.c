@@ -81,7 +81,6 @@ static void forward(const uint32_t *words, float y[INTERMEDIATE])
 {
     mglu_context *context;
     mglu_device *device;
-    mglu_queue *queue;
     mglu_weights *weights;
     mglu_layer *layer;
     mglu_memory *workspace;
@@ -95,19 +94,16 @@ static void forward(const uint32_t *words, float y[INTERMEDIATE])
     mglu_forward_args args = {.struct_size = sizeof args, .batch = 1, .x.data = x, .y.data = y};
 
     require(mglu_context_create(NULL, &context));
-    require(mglu_device_pick(context, "cpu", &device));
-    require(mglu_queue_create(device, NULL, &queue));
+    require(mglu_device_pick(context, "host", &device));
     require(mglu_weights_create(device, &weights_desc, &weights));
     require(mglu_layer_create(weights, &layer_desc, &layer));
     require(mglu_memory_create(device, mglu_layer_workspace_size(layer), &workspace));
     args.workspace = mglu_memory_data(workspace);
     args.workspace_size = mglu_memory_size(workspace);
-    require(mglu_forward(layer, queue, &args));
-    require(mglu_queue_wait(queue));
+    require(mglu_forward(layer, NULL, &args));
     mglu_memory_destroy(&workspace);
     mglu_layer_destroy(&layer);
     mglu_weights_destroy(&weights);
-    mglu_queue_destroy(&queue);
     mglu_context_destroy(&context);
 }
 

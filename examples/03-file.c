@@ -58,7 +58,6 @@ static void forward(mglu_weights_desc *weights_desc, const mglu_layer_desc *laye
 {
     mglu_context *context;
     mglu_device *device;
-    mglu_queue *queue;
     mglu_weights *weights;
     mglu_layer *layer;
     mglu_memory *workspace;
@@ -66,19 +65,16 @@ static void forward(mglu_weights_desc *weights_desc, const mglu_layer_desc *laye
 
     weights_desc->flags |= MGLU_WEIGHTS_BORROW;
     require(mglu_context_create(NULL, &context));
-    require(mglu_device_pick(context, "cpu", &device));
-    require(mglu_queue_create(device, NULL, &queue));
+    require(mglu_device_pick(context, "host", &device));
     require(mglu_weights_create(device, weights_desc, &weights));
     require(mglu_layer_create(weights, layer_desc, &layer));
     require(mglu_memory_create(device, mglu_layer_workspace_size(layer), &workspace));
     args.workspace = mglu_memory_data(workspace);
     args.workspace_size = mglu_memory_size(workspace);
-    require(mglu_forward(layer, queue, &args));
-    require(mglu_queue_wait(queue));
+    require(mglu_forward(layer, NULL, &args));
     mglu_memory_destroy(&workspace);
     mglu_layer_destroy(&layer);
     mglu_weights_destroy(&weights);
-    mglu_queue_destroy(&queue);
     mglu_context_destroy(&context);
 }
 

@@ -138,7 +138,7 @@ class InstalledTest(FolderTest):
     def test_each_compile_line_makes_a_program_that_prints_what_its_comment_says(self):
         here, variables = self.install()
         names = examples(".c", ".cpp")
-        self.assertGreaterEqual(len(names), 6)
+        self.assertGreaterEqual(len(names), 7)
         for name in names:
             with self.subTest(name):
                 (line,) = compile_lines(name)
