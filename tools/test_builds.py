@@ -25,6 +25,7 @@ SANITIZE_ENV = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     **NO_DRIVERS,
 }
+HOSTS = pathlib.Path("build/hosts").resolve()
 FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc >/dev/null || { echo "no nvcc"; exit 1; }']
 
 # The time limits of tests are for an idle machine; others are busy, or several times slower.
@@ -62,6 +63,10 @@ EXTRA_BUILDS = {
                       suites=["memcheck"], prepare=["tools/setup", "valgrind"], setup="valgrind"),
     # Models of the transformers package, which takes 800 MB with PyTorch.
     "hub": Build("gcc", STRICT, suites=["hub"], prepare=["tools/setup", "hub"]),
+    # Examples inside ggml and ONNX Runtime, which are downloaded and compiled.
+    "hosts": Build("gcc", [*STRICT, f"-Dcmake_prefix_path={HOSTS / 'ggml'}",
+                           f"-Dpkg_config_path={HOSTS / 'pkgconfig'}"],
+                   suites=["hosts"], prepare=["tools/hosts/setup"]),
     # The flags of Debian's packages.
     "distribution": Build("gcc", [*STRICT, "--buildtype=plain",
                                   "-Dc_args=-g -O2 -fstack-protector-strong -Wformat -Werror=format-security "
