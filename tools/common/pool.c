@@ -91,22 +91,39 @@ static void parallel_for(void *user, int64_t count, mglu_task task, void *argume
         task(argument, i);
 }
 
-struct pool *pool_create(int threads)
+/** Makes the threads that can be made, `most` at most. */
+static void start_threads(struct pool *pool, int most)
 {
-    struct pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->threads[0]);
     pthread_attr_t attributes;
-    if (!pool)
-        return NULL;
+
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->begun, NULL);
     pthread_cond_init(&pool->finished, NULL);
+    pool->workers = 0;
     if (pthread_attr_init(&attributes) != 0)
-        return pool;
+        return;
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    while (pool->workers < threads - 1 && pthread_create(&pool->threads[pool->workers], &attributes, work, pool) == 0)
+    while (pool->workers < most && pthread_create(&pool->threads[pool->workers], &attributes, work, pool) == 0)
         pool->workers++;
     pthread_attr_destroy(&attributes);
+}
+
+struct pool *pool_create(int threads)
+{
+    struct pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->threads[0]);
+
+    if (pool)
+        start_threads(pool, threads - 1);
     return pool;
+}
+
+void pool_restart(struct pool *pool)
+{
+    pool->is_busy = false;
+    pool->working = 0;
+    pool->count = 0;
+    atomic_store(&pool->next, 0);
+    start_threads(pool, pool->workers);
 }
 
 int pool_threads(const struct pool *pool)

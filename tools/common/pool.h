@@ -5,7 +5,7 @@
 /**
  * @file
  * A thread pool for mglu_parallel, of the programs and as an example for applications without one: it needs POSIX
- * threads and mglu/mglu.h alone. Idle threads sleep. A child made by fork() needs a new pool.
+ * threads and mglu/mglu.h alone. Idle threads sleep.
  */
 
 #include <mglu/mglu.h>
@@ -22,6 +22,12 @@ int pool_threads(const struct pool *pool);
 
 /** For mglu_context_desc; the pool must outlive all objects of the context. */
 mglu_parallel pool_hook(struct pool *pool);
+
+/**
+ * In a child made by fork(), before the pool is used there: makes the threads anew, which only the parent has. Loops
+ * that ran at the time of fork() are forgotten.
+ */
+void pool_restart(struct pool *pool);
 
 /** Ends the threads. NULL is accepted. */
 void pool_destroy(struct pool *pool);
