@@ -69,17 +69,19 @@ class Context:
     """Devices, and the threads that compute on CPUs.
 
     threads: None: MGLU_NUM_THREADS if set, else the CPUs that this process may use. max_isa: the best instruction set
-    of CPUs to use, as "avx2". cache_dir: where programs compiled on OpenCL devices are kept.
+    of CPUs to use, as "avx2". backends: names of those that may be opened, as "cpu,cuda"; None: MGLU_BACKENDS if set,
+    else all. cache_dir: where programs compiled on OpenCL devices are kept.
 
     What the library logs goes to logging.getLogger("mglu"), at the level that it has when the context is made; with
     MGLU_LOG set to stderr instead.
     """
 
     def __init__(self, *, threads: int | None = None, max_isa: str | None = None,
-                 cache_dir: str | os.PathLike[str] | None = None):
+                 backends: str | None = None, cache_dir: str | os.PathLike[str] | None = None):
         self._pool = _Pool(_thread_count(threads))
         desc = s.ContextDesc(struct_size=ctypes.sizeof(s.ContextDesc))
         desc.max_isa = max_isa.encode() if max_isa else None
+        desc.backends = backends.encode() if backends else None
         desc.cache_dir = os.fsencode(cache_dir) if cache_dir else None
         desc.parallel = ctypes.pointer(self._pool.hook)
         if not os.environ.get("MGLU_LOG"):
@@ -99,8 +101,9 @@ class Context:
         return [Device(self, core.mglu_device_at(self.handle.value, index)) for index in range(count.value)]
 
     def device(self, name: str | None = None) -> Device:
-        """The device of a backend, as "cpu", "opencl" or "auto"; None: MGLU_BACKEND if set, else the CPU."""
-        chosen = name.encode() if name else None if os.environ.get("MGLU_BACKEND") else b"cpu"
+        """The device of a backend, as "cpu" or "opencl"; "auto": the best; "host": the best that computes in host memory.
+        None: MGLU_BACKEND if set, else "host", which opens no driver."""
+        chosen = name.encode() if name else None if os.environ.get("MGLU_BACKEND") else b"host"
         out = c_void_p()
         check(core.mglu_device_pick(self.handle.value, chosen, byref(out)))
         return Device(self, out.value)

@@ -104,7 +104,7 @@ class File:
 
     def _layer(self, name: str) -> tuple[Any, str | None]:
         """The desc of a layer's weights, and its activation if the file names one."""
-        weights, layer, has_activation = s.WeightsDesc(), s.LayerDesc(), c_int()
+        weights, layer, has_activation = p.sized(s.WeightsDesc), p.sized(s.LayerDesc), c_int()
         check(io.mglu_file_layer(self.handle.value, name.encode(), byref(weights), byref(layer),
                                  byref(has_activation)))
         return weights, text_of(core.mglu_activation_name(layer.activation)) if has_activation.value else None

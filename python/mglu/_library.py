@@ -64,7 +64,7 @@ _CORE: dict[str, tuple[Any, list[Any]]] = {
     "mglu_layer_accuracy": (c_int, [_HANDLE]),
     "mglu_forward": (c_int, [_HANDLE, _HANDLE, c_void_p]),
     "mglu_forward_reference": (c_int, [_HANDLE, c_void_p, c_int, c_void_p, c_void_p]),
-    "mglu_packed_weight_row_stride": (c_size_t, [c_int, c_int64]),
+    "mglu_packed_weight_stride_bytes": (c_size_t, [c_int, c_int64]),
     "mglu_packed_weight_size": (c_size_t, [c_int, c_int64, c_int64]),
     "mglu_packed_scale_size": (c_size_t, [c_int, c_int64, c_int64]),
     "mglu_packed_mask_size": (c_size_t, [c_int32, c_int64, c_int64]),

@@ -104,7 +104,7 @@ def pack_weights(weight: Any, dtype: str = "f16", *, allow_nonfinite: bool = Fal
     """Converts a matrix to the packed layout."""
     source, (rows, columns), keep = matrix(weight, "weight")
     code = dtype_code(dtype)
-    stride = core.mglu_packed_weight_row_stride(code, columns)
+    stride = core.mglu_packed_weight_stride_bytes(code, columns)
     data = aligned(core.mglu_packed_weight_size(code, rows, columns))
     scale_bytes = core.mglu_packed_scale_size(code, rows, columns)
     scales = aligned(scale_bytes).view(numpy.float16).reshape(rows, -1) if scale_bytes else None

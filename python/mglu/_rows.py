@@ -36,30 +36,30 @@ def part_of(desc: Any, rows: slice) -> tuple[Any, Any]:
 
 def _row_bytes(array: Any, columns: int) -> int:
     """Bytes from row to row."""
-    stride: int = array.row_stride or columns * _BITS[array.dtype] // 8
+    stride: int = array.stride_bytes or columns * _BITS[array.dtype] // 8
     return stride
 
 
 def _skip_rows(array: Any, first: int, columns: int) -> None:
     if not array.data:
         return
-    array.row_stride = _row_bytes(array, columns)
-    array.data += first * array.row_stride
+    array.stride_bytes = _row_bytes(array, columns)
+    array.data += first * array.stride_bytes
     if array.scales:
-        array.scale_row_stride = array.scale_row_stride or 2 * -(-columns // _GROUP)
-        array.scales += first * array.scale_row_stride
+        array.scale_stride_bytes = array.scale_stride_bytes or 2 * -(-columns // _GROUP)
+        array.scales += first * array.scale_stride_bytes
 
 
 def _skip_columns(array: Any, first: int, last: int, columns: int) -> None:
     if not array.data:
         return
-    array.row_stride = _row_bytes(array, columns)
+    array.stride_bytes = _row_bytes(array, columns)
     array.data += first * _BITS[array.dtype] // 8
     if array.scales:
         if first % _GROUP or (last % _GROUP and last != columns):
             raise InvalidArgument(f"rows {first} to {last} cut a group of {_GROUP} columns of the quantised "
                                   f"down-projection; expected multiples of {_GROUP}")
-        array.scale_row_stride = array.scale_row_stride or 2 * -(-columns // _GROUP)
+        array.scale_stride_bytes = array.scale_stride_bytes or 2 * -(-columns // _GROUP)
         array.scales += 2 * (first // _GROUP)
 
 

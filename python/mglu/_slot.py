@@ -18,6 +18,8 @@ from ._library import Handle, check, core
 # CU_STREAM_LEGACY, the default stream: NULL would be a stream of the library's own.
 _DEFAULT_STREAM = 1
 
+_forward = core.mglu_forward
+
 Operands = tuple[tuple[str, a.View], ...]
 
 
@@ -40,19 +42,22 @@ class Slot:
     """Calls on arrays in the device's memory, or in host memory where the device has that."""
 
     def __init__(self, device: Device, layer: Handle, stream: int | None):
-        keep = (device.context.handle,)
-        desc = p.sized(s.QueueDesc, native_stream=stream) if stream else None
-        self._queue = Handle(core.mglu_queue_create, device.value, byref(desc) if desc else None,
-                             destroy=core.mglu_queue_destroy, keep=keep)
         self._device = device
+        self._queue = None if device.host_memory else self._new_queue(stream)
+        self._queue_value = self._queue.value if self._queue else None
         self._layer = layer
         self._workspace = self._memory(core.mglu_layer_workspace_size(layer.value))
-        # Work on a stream is done later; what it reports is raised by the first call after that.
-        self._waits = device.host_memory or stream is None
+        # Work on a stream of the caller's is done later.
+        self._waits = not device.host_memory and stream is None
         self._args = p.sized(s.ForwardArgs, workspace=core.mglu_memory_data(self._workspace.value),
                              workspace_size=core.mglu_memory_size(self._workspace.value))
         self._address = ctypes.addressof(self._args)
         self._x, self._y = self._args.x, self._args.y
+
+    def _new_queue(self, stream: int | None) -> Handle:
+        desc = p.sized(s.QueueDesc, native_stream=stream)
+        return Handle(core.mglu_queue_create, self._device.value, byref(desc) if stream else None,
+                      destroy=core.mglu_queue_destroy, keep=(self._device.context.handle,))
 
     def _memory(self, size: int) -> Handle:
         return Handle(core.mglu_memory_create, self._device.value, size, destroy=core.mglu_memory_destroy,
@@ -83,10 +88,9 @@ class Slot:
                 pointer.data += pointer.row_stride * view.itemsize * max_batch
 
     def _forward(self) -> None:
-        layer, queue = self._layer.value, self._queue.value
-        status = core.mglu_forward(layer, queue, self._address)
+        status = _forward(self._layer.value, self._queue_value, self._address)
         if status == 0 and self._waits:
-            status = core.mglu_queue_wait(queue)
+            status = core.mglu_queue_wait(self._queue_value)
         if status:
             check(status)
 
@@ -129,7 +133,7 @@ class StagedSlot(Slot):
     def _upload(self, member: str, data: bytes, first: int, count: int, view: a.View) -> None:
         size = view.shape[-1] * view.itemsize
         buffer = self._buffer(member, count * size)
-        check(core.mglu_memory_write(buffer.value, self._queue.value, 0, data[first * size:(first + count) * size],
+        check(core.mglu_memory_write(buffer.value, self._queue_value, 0, data[first * size:(first + count) * size],
                                      count * size))
         setattr(self._args, member, s.Input(core.mglu_memory_data(buffer.value), 0, 0))
 
@@ -140,7 +144,7 @@ class StagedSlot(Slot):
         self._args.batch = count
         self._forward()
         part = (ctypes.c_char * (count * size)).from_buffer(result, first * size)
-        check(core.mglu_memory_read(buffer.value, self._queue.value, 0, part, count * size))
+        check(core.mglu_memory_read(buffer.value, self._queue_value, 0, part, count * size))
 
 
 def _scatter(data: bytearray, target: a.View, rows: int) -> None:

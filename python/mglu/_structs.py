@@ -41,7 +41,7 @@ class ContextDesc(ctypes.Structure):
     c_name = "mglu_context_desc"
     _fields_ = [("struct_size", c_uint32), ("num_threads", c_int32), ("max_isa", c_char_p), ("allocator", c_void_p),
                 ("device_allocator", c_void_p), ("parallel", POINTER(Parallel)), ("logger", POINTER(Logger)),
-                ("program_cache", c_void_p), ("cache_dir", c_char_p)]
+                ("program_cache", c_void_p), ("cache_dir", c_char_p), ("backends", c_char_p)]
 
 
 class DeviceInfo(ctypes.Structure):
@@ -58,8 +58,8 @@ class QueueDesc(ctypes.Structure):
 
 class Array(ctypes.Structure):
     c_name = "mglu_array"
-    _fields_ = [("data", c_void_p), ("dtype", c_int), ("row_stride", c_size_t), ("scales", c_void_p),
-                ("scale_row_stride", c_size_t)]
+    _fields_ = [("data", c_void_p), ("dtype", c_int), ("stride_bytes", c_size_t), ("scales", c_void_p),
+                ("scale_stride_bytes", c_size_t)]
 
 
 class MaskArray(ctypes.Structure):
@@ -104,7 +104,7 @@ class ForwardArgs(ctypes.Structure):
     c_name = "mglu_forward_args"
     _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("batch", c_int64), ("x", Input), ("y", Output),
                 ("residual", Input), ("routing_ids", Input), ("routing_weights", Input), ("workspace", c_void_p),
-                ("workspace_size", c_size_t)]
+                ("workspace_size", c_size_t), ("parallel", POINTER(Parallel))]
 
 
 class FileTensor(ctypes.Structure):
