@@ -230,16 +230,84 @@ static int read_bf16(const unsigned char *row, size_t column)
     return threshold(row, MGLU_DTYPE_BF16, column);
 }
 
+/* Reads 32 elements that begin at `from`, as bytes of 0 and 1. Returns 0 where one may be neither. */
+typedef int read_group_fn(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS]);
+
+static int read_bytes(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    unsigned char all = 0;
+
+    for (size_t j = 0; j < MGLU_GROUP_COLUMNS; j++)
+        all |= bits[j] = from[j];
+    return all <= 1;
+}
+
+static int read_f32s(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    int32_t logits[MGLU_GROUP_COLUMNS], nan = 0;
+
+    memcpy(logits, from, sizeof logits);
+    for (size_t j = 0; j < MGLU_GROUP_COLUMNS; j++) {
+        nan |= (logits[j] & 0x7fffffff) > 0x7f800000;
+        bits[j] = logits[j] > 0;
+    }
+    return !nan;
+}
+
+static int read_halves(const unsigned char *from, int16_t infinity, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    int16_t logits[MGLU_GROUP_COLUMNS], nan = 0;
+
+    memcpy(logits, from, sizeof logits);
+    for (size_t j = 0; j < MGLU_GROUP_COLUMNS; j++) {
+        nan |= (int16_t)((logits[j] & 0x7fff) > infinity);
+        bits[j] = logits[j] > 0;
+    }
+    return !nan;
+}
+
+static int read_f16s(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    return read_halves(from, 0x7c00, bits);
+}
+
+static int read_bf16s(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    return read_halves(from, 0x7f80, bits);
+}
+
+static int read_bits(const unsigned char *from, unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    for (size_t j = 0; j < MGLU_GROUP_COLUMNS; j++)
+        bits[j] = from[j / 8] >> (j % 8) & 1;
+    return 1;
+}
+
+/* The product has the lowest bit of byte k at bit 56 + k, and no two of its terms at the same bit. */
+static uint32_t gather_bits(const unsigned char bits[MGLU_GROUP_COLUMNS])
+{
+    uint32_t word = 0;
+
+    for (size_t j = 0; j < MGLU_GROUP_COLUMNS / 8; j++) {
+        uint64_t bytes;
+
+        memcpy(&bytes, bits + 8 * j, sizeof bytes);
+        word |= (uint32_t)(bytes * 0x0102040810204080u >> 56) << (8 * j);
+    }
+    return word;
+}
+
 static const struct mask_reader {
     read_bit_fn *read;
-    size_t bits; /* per element in the source; rows begin at whole bytes */
+    read_group_fn *read_group; /* the same for whole groups, faster */
+    size_t bits;               /* per element in the source; rows begin at whole bytes */
     const char *fault;
 } mask_readers[] = {
-    [MGLU_MASK_BYTES] = {read_byte, 8, "is neither 0 nor 1"},
-    [MGLU_MASK_LOGITS_F32] = {read_f32, 32, "is NaN"},
-    [MGLU_MASK_LOGITS_F16] = {read_f16, 16, "is NaN"},
-    [MGLU_MASK_LOGITS_BF16] = {read_bf16, 16, "is NaN"},
-    [MGLU_MASK_BITS] = {read_bit, 1, ""},
+    [MGLU_MASK_BYTES] = {read_byte, read_bytes, 8, "is neither 0 nor 1"},
+    [MGLU_MASK_LOGITS_F32] = {read_f32, read_f32s, 32, "is NaN"},
+    [MGLU_MASK_LOGITS_F16] = {read_f16, read_f16s, 16, "is NaN"},
+    [MGLU_MASK_LOGITS_BF16] = {read_bf16, read_bf16s, 16, "is NaN"},
+    [MGLU_MASK_BITS] = {read_bit, read_bits, 1, ""},
 };
 
 /* Packs one row of one mask; `words` is its first word, the others follow `n_masks` words apart. */
@@ -248,10 +316,16 @@ static mglu_status pack_mask_row(const struct mask_reader *reader, const unsigne
 {
     for (size_t first = 0; first < h; first += MGLU_GROUP_COLUMNS) {
         size_t columns = h - first < MGLU_GROUP_COLUMNS ? h - first : MGLU_GROUP_COLUMNS;
+        unsigned char bits[MGLU_GROUP_COLUMNS];
         uint32_t word = 0;
 
+        if (columns == MGLU_GROUP_COLUMNS && reader->read_group(row + first / 8 * reader->bits, bits)) {
+            words[first / MGLU_GROUP_COLUMNS * n_masks] = gather_bits(bits);
+            continue;
+        }
         for (size_t j = 0; j < columns; j++) {
             int bit = reader->read(row, first + j);
+
             if (bit < 0) {
                 *bad_column = first + j;
                 return MGLU_ERROR_INVALID_ARGUMENT;

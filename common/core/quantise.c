@@ -9,15 +9,38 @@ static size_t packed_stride(mglu_dtype dtype, size_t columns)
                                              : mglu_format_stride_bytes(columns, 1));
 }
 
+/* The largest magnitude of finite elements: their bits are in the same order. */
+static float largest_magnitude(const float *elements)
+{
+    int32_t bits[MGLU_GROUP_COLUMNS], found = 0;
+
+    memcpy(bits, elements, sizeof bits);
+    for (int j = 0; j < MGLU_GROUP_COLUMNS; j++) {
+        int32_t magnitude = bits[j] & 0x7fffffff;
+
+        found = magnitude > found ? magnitude : found;
+    }
+    return mglu_f32_from_bits((uint32_t)found);
+}
+
 /* The element of the largest magnitude, the first of several. */
 static float largest(const float *elements)
 {
-    float found = 0;
+    float magnitude = largest_magnitude(elements);
 
-    for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
-        if (fabsf(elements[j]) > fabsf(found))
-            found = elements[j];
-    return found;
+    for (int j = 0; magnitude > 0; j++)
+        if (fabsf(elements[j]) == magnitude)
+            return elements[j];
+    return 0;
+}
+
+/* Halves away from zero. The value is in the range of int. */
+static int round_away(float value)
+{
+    int whole = (int)value;
+    float rest = value - (float)whole;
+
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
 /* 0 also where the scale is so small that it is 0 in f16 and its reciprocal is infinite. */
@@ -31,18 +54,18 @@ static float reciprocal(float scale)
 /* Both write one group and return its scale, not yet rounded. */
 static float quantise_q8_0(const float *elements, unsigned char *quants)
 {
-    float scale = fabsf(largest(elements)) / 127, inverse = reciprocal(scale);
+    float scale = largest_magnitude(elements) / 127, inverse = reciprocal(scale);
 
     for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
-        quants[j] = (unsigned char)(int)roundf(elements[j] * inverse);
+        quants[j] = (unsigned char)round_away(elements[j] * inverse);
     return scale;
 }
 
 static unsigned quantise_nibble(float scaled)
 {
-    unsigned found = (unsigned)(scaled + 8.5f);
+    int found = (int)(scaled + 8.5f);
 
-    return found < 15 ? found : 15;
+    return found < 15 ? (unsigned)found : 15;
 }
 
 static float quantise_q4_0(const float *elements, unsigned char *quants)
@@ -59,17 +82,18 @@ static mglu_status quantise_row(const char *name, size_t row, const void *source
                                 size_t columns, mglu_dtype dtype, unsigned char *quants, unsigned char *scales)
 {
     size_t group_bytes = mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS);
+    const unsigned char *from = source;
 
     for (size_t first = 0; first < columns; first += MGLU_GROUP_COLUMNS) {
         size_t group = first / MGLU_GROUP_COLUMNS;
+        size_t count = columns - first < MGLU_GROUP_COLUMNS ? columns - first : MGLU_GROUP_COLUMNS, bad;
         float elements[MGLU_GROUP_COLUMNS] = {0}, scale;
 
-        for (size_t j = 0; j < MGLU_GROUP_COLUMNS && first + j < columns; j++) {
-            elements[j] = mglu_load_element(source, source_dtype, first + j);
-            if (!mglu_is_finite(elements[j]))
-                return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] = %g is not finite in %s", name, row, first + j,
-                                 (double)elements[j], mglu_dtype_name(dtype));
-        }
+        bad = mglu_convert_elements(from + first * mglu_dtype_size(source_dtype), source_dtype, elements,
+                                    MGLU_DTYPE_F32, count);
+        if (bad < count)
+            return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] = %g is not finite in %s", name, row, first + bad,
+                             (double)elements[bad], mglu_dtype_name(dtype));
         scale = dtype == MGLU_DTYPE_Q8_0 ? quantise_q8_0(elements, quants + group * group_bytes)
                                          : quantise_q4_0(elements, quants + group * group_bytes);
         mglu_store_element(scales, MGLU_DTYPE_F16, group, scale);

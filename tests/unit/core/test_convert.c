@@ -103,6 +103,50 @@ static void convert_handles_every_pair_of_dtypes_at_any_address(void **state)
         }
 }
 
+/* Of count elements, which begin at every pattern of the upper 16 bits and have these lower ones. */
+static void check_array(mglu_dtype from, mglu_dtype to, uint32_t low)
+{
+    enum { COUNT = 0x10000 + 5 };
+    static uint32_t source[COUNT], got[COUNT], want[COUNT];
+
+    for (uint32_t i = 0; i < COUNT; i++) {
+        if (from == MGLU_DTYPE_F32)
+            source[i] = i << 16 | low;
+        else
+            ((uint16_t *)source)[i] = (uint16_t)i;
+        mglu_store_element(want, to, i, mglu_load_element(source, from, i));
+    }
+    assert_ok(mglu_convert(source, from, got, to, COUNT));
+    assert_memory_equal(got, want, COUNT * mglu_dtype_size(to));
+}
+
+static void arrays_are_converted_as_their_elements_are(void **state)
+{
+    static const uint32_t lows[] = {0, 1, 0x0fff, 0x1000, 0x1001, 0x3000, 0x7fff, 0x8000, 0x8001, 0xffff};
+
+    for (int from = MGLU_DTYPE_F32; from <= MGLU_DTYPE_BF16; from++)
+        for (int to = MGLU_DTYPE_F32; to <= MGLU_DTYPE_BF16; to++)
+            for (size_t i = 0; i < (from == MGLU_DTYPE_F32 ? sizeof lows / sizeof lows[0] : 1) && from != to; i++)
+                check_array((mglu_dtype)from, (mglu_dtype)to, lows[i]);
+}
+
+static void the_first_element_that_is_not_finite_is_found_wherever_it_is(void **state)
+{
+    float floats[100] = {0};
+    uint16_t halves[100] = {0};
+
+    assert_int_equal(mglu_first_nonfinite(floats, MGLU_DTYPE_F32, 100), 100);
+    assert_int_equal(mglu_first_nonfinite(halves, MGLU_DTYPE_F16, 100), 100);
+    for (size_t i = 100; i-- > 0;) {
+        floats[i] = i % 2 ? NAN : -INFINITY;
+        halves[i] = 0xff80; /* NaN in f16, -infinity in bf16 */
+        assert_int_equal(mglu_first_nonfinite(floats, MGLU_DTYPE_F32, 100), i);
+        assert_int_equal(mglu_first_nonfinite(halves, MGLU_DTYPE_F16, 100), i);
+        assert_int_equal(mglu_first_nonfinite(halves, MGLU_DTYPE_BF16, 100), i);
+        assert_int_equal(mglu_first_nonfinite(floats, MGLU_DTYPE_F32, i), i);
+    }
+}
+
 static void convert_refuses_quantised_dtypes_and_null(void **state)
 {
     float value = 1;
@@ -147,6 +191,8 @@ int main(void)
         cmocka_unit_test(tiny_values_become_subnormal_halves_or_zero),
         cmocka_unit_test(nan_stays_nan_even_when_its_payload_is_cut),
         cmocka_unit_test(convert_handles_every_pair_of_dtypes_at_any_address),
+        cmocka_unit_test(arrays_are_converted_as_their_elements_are),
+        cmocka_unit_test(the_first_element_that_is_not_finite_is_found_wherever_it_is),
         cmocka_unit_test(convert_refuses_quantised_dtypes_and_null),
         cmocka_unit_test(names_and_values_are_inverse),
     };

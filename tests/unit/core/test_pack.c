@@ -182,6 +182,30 @@ static void invalid_mask_values_are_refused_with_their_index(void **state)
     assert_error_says("padding");
 }
 
+static void an_invalid_mask_value_is_found_wherever_it_is(void **state)
+{
+    static const mglu_mask_form forms[] = {MGLU_MASK_BYTES, MGLU_MASK_LOGITS_F32, MGLU_MASK_LOGITS_F16,
+                                           MGLU_MASK_LOGITS_BF16};
+    char says[40];
+    uint32_t packed[3];
+
+    for (size_t form = 0; form < sizeof forms / sizeof forms[0]; form++)
+        for (size_t column = 0; column < 70; column++) {
+            float logits[70] = {[3] = INFINITY, [40] = -INFINITY};
+            uint16_t halves[70] = {[3] = 0x7c00};
+            uint8_t bytes[70] = {[3] = 1};
+            const void *const data[] = {bytes, logits, halves, halves};
+
+            bytes[column] = 2;
+            logits[column] = NAN;
+            halves[column] = 0x7fff;
+            snprintf(says, sizeof says, "mask 0 [0][%zu] is ", column);
+            assert_status(mglu_pack_masks(&(mglu_mask_array){data[form], forms[form]}, 1, 1, 70, packed),
+                          MGLU_ERROR_INVALID_ARGUMENT);
+            assert_error_says(says);
+        }
+}
+
 static void mask_counts_outside_1_to_16_are_refused(void **state)
 {
     const uint8_t bytes[17] = {0};
@@ -247,6 +271,7 @@ int main(void)
         cmocka_unit_test(logits_above_zero_are_ones),
         cmocka_unit_test(bits_are_read_least_significant_first_in_rows_of_whole_bytes),
         cmocka_unit_test(invalid_mask_values_are_refused_with_their_index),
+        cmocka_unit_test(an_invalid_mask_value_is_found_wherever_it_is),
         cmocka_unit_test(mask_counts_outside_1_to_16_are_refused),
         cmocka_unit_test(nonfinite_weights_are_refused_unless_allowed),
         cmocka_unit_test(bad_arguments_are_refused),

@@ -155,6 +155,29 @@ static void quantised_sources_are_copied_and_their_padding_cleared(void **state)
         }
 }
 
+/* A scale of 1, so that weights are rounded as they are; the float before a half rounds down. */
+static void halves_are_rounded_away_from_zero(void **state)
+{
+    float weights[32] = {127, 0.5f, -0.5f, 1.5f, -2.5f, 126.5f, -126.5f};
+    const signed char want[32] = {127, 1, -1, 2, -3, 127, -127, 0, 0, 3};
+    struct packed packed;
+
+    weights[7] = nextafterf(0.5f, 0);
+    weights[8] = -weights[7];
+    weights[9] = nextafterf(3.5f, 0);
+    packed = pack_f32(weights, 1, 32, MGLU_DTYPE_Q8_0);
+    assert_memory_equal(packed.quants, want, sizeof want);
+}
+
+/* The sign of the scale of q4_0 is that of the first of them. */
+static void of_two_largest_weights_the_first_counts(void **state)
+{
+    const float weights[64] = {[3] = 8, [20] = -8, [33] = -8, [63] = 8};
+    struct packed packed = pack_f32(weights, 1, 64, MGLU_DTYPE_Q4_0);
+
+    assert_memory_equal(packed.scales, ((const unsigned char[]){0x00, 0xbc, 0x00, 0x3c}), 4);
+}
+
 static void groups_too_small_for_f16_scales_become_zero(void **state)
 {
     const float sizes[] = {0, 0x1p-149f, 0x1p-140f, 0x1p-129f, 0x1p-126f, 0x1p-60f};
@@ -240,6 +263,8 @@ int main(void)
         cmocka_unit_test(sizes_of_scales_are_given_for_quantised_dtypes_only),
         cmocka_unit_test(weights_are_within_a_step_after_unpacking_at_every_h),
         cmocka_unit_test(quantised_sources_are_copied_and_their_padding_cleared),
+        cmocka_unit_test(halves_are_rounded_away_from_zero),
+        cmocka_unit_test(of_two_largest_weights_the_first_counts),
         cmocka_unit_test(groups_too_small_for_f16_scales_become_zero),
         cmocka_unit_test(bits_do_not_depend_on_the_callers_rounding_mode),
         cmocka_unit_test(what_cannot_be_quantised_is_refused_with_its_index),
