@@ -98,7 +98,7 @@ PACK_OPTIONS = {"plain": 0x00, "f16": 0x03, "bf16": 0x05, "q8_0": 0x07, "q4_0": 
                 "in-place": 0x87}
 PACK = {f"{name}-{seed}": bytes([options]) + FILE[seed]
         for name, options in PACK_OPTIONS.items()
-        for seed in ("checkpoint", "packed", "q4_0", "bad-nan", "other-names")}
+        for seed in ("checkpoint", "packed", "q4_0", "bad-nan", "other-names", "fused-without-order")}
 PACK.update({f"plain-{seed}": b"\0" + content for seed, content in FILE.items()})
 PACK["gguf-version"] = b"\0GGUF" + bytes(4)
 
