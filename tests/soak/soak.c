@@ -76,6 +76,7 @@ static size_t open_soak(struct soak *soak)
     /* A driver's compiler keeps some memory of each program (LLVM 15 the name of its file), so that each compiles once.
      */
     require(setenv("MGLU_CACHE_DIR", soak->folder, true) == 0);
+    soak_make_threads();
     for (size_t i = 0; i < SPECIMENS; i++)
         specimen_make(&soak->specimens[i], i);
     require_ok(mglu_context_create(NULL, &context));

@@ -47,6 +47,12 @@ void soak_files(struct soak *soak, size_t device);
 /** Calls that fail: wrong arguments, no memory, bad routing, missing or broken files and plug-ins: soak_errors.c. */
 void soak_errors(struct soak *soak, size_t device);
 
+/**
+ * Makes more threads at once than a round has, which end. The C library keeps stacks of ended threads, up to a size:
+ * how many depends on how many threads ran at once, and so on the load of the machine, unless it has all it keeps.
+ */
+void soak_make_threads(void);
+
 /** Threads are made, share a layer whose loops run on a pool, and end: soak_threads.c. */
 void soak_threads(struct soak *soak, size_t device);
 

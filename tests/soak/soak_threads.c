@@ -9,6 +9,26 @@
 
 enum { THREADS = 3, POOL_THREADS = 2, CHILD_SECONDS = 60 };
 
+static void *wait_for_others(void *barrier)
+{
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+void soak_make_threads(void)
+{
+    enum { MOST = 8 };
+    pthread_t threads[MOST];
+    pthread_barrier_t barrier;
+
+    require(pthread_barrier_init(&barrier, NULL, MOST) == 0);
+    for (size_t i = 0; i < MOST; i++)
+        require(pthread_create(&threads[i], NULL, wait_for_others, &barrier) == 0);
+    for (size_t i = 0; i < MOST; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&barrier);
+}
+
 /* One thread with a queue of its own on a shared layer. */
 struct caller {
     struct soak *soak;
