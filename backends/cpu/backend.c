@@ -23,4 +23,5 @@ const mglu_backend_fns mglu_fns_cpu = {
     .layer_accuracy = mglu_cpu_layer_accuracy,
     .forward = mglu_cpu_forward,
     .queue_poll = mglu_cpu_queue_wait, /* work is done when forward returns */
+    .queue_notify = mglu_cpu_queue_notify,
 };

@@ -142,6 +142,14 @@ mglu_status mglu_cpu_queue_wait(void *backend, void *queue)
     return MGLU_OK;
 }
 
+mglu_status mglu_cpu_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user)
+{
+    struct mglu_cpu_queue *self = queue;
+
+    callback(user, atomic_load(&self->bad_routing) ? MGLU_ERROR_BAD_ROUTING : MGLU_OK);
+    return MGLU_OK;
+}
+
 void mglu_cpu_queue_destroy(void *backend, void *queue)
 {
     mglu_cpu_release(((const struct mglu_cpu_backend *)backend)->host, queue, sizeof(struct mglu_cpu_queue));

@@ -27,4 +27,5 @@ const mglu_backend_fns mglu_fns_cuda = {
     .memory_write = mglu_cuda_memory_write,
     .memory_read = mglu_cuda_memory_read,
     .queue_poll = mglu_cuda_queue_poll,
+    .queue_notify = mglu_cuda_queue_notify,
 };

@@ -8,6 +8,7 @@
 #include "backends/cuda/kernels/params.h"
 #include "backends/cuda/kernels/ring_plan.h"
 #include "backends/cuda/select.h"
+#include "common/core/notify.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -48,6 +49,7 @@ struct mglu_cuda_queue {
     int owns_stream;
     int32_t *bad_routing; /* pinned host memory that kernels write to */
     CUdeviceptr bad_routing_address;
+    struct mglu_notifications notifications;
 };
 
 /* A matrix in device memory, in the layout of kernels/tile_layout.h. */
@@ -112,6 +114,7 @@ mglu_status mglu_cuda_device_info(void *backend, int32_t ordinal, mglu_backend_d
 mglu_status mglu_cuda_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
 mglu_status mglu_cuda_queue_wait(void *backend, void *queue);
 mglu_status mglu_cuda_queue_poll(void *backend, void *queue);
+mglu_status mglu_cuda_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user);
 void mglu_cuda_queue_destroy(void *backend, void *queue);
 
 /* context.c */

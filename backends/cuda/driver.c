@@ -49,6 +49,8 @@ static const struct entry entries[] = {
     {"cuStreamDestroy", 4000, 0, AT(stream_destroy)},
     {"cuStreamSynchronize", 2000, 0, AT(stream_synchronize)},
     {"cuStreamQuery", 2000, 0, AT(stream_query)},
+    {"cuStreamIsCapturing", 10000, 0, AT(stream_is_capturing)},
+    {"cuLaunchHostFunc", 10000, 0, AT(launch_host_func)},
     {"cuLaunchKernelEx", 11060, 0, AT(launch_kernel_ex)},
 };
 

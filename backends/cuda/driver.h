@@ -40,6 +40,8 @@ struct mglu_cuda_driver {
     PFN_cuStreamDestroy_v4000 stream_destroy;
     PFN_cuStreamSynchronize_v2000 stream_synchronize;
     PFN_cuStreamQuery_v2000 stream_query;
+    PFN_cuStreamIsCapturing_v10000 stream_is_capturing;
+    PFN_cuLaunchHostFunc_v10000 launch_host_func;
     PFN_cuLaunchKernelEx_v11060 launch_kernel_ex;
 };
 

@@ -38,6 +38,11 @@ static mglu_status queue_poll(void *backend, void *queue)
     IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_poll(backend, queue));
 }
 
+static mglu_status queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user)
+{
+    IN_DEFAULT_ENVIRONMENT(mglu_opencl_queue_notify(backend, queue, callback, user));
+}
+
 static mglu_status layer_create(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer)
 {
@@ -90,4 +95,5 @@ const mglu_backend_fns mglu_fns_opencl = {
     .memory_write = memory_write,
     .memory_read = memory_read,
     .queue_poll = queue_poll,
+    .queue_notify = queue_notify,
 };

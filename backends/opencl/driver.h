@@ -37,6 +37,7 @@
     FUNCTION(clEnqueueWriteBuffer)                                                                                     \
     FUNCTION(clEnqueueMarkerWithWaitList)                                                                              \
     FUNCTION(clGetEventInfo)                                                                                           \
+    FUNCTION(clSetEventCallback)                                                                                       \
     FUNCTION(clReleaseEvent)                                                                                           \
     FUNCTION(clFlush)                                                                                                  \
     FUNCTION(clFinish)

@@ -5,6 +5,7 @@
 #include "backends/opencl/cache.h"
 #include "backends/opencl/driver.h"
 #include "common/core/mask_format.h"
+#include "common/core/notify.h"
 
 #include "backends/opencl/kernels/job.h"
 
@@ -59,6 +60,7 @@ struct mglu_opencl_queue {
     int routed;                       /* whether kernels may have set it since the last wait */
     cl_event marker;                  /* behind all work at the last poll that was too early, or NULL */
     int has_newer_work;               /* work was enqueued behind the marker */
+    struct mglu_notifications notifications;
 };
 
 /* ---- Weights -------------------------------------------------------------------------------------------------- */
@@ -172,6 +174,7 @@ void mglu_opencl_device_stop(struct mglu_opencl_device *device);
 mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
 mglu_status mglu_opencl_queue_wait(void *backend, void *queue);
 mglu_status mglu_opencl_queue_poll(void *backend, void *queue);
+mglu_status mglu_opencl_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user);
 void mglu_opencl_queue_destroy(void *backend, void *queue);
 
 /* memory.c */

@@ -62,13 +62,23 @@ static void drop_marker(struct mglu_opencl_queue *queue)
     queue->marker = NULL;
 }
 
-static void free_queue(struct mglu_opencl_queue *queue)
+/* All but the driver's queue. Memory that the driver has for callbacks stays. */
+static void free_all_but_commands(struct mglu_opencl_queue *queue)
 {
     drop_marker(queue);
     mglu_opencl_buffer_release(queue->device, queue->bad_routing);
+    mglu_notifications_tell(&queue->notifications, MGLU_ERROR_DEVICE_LOST);
+    if (mglu_notifications_left(&queue->notifications))
+        return;
+    mglu_notifications_free(&queue->notifications);
+    mglu_opencl_release(queue->device->backend->host, queue, sizeof *queue);
+}
+
+static void free_queue(struct mglu_opencl_queue *queue)
+{
     if (queue->commands)
         queue->device->backend->cl.clReleaseCommandQueue(queue->commands);
-    mglu_opencl_release(queue->device->backend->host, queue, sizeof *queue);
+    free_all_but_commands(queue);
 }
 
 mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue)
@@ -87,6 +97,7 @@ mglu_status mglu_opencl_queue_create(void *backend, int32_t ordinal, const mglu_
     if (!made)
         return device->backend->host->fail(MGLU_ERROR_OUT_OF_MEMORY, "out of memory");
     *made = (struct mglu_opencl_queue){.device = device, .stream = stream};
+    mglu_notifications_init(&made->notifications, device->backend->host);
     status = fill_queue(made);
     if (status != MGLU_OK)
         free_queue(made);
@@ -122,6 +133,14 @@ static mglu_status take_bad_routing(struct mglu_opencl_queue *queue)
     return MGLU_OK;
 }
 
+/* A driver that has lost the device may not call back. */
+static mglu_status tell_if_lost(struct mglu_opencl_queue *queue, mglu_status status)
+{
+    if (status == MGLU_ERROR_DEVICE_LOST)
+        mglu_notifications_tell(&queue->notifications, status);
+    return status;
+}
+
 /* ---- Waiting ---------------------------------------------------------------------------------------------------- */
 
 mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
@@ -131,12 +150,13 @@ mglu_status mglu_opencl_queue_wait(void *backend, void *queue)
     cl_int code;
 
     if (status != MGLU_OK)
-        return status;
+        return tell_if_lost(self, status);
     code = self->device->backend->cl.clFinish(self->commands);
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(self->device, code, "clFinish", "waiting for the queue");
+        return tell_if_lost(self, mglu_opencl_fail(self->device, code, "clFinish", "waiting for the queue"));
     drop_marker(self);
     self->has_newer_work = 0;
+    mglu_notifications_wait(&self->notifications);
     return take_bad_routing(self);
 }
 
@@ -191,14 +211,75 @@ mglu_status mglu_opencl_queue_poll(void *backend, void *queue)
     cl_int code;
 
     if (status != MGLU_OK)
-        return status;
+        return tell_if_lost(self, status);
     code = query(self, &is_done, &call);
     if (code != CL_SUCCESS)
-        return mglu_opencl_fail(self->device, code, call, is_done ? "the work of the queue" : "asking for its state");
-    if (!is_done)
+        return tell_if_lost(self, mglu_opencl_fail(self->device, code, call,
+                                                   is_done ? "the work of the queue" : "asking for its state"));
+    /* The driver's thread may be a moment behind the state of the event. */
+    if (!is_done || mglu_notifications_due(&self->notifications))
         return MGLU_ERROR_TIMEOUT;
     return take_bad_routing(self);
 }
+
+/* ---- Callbacks -------------------------------------------------------------------------------------------------- */
+
+static void CL_CALLBACK end_notification(cl_event event, cl_int state, void *notification)
+{
+    mglu_notification_end(notification, state < 0 ? mglu_opencl_status(state) : MGLU_OK);
+}
+
+/* The command at whose end the callback is due: one that reads the flag of the routing where it may be set. */
+static cl_int enqueue_end(struct mglu_opencl_queue *queue, int32_t *flag, cl_event *event, const char **call)
+{
+    const struct mglu_opencl_driver *cl = &queue->device->backend->cl;
+
+    *call = queue->routed ? "clEnqueueReadBuffer" : "clEnqueueMarkerWithWaitList";
+    if (queue->routed)
+        return cl->clEnqueueReadBuffer(queue->commands, queue->bad_routing, CL_FALSE, 0, sizeof *flag, flag, 0, NULL,
+                                       event);
+    return cl->clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, event);
+}
+
+/* Without a callback nobody says when the command no longer writes to the flag. */
+static void undo_notification(struct mglu_opencl_queue *queue, struct mglu_notification *notification)
+{
+    if (queue->device->backend->cl.clFinish(queue->commands) == CL_SUCCESS)
+        mglu_notification_drop(notification);
+    else
+        mglu_notification_silence(notification);
+}
+
+mglu_status mglu_opencl_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user)
+{
+    struct mglu_opencl_queue *self = queue;
+    const struct mglu_opencl_driver *cl = &self->device->backend->cl;
+    mglu_status status = mglu_opencl_device_check(self->device);
+    struct mglu_notification *made =
+        status == MGLU_OK ? mglu_notification_add(&self->notifications, callback, user) : NULL;
+    cl_event event = NULL;
+    const char *call;
+    cl_int code;
+
+    if (!made)
+        return status == MGLU_OK ? MGLU_ERROR_OUT_OF_MEMORY : status;
+    self->has_newer_work = 1;
+    code = enqueue_end(self, &made->copy, &event, &call);
+    if (code != CL_SUCCESS) {
+        mglu_notification_drop(made);
+        return mglu_opencl_fail(self->device, code, call, "notifying of the end of work");
+    }
+    code = cl->clSetEventCallback(event, CL_COMPLETE, end_notification, made);
+    (void)cl->clReleaseEvent(event);
+    if (code != CL_SUCCESS) {
+        undo_notification(self, made);
+        return mglu_opencl_fail(self->device, code, "clSetEventCallback", "notifying of the end of work");
+    }
+    (void)cl->clFlush(self->commands);
+    return MGLU_OK;
+}
+
+/* ---- The end ---------------------------------------------------------------------------------------------------- */
 
 /*
  * Some drivers wait for a queue's work when it is released; with the queue, its context is never released. All other
@@ -213,9 +294,7 @@ static void give_up(struct mglu_opencl_queue *queue)
               "opencl: %s: a queue is destroyed before its work is done: the device is given up in this context, and "
               "the queue is not released",
               queue->device->name);
-    drop_marker(queue);
-    mglu_opencl_buffer_release(queue->device, queue->bad_routing);
-    mglu_opencl_release(host, queue, sizeof *queue);
+    free_all_but_commands(queue);
 }
 
 void mglu_opencl_queue_destroy(void *backend, void *queue)

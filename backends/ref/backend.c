@@ -24,4 +24,5 @@ const mglu_backend_fns mglu_fns_ref = {
     .forward = mglu_ref_forward,
     .forward_reference = mglu_ref_forward_reference,
     .queue_poll = mglu_ref_queue_wait, /* work is done when forward returns */
+    .queue_notify = mglu_ref_queue_notify,
 };

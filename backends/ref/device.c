@@ -70,6 +70,14 @@ mglu_status mglu_ref_queue_wait(void *backend, void *queue)
     return MGLU_OK;
 }
 
+mglu_status mglu_ref_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user)
+{
+    struct mglu_ref_queue *self = queue;
+
+    callback(user, atomic_load(&self->bad_routing) ? MGLU_ERROR_BAD_ROUTING : MGLU_OK);
+    return MGLU_OK;
+}
+
 void mglu_ref_queue_destroy(void *backend, void *queue)
 {
     const struct mglu_ref_backend *self = backend;

@@ -28,6 +28,7 @@ int32_t mglu_ref_device_count(void *backend);
 mglu_status mglu_ref_device_info(void *backend, int32_t ordinal, mglu_backend_device *info);
 mglu_status mglu_ref_queue_create(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
 mglu_status mglu_ref_queue_wait(void *backend, void *queue);
+mglu_status mglu_ref_queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user);
 void mglu_ref_queue_destroy(void *backend, void *queue);
 
 /* weights.c */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Size of the first table of this ABI. Members that are added behind it may be absent. */
-#define FIRST_TABLE MGLU_FIRST_SIZE(mglu_backend_fns, queue_poll)
+#define FIRST_TABLE MGLU_FIRST_SIZE(mglu_backend_fns, queue_notify)
 
 /* Name of the first required function that a table does not have, or NULL. */
 static const char *missing_function(const mglu_backend_fns *fns)

@@ -52,6 +52,22 @@ mglu_status mglu_queue_wait(mglu_queue *queue)
     return queue->device->backend.fns->queue_wait(queue->device->backend.state, queue->state);
 }
 
+mglu_status mglu_queue_notify(mglu_queue *queue, mglu_queue_callback callback, void *user)
+{
+    const struct opened_backend *backend;
+    mglu_status status;
+
+    if (!queue || !callback)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "queue or callback is NULL");
+    backend = &queue->device->backend;
+    status = mglu_device_check_fork(queue->device);
+    if (status != MGLU_OK)
+        return status;
+    if (!backend->fns->queue_notify)
+        return mglu_fail(MGLU_ERROR_UNSUPPORTED, "backend '%s' has no queue_notify", backend->fns->name);
+    return backend->fns->queue_notify(backend->state, queue->state, callback, user);
+}
+
 /* ---- Waiting with a limit --------------------------------------------------------------------------------------- */
 
 static uint64_t now(void)

@@ -85,6 +85,12 @@ static mglu_status queue_wait(void *backend, void *queue)
                        : MGLU_OK;
 }
 
+static mglu_status queue_notify(void *backend, void *queue, mglu_queue_callback callback, void *user)
+{
+    callback(user, ((struct sample *)queue)->bad_routing ? MGLU_ERROR_BAD_ROUTING : MGLU_OK);
+    return MGLU_OK;
+}
+
 /* Step 3: layers. */
 static mglu_status supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan)
 {
@@ -328,6 +334,7 @@ static const mglu_backend_fns sample_fns = {
     .layer_accuracy = layer_accuracy,
     .forward = forward,
     .queue_poll = queue_wait, /* work is done when forward returns */
+    .queue_notify = queue_notify,
 };
 
 MGLU_API const mglu_backend_fns *mglu_backend_entry(uint32_t host_abi)

@@ -180,6 +180,12 @@ typedef struct mglu_backend_fns {
      * mglu_queue_wait_for() is then unsupported.
      */
     mglu_status (*queue_poll)(void *backend, void *queue);
+
+    /**
+     * See mglu_queue_notify(). queue_wait and queue_poll count the callback as work: they return after it. May be NULL:
+     * it is then unsupported.
+     */
+    mglu_status (*queue_notify)(void *backend, void *queue, mglu_queue_callback callback, void *user);
 } mglu_backend_fns;
 
 /** The one symbol that a plug-in exports; it returns the function table, in static storage. `host_abi` is the library's

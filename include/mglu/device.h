@@ -11,8 +11,8 @@ MGLU_BEGIN_DECLS
 typedef struct mglu_device mglu_device;
 
 /**
- * A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. On
- * devices with host memory the calls that take a queue accept NULL too.
+ * A device and the stream of work on it. Forward calls on one queue run in order; one thread at a time uses it. Devices
+ * with host memory compute and copy without one too.
  */
 typedef struct mglu_queue mglu_queue;
 
@@ -111,6 +111,28 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_wait_for(mglu_queue *queue, uint
  * meanwhile.
  */
 MGLU_API void mglu_queue_cancel_wait(mglu_queue *queue);
+
+/** Called once. `status` is that of the work, as of mglu_queue_wait(). */
+typedef void (*mglu_queue_callback)(void *user, mglu_status status);
+
+/**
+ * Calls `callback(user, status)` once, when all work is done that was enqueued on the queue before: at the latest where
+ * a later wait for the queue returns. The status is not cleared by it: a wait returns it too.
+ *
+ * Who calls: where forward returns after the work, as on CPUs, this thread, before this call returns; else a thread of
+ * the driver's at any moment from now on. Where the device is lost or the queue's work given up, the call that finds
+ * it, a wait or mglu_queue_destroy(), with MGLU_ERROR_DEVICE_LOST. None is called after mglu_queue_destroy() has
+ * returned.
+ *
+ * The driver's thread does nothing else meanwhile, and later work may wait: the callback should only tell another
+ * thread, by a semaphore, a variable or a descriptor. It must not call this library, the driver, nor wait for a thread
+ * that does. It must not end its thread, by pthread_exit() or an exception.
+ *
+ * @return Where it is not MGLU_OK, the callback is not called. MGLU_ERROR_UNSUPPORTED: the backend, one in a shared
+ *         object, has no queue_notify. MGLU_ERROR_INVALID_ARGUMENT: CUDA captures the queue's stream, and a graph would
+ *         call it at each replay.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_notify(mglu_queue *queue, mglu_queue_callback callback, void *user);
 
 /**
  * Waits for at most mglu_queue_desc.destroy_ns, then frees the queue and sets the handle to NULL; NULL is accepted.

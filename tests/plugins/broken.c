@@ -45,6 +45,11 @@ static void set_no_poll(mglu_backend_fns *fns)
     fns->queue_poll = NULL;
 }
 
+static void set_no_notify(mglu_backend_fns *fns)
+{
+    fns->queue_notify = NULL;
+}
+
 static void set_missing_slot(mglu_backend_fns *fns)
 {
     fns->queue_wait = NULL;
@@ -383,6 +388,7 @@ static const struct {
     {"table-size", set_table_size},
     {"larger-table", set_larger_table},
     {"no-poll", set_no_poll},
+    {"no-notify", set_no_notify},
     {"missing-slot", set_missing_slot},
     {"half-memory", set_half_memory},
     {"no-name", set_no_name},

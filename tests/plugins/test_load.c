@@ -239,6 +239,29 @@ static void a_table_without_poll_works_and_refuses_only_waits_with_a_limit(void 
     mglu_context_destroy(&context);
 }
 
+static void fail_if_called(void *user, mglu_status status)
+{
+    fail();
+}
+
+static void a_table_without_notify_works_and_refuses_only_that(void **state)
+{
+    mglu_context *context;
+    mglu_device *device;
+    mglu_queue *queue;
+
+    assert_ok(mglu_context_create(NULL, &context));
+    setenv("MGLU_TEST_FAULT", "no-notify", 1);
+    assert_ok(mglu_backend_load(context, path_of_broken));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    assert_ok(mglu_queue_create(device, NULL, &queue));
+    assert_status(mglu_queue_notify(queue, fail_if_called, NULL), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("backend 'sample' has no queue_notify");
+    assert_ok(mglu_queue_wait(queue));
+    mglu_queue_destroy(&queue);
+    mglu_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +273,7 @@ int main(void)
         cmocka_unit_test(an_incomplete_copy_is_refused_before_it_is_mapped),
         cmocka_unit_test(what_is_no_shared_object_is_refused_by_name),
         cmocka_unit_test(a_table_without_poll_works_and_refuses_only_waits_with_a_limit),
+        cmocka_unit_test(a_table_without_notify_works_and_refuses_only_that),
     };
 
     path_of_broken = getenv("MGLU_TEST_BROKEN");

@@ -4,6 +4,7 @@
 
 #include "sample.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ struct script {
     float from[SCRIPT_MOST], got[SCRIPT_MOST];
     mglu_status status; /* of the step that failed, or MGLU_OK */
     char text[512];
+    int notifications; /* that were asked for */
+    atomic_int calls;  /* of them that were told */
 };
 
 static inline struct script script_make(const struct script_driver *driver, const struct sample_shape *shape,
@@ -123,6 +126,19 @@ static inline mglu_status script_forward(struct script *script)
                                                          .y.data = mglu_memory_data(script->y)});
 }
 
+static inline void script_count(void *user, mglu_status status)
+{
+    atomic_fetch_add((atomic_int *)user, 1);
+}
+
+static inline mglu_status script_notify(struct script *script)
+{
+    const mglu_status status = mglu_queue_notify(script->rig.queue, script_count, &script->calls);
+
+    script->notifications += status == MGLU_OK;
+    return status;
+}
+
 static inline mglu_status script_wait(struct script *script)
 {
     return mglu_queue_wait(script->rig.queue);
@@ -144,6 +160,7 @@ static inline void script_free(struct script *script)
     mglu_memory_destroy(&script->y);
     rig_free(&script->rig);
     sample_free(&script->sample);
+    assert_int_equal(script->calls, script->notifications);
 }
 
 /* Runs a step, and once more where it fails. A device that could not be listed is listed by the next context. */
@@ -172,8 +189,9 @@ static inline mglu_status script_try(struct script *script, mglu_status (*step)(
 static inline void script_run(struct script *script)
 {
     mglu_status (*const steps[])(struct script *) = {
-        script_open,   script_pick,  script_queue,   script_weights, script_layer,   script_workspace, script_make_x,
-        script_make_y, script_write, script_forward, script_wait,    script_forward, script_ask,       script_read,
+        script_open,    script_pick,   script_queue, script_weights, script_layer,  script_workspace,
+        script_make_x,  script_make_y, script_write, script_forward, script_notify, script_wait,
+        script_forward, script_notify, script_ask,   script_read,
     };
 
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)

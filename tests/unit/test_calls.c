@@ -162,6 +162,47 @@ static void without_a_queue_a_bad_routing_id_is_an_error_of_the_call(void **stat
     }
 }
 
+struct told {
+    int calls;
+    mglu_status status;
+};
+
+static void tell(void *user, mglu_status status)
+{
+    struct told *told = user;
+
+    told->calls++;
+    told->status = status;
+}
+
+static void a_queue_whose_work_is_done_notifies_at_once(void **state)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        struct made made = make(backends[i], NULL, 1);
+        const int32_t ids[BATCH] = {0, MASKS, 0};
+        const float p[BATCH] = {1, 1, 1};
+        mglu_forward_args args = args_of(&made);
+        struct told told = {0};
+
+        args.routing_ids.data = ids;
+        args.routing_weights.data = p;
+        assert_ok(mglu_queue_notify(made.rig.queue, tell, &told));
+        assert_int_equal(told.calls, 1);
+        assert_int_equal(told.status, MGLU_OK);
+        assert_ok(mglu_forward(made.rig.layer, made.rig.queue, &args));
+        assert_ok(mglu_queue_notify(made.rig.queue, tell, &told));
+        assert_int_equal(told.calls, 2);
+        assert_int_equal(told.status, MGLU_ERROR_BAD_ROUTING);
+        assert_status(mglu_queue_wait(made.rig.queue), MGLU_ERROR_BAD_ROUTING); /* as if nobody had been told */
+        assert_ok(mglu_queue_notify(made.rig.queue, tell, &told));
+        assert_int_equal(told.status, MGLU_OK);
+        assert_status(mglu_queue_notify(NULL, tell, &told), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_status(mglu_queue_notify(made.rig.queue, NULL, &told), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_int_equal(told.calls, 3);
+        destroy(&made);
+    }
+}
+
 static const struct sample_shape shapes[] = {
     {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 33, 17, 5, 1, WITH_DOWN},
     {MGLU_KIND_MASKED, MGLU_DTYPE_BF16, 70, 300, 40, 4, WITH_DOWN | WITH_BIASES | WITH_ROUTER},
@@ -251,6 +292,7 @@ int main(void)
         cmocka_unit_test(the_workspace_is_known_for_each_batch_and_before_there_are_weights),
         cmocka_unit_test(a_workspace_for_a_batch_that_the_layer_refuses_has_no_size),
         cmocka_unit_test(a_forward_needs_only_the_workspace_of_its_batch),
+        cmocka_unit_test(a_queue_whose_work_is_done_notifies_at_once),
         cmocka_unit_test(without_a_queue_a_bad_routing_id_is_an_error_of_the_call),
     };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cases/special.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* Waits with a limit, and calls without a queue: the same results and errors as with mglu_queue_wait(). */
@@ -124,10 +125,63 @@ static void bad_routing_without_queue(const struct trial *trial)
     problem_free(&problem);
 }
 
+/* Calls of a notification, of which there must be one when a wait returns. */
+struct told {
+    atomic_int calls, status;
+};
+
+static void tell(void *user, mglu_status status)
+{
+    struct told *told = user;
+
+    atomic_store(&told->status, (int)status);
+    atomic_fetch_add(&told->calls, 1);
+}
+
+static void check_told(const struct trial *trial, const struct rig *rig, mglu_status expected)
+{
+    struct told told = {0};
+    mglu_status status = mglu_queue_notify(rig->queue, tell, &told);
+
+    if (status == MGLU_ERROR_UNSUPPORTED) {
+        outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "%s", mglu_last_error());
+        return;
+    }
+    outcome_expect(trial->outcome, "mglu_queue_notify", status, MGLU_OK);
+    outcome_expect(trial->outcome, "mglu_queue_wait", mglu_queue_wait(rig->queue), expected);
+    if (told.calls != (status == MGLU_OK))
+        outcome_set(trial->outcome, VERDICT_FAIL, "the callback of mglu_queue_notify() was called %d times",
+                    (int)told.calls);
+    else if (status == MGLU_OK)
+        outcome_expect(trial->outcome, "the callback's status", (mglu_status)told.status, expected);
+}
+
+/* run_on() waits: only a forward without one leaves its errors to the notification. */
+static void notify(const struct trial *trial)
+{
+    const struct shape shape = {.dtypes = trial->dtypes, .h = 35, .d = 9, .n_masks = 4, .top_k = 2, .batch = 3};
+    struct problem problem = problem_make(&shape, trial->random);
+    struct rig rig;
+
+    if (open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        const struct layout unwaited = {.fill = 0xff, .is_left = true};
+
+        check_told(trial, &rig, MGLU_OK);
+        for (int is_bad = 0; is_bad < 2; is_bad++) {
+            problem.ids[3] = is_bad ? 4 : 0;
+            free(run_on(&rig, &problem, &unwaited, trial->outcome));
+            check_told(trial, &rig, is_bad ? MGLU_ERROR_BAD_ROUTING : MGLU_OK);
+        }
+        rig_close(&rig);
+    }
+    problem_free(&problem);
+}
+
 const struct special_check queue_checks[] = {
     {"00-wait-for", PER_DTYPE, same_results},
     {"00-wait-for-cancelled", 0, cancelled_without_work},
     {"00-wait-for-bad-routing", 0, bad_routing},
+    {"00-notify", PER_DTYPE, notify},
     {"00-without-queue", PER_DTYPE, without_queue},
     {"00-without-queue-bad-routing", 0, bad_routing_without_queue},
     {NULL, 0, NULL},

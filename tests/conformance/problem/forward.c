@@ -168,7 +168,7 @@ static bool wait_as(const struct layout *layout, mglu_queue *queue, struct outco
 {
     mglu_status status;
 
-    if (!queue)
+    if (!queue || layout->is_left)
         return true;
     if (!layout->is_asked)
         return outcome_expect(outcome, "mglu_queue_wait", mglu_queue_wait(queue), layout->wait);

@@ -12,6 +12,7 @@ struct layout {
     bool residual_is_y;    /**< y is its own residual */
     int64_t first, tokens; /**< of the problem's batch; tokens = 0: all */
     mglu_status wait;      /**< what the wait must return, or without a queue the forward */
+    bool is_left;          /**< does not wait, though it reads y */
     bool is_asked;         /**< waits by asking mglu_queue_wait_for() until the work is done */
 };
 

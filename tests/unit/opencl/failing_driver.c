@@ -176,18 +176,30 @@ PASS(clEnqueueNDRangeKernel,
      (cl_command_queue queue, cl_kernel kernel, cl_uint dimensions, const size_t *offset, const size_t *items,
       const size_t *group, cl_uint count, const cl_event *list, cl_event *event),
      (queue, kernel, dimensions, offset, items, group, count, list, event))
-PASS(clEnqueueReadBuffer,
-     (cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset, size_t size, void *to, cl_uint count,
-      const cl_event *list, cl_event *event),
-     (queue, buffer, blocking, offset, size, to, count, list, event))
 PASS(clEnqueueWriteBuffer,
      (cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset, size_t size, const void *from,
       cl_uint count, const cl_event *list, cl_event *event),
      (queue, buffer, blocking, offset, size, from, count, list, event))
 HOLD(clEnqueueMarkerWithWaitList, (cl_command_queue queue, cl_uint count, const cl_event *list, cl_event *event),
      (queue, count, list, event))
+PASS(clSetEventCallback,
+     (cl_event event, cl_int state, void(CL_CALLBACK *notify)(cl_event, cl_int, void *), void *user),
+     (event, state, notify, user))
 PASS(clGetEventInfo, (cl_event event, cl_event_info what, size_t size, void *value, size_t *needed),
      (event, what, size, value, needed))
 RELEASE(clReleaseEvent, cl_event)
 PASS(clFlush, (cl_command_queue queue), (queue))
 PASS(clFinish, (cl_command_queue queue), (queue))
+
+/* It makes an event where it is asked for one. */
+EXPORT cl_int CL_API_CALL clEnqueueReadBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
+                                              size_t size, void *to, cl_uint count, const cl_event *list,
+                                              cl_event *event)
+{
+    __typeof__(clEnqueueReadBuffer) *real;
+    cl_int code = enter("clEnqueueReadBuffer", &real);
+
+    code = code == CL_SUCCESS ? real(queue, buffer, blocking, offset, size, to, count, list, event) : code;
+    objects += code == CL_SUCCESS && event;
+    return code;
+}

@@ -270,12 +270,16 @@ static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl
                                        size_t size, void *target, cl_uint wait_count, const cl_event *wait_list,
                                        cl_event *event)
 {
-    const cl_int code = waits(FAKE_clEnqueueReadBuffer);
+    const cl_int code = blocking ? waits(FAKE_clEnqueueReadBuffer) : call(FAKE_clEnqueueReadBuffer);
 
     if (code == CL_SUCCESS)
         memcpy(target, (char *)(void *)buffer + offset, size);
     if (size == sizeof fake.raised && fake.raised)
         memcpy(target, &fake.raised, size);
+    if (code == CL_SUCCESS && event) {
+        *event = (cl_event)(void *)&thing;
+        fake.live++;
+    }
     return code;
 }
 
@@ -305,6 +309,28 @@ static cl_int CL_API_CALL get_event_info(cl_event event, cl_event_info what, siz
     const cl_int code = call(FAKE_clGetEventInfo);
 
     return code == CL_SUCCESS ? give(value, size, &fake.state, sizeof fake.state) : code;
+}
+
+/* Calls back at once where the work is done, as a driver may. */
+static cl_int CL_API_CALL set_event_callback(cl_event event, cl_int state,
+                                             void(CL_CALLBACK *notify)(cl_event, cl_int, void *), void *user)
+{
+    const cl_int code = call(FAKE_clSetEventCallback);
+
+    if (code != CL_SUCCESS)
+        return code;
+    fake.waiting[fake.waiting_count++] = (struct fake_callback){notify, user};
+    if (fake.state <= CL_COMPLETE)
+        fake_end_work(fake.state);
+    return CL_SUCCESS;
+}
+
+void fake_end_work(cl_int state)
+{
+    fake.state = state;
+    for (int i = 0; i < fake.waiting_count; i++)
+        fake.waiting[i].notify((cl_event)(void *)&thing, state, fake.waiting[i].user);
+    fake.waiting_count = 0;
 }
 
 static cl_int CL_API_CALL release_event(cl_event event)
@@ -350,6 +376,7 @@ const struct mglu_opencl_driver fake_driver = {
     .clEnqueueWriteBuffer = enqueue_write,
     .clEnqueueMarkerWithWaitList = enqueue_marker,
     .clGetEventInfo = get_event_info,
+    .clSetEventCallback = set_event_callback,
     .clReleaseEvent = release_event,
     .clFlush = flush,
     .clFinish = finish,

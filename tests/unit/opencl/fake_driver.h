@@ -17,7 +17,12 @@ enum fake_function {
         FAKE_FUNCTIONS
 };
 
-enum { FAKE_PLATFORMS = 3 };
+enum { FAKE_PLATFORMS = 3, FAKE_CALLBACKS = 8 };
+
+struct fake_callback {
+    void(CL_CALLBACK *notify)(cl_event event, cl_int state, void *user);
+    void *user;
+};
 
 /** The behaviour of the driver. fake_reset() sets a working one: one platform with one GPU. */
 struct fake {
@@ -38,12 +43,17 @@ struct fake {
     cl_int state;     /**< of every event: CL_COMPLETE, CL_RUNNING where the device hangs, or an error */
     int waits;        /**< calls that would have waited for ever, had the device hung */
     unsigned char binary[64];
+    struct fake_callback waiting[FAKE_CALLBACKS]; /**< for the end of the work */
+    int waiting_count;
 };
 
 extern struct fake fake;
 extern const struct mglu_opencl_driver fake_driver;
 
 void fake_reset(void);
+
+/** Ends all work with CL_COMPLETE or an error, and calls back. */
+void fake_end_work(cl_int state);
 
 /** A backend "fake" on this driver, for mglu_context_add_backend(). */
 const mglu_backend_fns *fake_backend(void);

@@ -131,6 +131,102 @@ static void a_queue_that_hangs_is_given_up_with_its_device(void **state)
     assert_int_equal(fake.live, KEPT);
 }
 
+/* With routing of the caller's, which the device checks. */
+static mglu_status run_given(struct use *use)
+{
+    return rig_forward(&use->rig, (mglu_forward_args){.batch = 1,
+                                                      .x.data = mglu_memory_data(use->x),
+                                                      .y.data = mglu_memory_data(use->y),
+                                                      .routing_ids.data = mglu_memory_data(use->x),
+                                                      .routing_weights.data = mglu_memory_data(use->x)});
+}
+
+struct told {
+    int calls;
+    mglu_status status;
+};
+
+static void tell(void *user, mglu_status status)
+{
+    struct told *told = user;
+
+    told->calls++;
+    told->status = status;
+}
+
+static void a_notification_comes_once_at_the_end_of_the_work_with_its_status(void **state)
+{
+    static const struct {
+        cl_int state;
+        int raised; /* the flag of the routing */
+        mglu_status status;
+    } ends[] = {
+        {CL_COMPLETE, 0, MGLU_OK},
+        {CL_COMPLETE, 1, MGLU_ERROR_BAD_ROUTING},
+        {CL_OUT_OF_RESOURCES, 0, MGLU_ERROR_OUT_OF_MEMORY},
+        {CL_DEVICE_NOT_AVAILABLE, 0, MGLU_ERROR_DEVICE_LOST},
+    };
+
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct told told = {0};
+        struct use use;
+
+        use_make(&use);
+        fake.state = CL_RUNNING;
+        fake.raised = ends[i].raised;
+        assert_ok(run_given(&use));
+        assert_ok(mglu_queue_notify(use.rig.queue, tell, &told));
+        assert_status(mglu_queue_wait_for(use.rig.queue, 0), MGLU_ERROR_TIMEOUT);
+        assert_int_equal(told.calls, 0);
+        fake_end_work(ends[i].state);
+        assert_int_equal(told.calls, 1);
+        assert_int_equal(told.status, ends[i].status);
+        assert_status(mglu_queue_wait(use.rig.queue), ends[i].raised ? MGLU_ERROR_BAD_ROUTING : MGLU_OK);
+        use_free(&use);
+        assert_int_equal(told.calls, 1);
+        assert_int_equal(fake.live, 0);
+    }
+}
+
+static void a_notification_that_fails_is_no_notification(void **state)
+{
+    static const enum fake_function functions[] = {FAKE_clEnqueueMarkerWithWaitList, FAKE_clSetEventCallback};
+
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+        struct told told = {0};
+        struct use use;
+
+        use_make(&use);
+        fake.failing = functions[i];
+        fake.failing_call = 1;
+        fake.code = CL_OUT_OF_RESOURCES;
+        assert_status(mglu_queue_notify(use.rig.queue, tell, &told), MGLU_ERROR_OUT_OF_MEMORY);
+        fake.failing = FAKE_FUNCTIONS;
+        assert_ok(mglu_queue_wait(use.rig.queue));
+        use_free(&use);
+        assert_int_equal(told.calls, 0);
+        assert_int_equal(fake.live, 0);
+    }
+}
+
+/* The driver calls back when the context is gone: nobody is told again, and nothing of it is used. */
+static void a_queue_that_is_given_up_tells_so_and_later_nothing(void **state)
+{
+    struct told told = {0};
+    struct use use;
+
+    use_make(&use);
+    fake.state = CL_RUNNING;
+    assert_ok(run_fake(&use.rig, use.x, use.y));
+    assert_ok(mglu_queue_notify(use.rig.queue, tell, &told));
+    mglu_queue_destroy(&use.rig.queue);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.status, MGLU_ERROR_DEVICE_LOST);
+    use_free(&use);
+    fake_end_work(CL_COMPLETE);
+    assert_int_equal(told.calls, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +234,9 @@ int main(void)
         cmocka_unit_test(another_thread_ends_a_wait_without_limit),
         cmocka_unit_test(errors_of_the_work_are_those_of_any_wait),
         cmocka_unit_test(a_queue_that_hangs_is_given_up_with_its_device),
+        cmocka_unit_test(a_notification_comes_once_at_the_end_of_the_work_with_its_status),
+        cmocka_unit_test(a_notification_that_fails_is_no_notification),
+        cmocka_unit_test(a_queue_that_is_given_up_tells_so_and_later_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,6 +136,34 @@ EXPORT CUresult cuStreamQuery(CUstream stream)
     return result == CUDA_SUCCESS && fake_query(stream) ? CUDA_ERROR_NOT_READY : result;
 }
 
+EXPORT CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status)
+{
+    CUresult result = fake_enter("cuStreamIsCapturing");
+
+    *status = fake.captured && fake.captured_stream == stream ? CU_STREAM_CAPTURE_STATUS_ACTIVE
+                                                              : CU_STREAM_CAPTURE_STATUS_NONE;
+    return result;
+}
+
+/* Work is done when its launch returns, unless the device hangs. */
+EXPORT CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *user)
+{
+    CUresult result = fake_enter("cuLaunchHostFunc");
+
+    if (result == CUDA_SUCCESS)
+        result = check_stream(stream);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!fake.settings.is_hanging) {
+        function(user);
+        return CUDA_SUCCESS;
+    }
+    pthread_mutex_lock(&fake.lock);
+    result = fake_keep_function(stream, function, user);
+    pthread_mutex_unlock(&fake.lock);
+    return result;
+}
+
 /* ---- Events: a kernel has run when its launch returns ------------------------------------------------------------ */
 
 struct CUevent_st {

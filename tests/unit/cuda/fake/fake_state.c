@@ -206,7 +206,8 @@ static int fails_now(const char *call)
  * capture. */
 static int spoils_capture(const char *call)
 {
-    int spoils = fake.captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0;
+    int spoils = fake.captured && needs_context(call) && strcmp(call, "cuLaunchKernelEx") != 0 &&
+                 strcmp(call, "cuStreamIsCapturing") != 0;
 
     fake.capture_is_spoilt |= spoils;
     return spoils;
@@ -229,6 +230,17 @@ CUresult fake_enter(const char *call)
         result = fake.settings.failure;
     pthread_mutex_unlock(&fake.lock);
     return result;
+}
+
+CUresult fake_keep_function(CUstream stream, CUhostFn function, void *user)
+{
+    struct node *node = &fake.waiting.nodes[fake.waiting.count];
+
+    if (fake.waiting.count == (int)(sizeof fake.waiting.nodes / sizeof *node))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    fake.waiting.count++;
+    *node = (struct node){.launch.stream = stream, .host_function = function, .user = user};
+    return CUDA_SUCCESS;
 }
 
 static int is_busy_on(CUstream stream)
@@ -271,11 +283,19 @@ CUresult fake_keep(struct CUgraph_st *graph, const struct fake_launch *launch, c
     if (graph->count == (int)(sizeof graph->nodes / sizeof *node))
         return CUDA_ERROR_OUT_OF_MEMORY;
     graph->count++;
-    node->launch = *launch;
+    *node = (struct node){.launch = *launch};
     memcpy(&node->argument, argument,
            strcmp(launch->symbol, MGLU_CUDA_ROUTE_SYMBOL) ? sizeof node->argument.projection
                                                           : sizeof node->argument.routing);
     return CUDA_SUCCESS;
+}
+
+static void run_node(struct node *node)
+{
+    if (node->host_function)
+        node->host_function(node->user);
+    else
+        fake_run(&node->launch, &node->argument);
 }
 
 /* With the lock held. */
@@ -283,7 +303,7 @@ static void end_work(void)
 {
     fake.settings.is_hanging = 0;
     for (int i = 0; i < fake.waiting.count; i++)
-        fake_run(&fake.waiting.nodes[i].launch, &fake.waiting.nodes[i].argument);
+        run_node(&fake.waiting.nodes[i]);
     fake.waiting.count = 0;
 }
 

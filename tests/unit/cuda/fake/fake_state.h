@@ -21,9 +21,11 @@ struct thing {
     size_t size;
 };
 
-/* A kernel with its argument, as a graph or a stream that hangs keeps it. */
+/* A kernel with its argument, or a host's function, as a graph or a stream that hangs keeps it. */
 struct node {
     struct fake_launch launch;
+    CUhostFn host_function; /* NULL: a kernel */
+    void *user;
     union {
         struct mglu_cuda_projection projection;
         struct mglu_cuda_routing routing;
@@ -73,5 +75,6 @@ int fake_query(CUstream stream);
 /* With the lock held: a launch, and one that is kept for later. */
 void fake_run(const struct fake_launch *launch, const void *argument);
 CUresult fake_keep(struct CUgraph_st *graph, const struct fake_launch *launch, const void *argument);
+CUresult fake_keep_function(CUstream stream, CUhostFn function, void *user);
 
 #endif

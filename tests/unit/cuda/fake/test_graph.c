@@ -128,12 +128,20 @@ static void poison_y(const struct setup *setup)
     assert_ok(mglu_memory_write(setup->y, setup->rig.queue, 0, nans, sizeof nans));
 }
 
+static void fail_if_called(void *user, mglu_status status)
+{
+    fail();
+}
+
 static CUgraphExec capture(struct setup *setup, CUstream stream, CUgraph *graph)
 {
     CUgraphExec executable;
 
     assert_int_equal(driver.begin_capture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
     assert_ok(rig_forward(&setup->rig, setup->args));
+    /* Refused by name, and the capture goes on. */
+    assert_status(mglu_queue_notify(setup->rig.queue, fail_if_called, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("is captured");
     assert_int_equal(driver.end_capture(stream, graph), CUDA_SUCCESS);
     assert_int_equal(driver.instantiate(&executable, *graph, 0), CUDA_SUCCESS);
     return executable;

@@ -178,6 +178,125 @@ static void work_that_ends_in_time_is_waited_for(void **state)
     use_free(&use);
 }
 
+struct told {
+    int calls;
+    mglu_status status;
+};
+
+static void tell(void *user, mglu_status status)
+{
+    struct told *told = user;
+
+    told->calls++;
+    told->status = status;
+}
+
+/* Routing of the caller's, with `id` for each term. */
+static mglu_memory *give_routing(struct use *use, int32_t id)
+{
+    enum { TERMS = USE_BATCH * USE_TOP_K };
+    int32_t ids[TERMS];
+    float p[TERMS];
+    mglu_memory *memory;
+
+    for (int i = 0; i < TERMS; i++)
+        ids[i] = id, p[i] = 0.5f;
+    assert_ok(mglu_memory_create(use->rig.device, sizeof ids + sizeof p, &memory));
+    assert_ok(mglu_memory_write(memory, use->rig.queue, 0, ids, sizeof ids));
+    assert_ok(mglu_memory_write(memory, use->rig.queue, sizeof ids, p, sizeof p));
+    use->args.routing_ids.data = mglu_memory_data(memory);
+    use->args.routing_weights = (mglu_input){.data = mglu_memory_data(memory), .byte_offset = sizeof ids};
+    return memory;
+}
+
+static void a_notification_comes_once_at_the_end_of_the_work_with_its_status(void **state)
+{
+    for (int is_bad = 0; is_bad < 2; is_bad++) {
+        const mglu_status status = is_bad ? MGLU_ERROR_BAD_ROUTING : MGLU_OK;
+        struct told told = {0};
+        mglu_memory *memory;
+        struct use use;
+
+        assert_ok(use_make(&use, NULL, NULL));
+        memory = give_routing(&use, is_bad ? USE_MASKS : 0);
+        fake_settings()->is_hanging = 1;
+        assert_ok(rig_forward(&use.rig, use.args));
+        assert_ok(mglu_queue_notify(use.rig.queue, tell, &told));
+        assert_status(mglu_queue_wait_for(use.rig.queue, 0), MGLU_ERROR_TIMEOUT);
+        assert_int_equal(told.calls, 0);
+        fake_end_work();
+        assert_int_equal(told.calls, 1);
+        assert_int_equal(told.status, status);
+        assert_status(mglu_queue_wait(use.rig.queue), status);
+        mglu_memory_destroy(&memory);
+        use_free(&use);
+        assert_int_equal(told.calls, 1);
+    }
+}
+
+static void a_notification_that_fails_is_no_notification(void **state)
+{
+    static const char *const calls[] = {"cuStreamIsCapturing", "cuLaunchHostFunc"};
+
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        struct told told = {0};
+        struct use use;
+
+        assert_ok(use_make(&use, NULL, NULL));
+        fake_settings()->failing_call = calls[i];
+        fake_settings()->calls_before_failure = 0;
+        fake_settings()->failure = CUDA_ERROR_OUT_OF_MEMORY;
+        assert_status(mglu_queue_notify(use.rig.queue, tell, &told), MGLU_ERROR_OUT_OF_MEMORY);
+        assert_error_says(calls[i]);
+        assert_ok(mglu_queue_wait(use.rig.queue));
+        use_free(&use);
+        assert_int_equal(told.calls, 0);
+    }
+}
+
+/* The driver runs no function once a fault has ended the context: the wait that finds it tells. */
+static void a_lost_device_is_told_by_the_wait_that_finds_it(void **state)
+{
+    struct told told = {0};
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    fake_settings()->is_hanging = 1;
+    assert_ok(rig_forward(&use.rig, use.args));
+    assert_ok(mglu_queue_notify(use.rig.queue, tell, &told));
+    fake_settings()->failing_call = "cuStreamQuery";
+    fake_settings()->calls_before_failure = 0;
+    fake_settings()->failure = CUDA_ERROR_LAUNCH_TIMEOUT;
+    fake_settings()->failure_stays = 1;
+    assert_status(mglu_queue_wait_for(use.rig.queue, MGLU_WAIT_FOREVER), MGLU_ERROR_DEVICE_LOST);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.status, MGLU_ERROR_DEVICE_LOST);
+    use_free(&use);
+    fake_forget();
+    assert_int_equal(told.calls, 1);
+}
+
+/* The driver runs the function when the context is gone: nobody is told again, and nothing of it is used. */
+static void a_queue_that_is_given_up_tells_so_and_later_nothing(void **state)
+{
+    const mglu_queue_desc brief = {.struct_size = sizeof brief, .destroy_ns = 1};
+    struct told told = {0};
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    mglu_queue_destroy(&use.rig.queue);
+    assert_ok(mglu_queue_create(use.rig.device, &brief, &use.rig.queue));
+    fake_settings()->is_hanging = 1;
+    assert_ok(rig_forward(&use.rig, use.args));
+    assert_ok(mglu_queue_notify(use.rig.queue, tell, &told));
+    mglu_queue_destroy(&use.rig.queue);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.status, MGLU_ERROR_DEVICE_LOST);
+    use_free(&use);
+    fake_forget();
+    assert_int_equal(told.calls, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +306,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_that_hangs_is_given_up_with_its_device, reset, no_leak),
         cmocka_unit_test_setup_teardown(destroying_a_queue_keeps_the_text_of_the_last_error, reset, no_leak),
         cmocka_unit_test_setup_teardown(work_that_ends_in_time_is_waited_for, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_notification_comes_once_at_the_end_of_the_work_with_its_status, reset,
+                                        no_leak),
+        cmocka_unit_test_setup_teardown(a_notification_that_fails_is_no_notification, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_lost_device_is_told_by_the_wait_that_finds_it, reset, no_leak),
+        cmocka_unit_test_setup_teardown(a_queue_that_is_given_up_tells_so_and_later_nothing, reset, no_leak),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
