@@ -135,6 +135,25 @@ mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t ro
     return MGLU_OK;
 }
 
+mglu_status mglu_check_rows(const char *name, const mglu_array *source, size_t rows, size_t columns,
+                            int allow_nonfinite)
+{
+    size_t used = columns * mglu_dtype_size(source->dtype);
+    size_t stride = source->stride_bytes ? source->stride_bytes : used;
+
+    for (size_t r = 0; r < rows; r++) {
+        const unsigned char *row = (const unsigned char *)source->data + r * stride;
+        size_t bad = allow_nonfinite ? columns : mglu_first_nonfinite(row, source->dtype, columns);
+
+        if (bad < columns)
+            return mglu_fail(MGLU_ERROR_NONFINITE, "%s [%zu][%zu] is not finite", name, r, bad);
+        for (size_t i = used; i < stride; i++)
+            if (row[i])
+                return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the padding of row %zu is not zero", name, r);
+    }
+    return MGLU_OK;
+}
+
 mglu_status mglu_pack_weights(const mglu_array *source, int64_t intermediate_size, int64_t hidden_size,
                               mglu_dtype dtype, int allow_nonfinite, void *packed, void *scales)
 {
@@ -337,17 +356,19 @@ static mglu_status pack_mask_row(const struct mask_reader *reader, const unsigne
     return MGLU_OK;
 }
 
-static mglu_status pack_dense_masks(const mglu_mask_array *source, size_t n_masks, size_t d, size_t h, uint32_t *packed)
+mglu_status mglu_pack_mask_rows(const mglu_mask_array *source, int32_t n_masks, int64_t d, int64_t h, int64_t first,
+                                int64_t count, uint32_t *packed)
 {
     const struct mask_reader *reader = &mask_readers[source->form];
-    size_t row_bytes = (h * reader->bits + 7) / 8;
-    size_t row_words = n_masks * (size_t)mglu_format_groups(h);
-    const unsigned char *row = source->data;
+    const size_t columns = (size_t)h, masks = (size_t)n_masks, row_bytes = (columns * reader->bits + 7) / 8;
+    const size_t row_words = masks * (size_t)mglu_format_groups(columns);
     size_t bad;
 
-    for (size_t i = 0; i < n_masks; i++)
-        for (size_t r = 0; r < d; r++, row += row_bytes) {
-            if (pack_mask_row(reader, row, h, packed + r * row_words + i, n_masks, &bad) != MGLU_OK)
+    for (size_t i = 0; i < masks; i++)
+        for (size_t r = (size_t)first; r < (size_t)(first + count); r++) {
+            const unsigned char *row = (const unsigned char *)source->data + (i * (size_t)d + r) * row_bytes;
+
+            if (pack_mask_row(reader, row, columns, packed + r * row_words + i, masks, &bad) != MGLU_OK)
                 return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu [%zu][%zu] %s", i, r, bad, reader->fault);
             if (source->form == MGLU_MASK_BITS && h % 8 != 0 && row[row_bytes - 1] >> (h % 8) != 0)
                 return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mask %zu row %zu: a padding bit is set", i, r);
@@ -408,7 +429,7 @@ mglu_status mglu_pack_masks(const mglu_mask_array *source, int32_t n_masks, int6
     if ((unsigned)source->form > MGLU_MASK_BITS)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "pack: unknown mask form %d", (int)source->form);
     if (source->form != MGLU_MASK_WORDS)
-        return pack_dense_masks(source, (size_t)n_masks, (size_t)intermediate_size, (size_t)hidden_size, packed);
+        return mglu_pack_mask_rows(source, n_masks, intermediate_size, hidden_size, 0, intermediate_size, packed);
     status = check_padding(source->data, n_masks, intermediate_size, hidden_size);
     if (status == MGLU_OK)
         memcpy(packed, source->data, mglu_packed_mask_size(n_masks, intermediate_size, hidden_size));

@@ -17,4 +17,16 @@ mglu_status mglu_check_source(const char *name, const mglu_array *source, size_t
 mglu_status mglu_pack_rows(const char *name, const mglu_array *source, size_t rows, size_t columns, mglu_dtype dtype,
                            size_t target_stride, int allow_nonfinite, void *target);
 
+/* Checks rows of floats in the packed layout: what is not finite, unless it is allowed, and padding that is not zero.
+ */
+mglu_status mglu_check_rows(const char *name, const mglu_array *source, size_t rows, size_t columns,
+                            int allow_nonfinite);
+
+/*
+ * Packs rows first..first + count - 1 of [d][h] masks of any form but MGLU_MASK_WORDS. `packed` is the word of row 0.
+ * Arguments are not checked.
+ */
+mglu_status mglu_pack_mask_rows(const mglu_mask_array *source, int32_t n_masks, int64_t d, int64_t h, int64_t first,
+                                int64_t count, uint32_t *packed);
+
 #endif

@@ -209,9 +209,11 @@ mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_lay
 /* Fills in strides. Without output, y and the workspace are ignored. */
 mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output);
 
-/* weights.c */
+/* parts.c */
 /* Sizes, and which parts are present: the pointer of a part is the caller's, not that of packed data. */
 mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc);
+
+/* weights.c */
 void mglu_weights_release(mglu_weights *weights);
 
 #endif

@@ -7,6 +7,9 @@
 
 #define INVALID(...) mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
+#define WEIGHTS_FLAGS                                                                                                  \
+    (MGLU_WEIGHTS_ALLOW_NONFINITE | MGLU_WEIGHTS_BORROW | MGLU_WEIGHTS_REQUIRE_BORROW | MGLU_WEIGHTS_CHECKED)
+
 static mglu_status check_sizes(const mglu_weights_desc *desc)
 {
     const struct {
@@ -35,7 +38,7 @@ static mglu_status check_kind(const mglu_weights_desc *desc)
         return INVALID("weights: n_masks is %d, a plain GLU has none", desc->n_masks);
     if (!mglu_dtype_name(desc->dtype))
         return INVALID("weights: unknown dtype %d", (int)desc->dtype);
-    if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_WEIGHTS_ALLOW_NONFINITE | MGLU_WEIGHTS_BORROW))
+    if (desc->reserved != 0 || desc->flags & ~(uint32_t)WEIGHTS_FLAGS)
         return INVALID("weights: unknown flags, or reserved is not 0");
     return MGLU_OK;
 }

@@ -23,7 +23,19 @@ enum {
      * without the flag. An array with that stride and alignment is taken to be in the layout: its last row has padding
      * too.
      */
-    MGLU_WEIGHTS_BORROW = 1u << 1
+    MGLU_WEIGHTS_BORROW = 1u << 1,
+    /**
+     * As MGLU_WEIGHTS_BORROW, but `weight`, `value_weight`, `down` and masks that would be copied are refused, and
+     * mglu_last_error() says why: another dtype, stride, alignment or form of masks (MGLU_ERROR_INVALID_ARGUMENT), or a
+     * device with memory of its own (MGLU_ERROR_UNSUPPORTED). Biases and routers are small: they are copied.
+     */
+    MGLU_WEIGHTS_REQUIRE_BORROW = 1u << 2,
+    /**
+     * The caller guarantees that all elements and scales are finite, and that padding is zero, of masks too. It is not
+     * checked, so that arrays used in place are not read: a mapped file is loaded when a forward needs it. Where it
+     * does not hold, forward may give NaN or other numbers, without an error; it reads and writes no other memory.
+     */
+    MGLU_WEIGHTS_CHECKED = 1u << 3
 };
 
 /**
@@ -63,11 +75,12 @@ typedef struct mglu_weights_info {
     int64_t output_size;
     uint64_t device_bytes;     /**< all memory the backend holds for them, borrowed arrays included */
     uint64_t projection_bytes; /**< of that, W and the masks (plain: both matrices) */
+    uint64_t borrowed_bytes;   /**< of device_bytes, the caller's arrays that are used in place */
 } mglu_weights_info;
 #define MGLU_WEIGHTS_INFO_INIT MGLU_INIT(mglu_weights_info)
 
 /**
- * Packs the parameters and puts them on the device.
+ * Packs the parameters and puts them on the device. Packing and checks are loops of tasks for the context's threads.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT for a desc that violates the rules above, MGLU_ERROR_UNSUPPORTED for what the
  * device does not support, MGLU_ERROR_NONFINITE for a weight, bias or router element that is not finite.

@@ -103,7 +103,7 @@ static const struct {
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), support_layer},
     {"mglu_forward_args", sizeof(mglu_forward_args), offsetof(mglu_forward_args, parallel), forward},
     {"mglu_device_info", sizeof(mglu_device_info), offsetof(mglu_device_info, works_after_fork), get_device_info},
-    {"mglu_weights_info", sizeof(mglu_weights_info), sizeof(mglu_weights_info), get_weights_info},
+    {"mglu_weights_info", sizeof(mglu_weights_info), offsetof(mglu_weights_info, borrowed_bytes), get_weights_info},
 };
 
 /* Zeros that end where memory ends: whatever reads or writes behind them is killed. */

@@ -5,11 +5,15 @@
 
 #include <math.h>
 
-/* Weights large enough to be packed by several threads: neither the result nor the error depends on the threads. */
+/*
+ * Weights large enough to be packed and checked by several threads: neither the result nor the error depends on the
+ * threads.
+ */
 
 enum { H = 1024, D = 2300, THREADS = 3 };
 
-static float gate[D][H], value[D][H], y[D], x[H];
+static _Alignas(64) float gate[D][H];
+static float value[D][H], y[D], x[H];
 
 /* The number in row r of the value matrix; neighbouring rows have others. */
 static float number_of(size_t row)
@@ -108,11 +112,80 @@ static void the_first_number_that_is_not_finite_is_named(void **state)
     mglu_context_destroy(&context);
 }
 
+static void the_first_mask_byte_that_is_neither_0_nor_1_is_named(void **state)
+{
+    static uint8_t masks[2][D][H];
+    mglu_weights_desc desc = describe(MGLU_DTYPE_F16);
+    mglu_context *context;
+    mglu_device *device = open_device(&context);
+    mglu_weights *weights;
+
+    desc.kind = MGLU_KIND_MASKED;
+    desc.n_masks = 2;
+    desc.value_weight.data = NULL;
+    desc.masks = (mglu_mask_array){masks, MGLU_MASK_BYTES};
+    masks[1][2][0] = 2;
+    masks[0][D - 1][7] = 3;
+    assert_status(mglu_weights_create(device, &desc, &weights), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("mask 0 [2299][7] is neither 0 nor 1");
+    mglu_context_destroy(&context);
+}
+
+/* The most tasks that one loop had. */
+static void run_and_count(void *user, int64_t count, mglu_task task, void *argument)
+{
+    int64_t *most = user;
+
+    *most = count > *most ? count : *most;
+    for (int64_t i = count; i-- > 0;)
+        task(argument, i);
+}
+
+/* A masked layer with f32 rows of H, which are packed, and masks of 0 in the packed form. */
+static mglu_weights_desc describe_packed(void)
+{
+    static _Alignas(64) uint32_t words[D][H / 32];
+    mglu_weights_desc desc = describe(MGLU_DTYPE_F32);
+
+    desc.kind = MGLU_KIND_MASKED;
+    desc.n_masks = 1;
+    desc.value_weight.data = NULL;
+    desc.masks = (mglu_mask_array){words, MGLU_MASK_WORDS};
+    return desc;
+}
+
+static void packing_and_checks_are_tasks_of_the_contexts_threads(void **state)
+{
+    static const uint32_t flags[] = {0, MGLU_WEIGHTS_BORROW, MGLU_WEIGHTS_BORROW | MGLU_WEIGHTS_CHECKED};
+    static const int has_tasks[] = {1, 1, 0};
+
+    fill();
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        int64_t most = 0;
+        const mglu_parallel parallel = {&most, run_and_count};
+        const mglu_context_desc context_desc = {.struct_size = sizeof context_desc, .parallel = &parallel};
+        mglu_weights_desc desc = describe_packed();
+        mglu_context *context;
+        mglu_device *device;
+        mglu_weights *weights;
+
+        desc.flags = flags[i];
+        assert_ok(mglu_context_create(&context_desc, &context));
+        assert_ok(mglu_device_pick(context, "ref", &device));
+        assert_ok(mglu_weights_create(device, &desc, &weights));
+        assert_int_equal(most > 4, has_tasks[i]);
+        mglu_weights_destroy(&weights);
+        mglu_context_destroy(&context);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_stored_at_its_index),
         cmocka_unit_test(the_first_number_that_is_not_finite_is_named),
+        cmocka_unit_test(the_first_mask_byte_that_is_neither_0_nor_1_is_named),
+        cmocka_unit_test(packing_and_checks_are_tasks_of_the_contexts_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
