@@ -41,7 +41,7 @@ Build = collections.namedtuple("Build", "compiler options environment suites has
                                defaults=[{}, (), False, None, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
 BUILDS = {
-    "gcc": Build("gcc", STRICT, has_long_tests=True),
+    "gcc": Build("gcc", [*STRICT, "-Ddefault_library=both"], has_long_tests=True),
     # Two of the architectures; cuda-all has the others.
     "cuda": Build("gcc", ["-Dwerror=true", "-Dcuda=enabled", "-Dnvcc_architectures=90,120"], suites=["cuda"],
                   prepare=FIND_NVCC),
