@@ -13,7 +13,7 @@ import unittest
 import safetensors
 from harness import MODEL, PROGRAM, ProgramTest, devices, instruction_sets, run
 
-COMMANDS = ["devices", "pack", "inspect", "run", "perplexity", "generate"]
+COMMANDS = ["devices", "pack", "inspect", "run", "perplexity", "generate", "help"]
 
 
 class HelpTest(ProgramTest):
@@ -29,6 +29,14 @@ class HelpTest(ProgramTest):
                 text = self.succeed(command, "--help").decode()
                 self.assertTrue(text.startswith("Usage: mglu %s" % command), text)
                 self.assertIn("mglu %s" % command, self.succeed(command, "--usage").decode())
+
+    def test_help_as_a_command(self):
+        self.assertEqual(self.succeed("help"), self.succeed("--help"))
+        for command in COMMANDS:
+            with self.subTest(command):
+                self.assertEqual(self.succeed("help", command), self.succeed(command, "--help"))
+        self.refuse(2, ["nonsense: unknown command", "devices", "help"], "help", "nonsense")
+        self.refuse(2, ["run: unexpected operand"], "help", "pack", "run")
 
     def test_version(self):
         version = self.succeed("--version").decode()

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int command_help(int argc, char **argv);
+
 static struct command {
     const char *name;
     char title[20]; /**< its name in errors and help; writable, since it goes into argv */
@@ -23,6 +25,7 @@ static struct command {
     {"run", "mglu run", command_run, "compute one layer on activations from a file"},
     {"perplexity", "mglu perplexity", command_perplexity, "measure a language model on a text"},
     {"generate", "mglu generate", command_generate, "continue a text with a language model"},
+    {"help", "mglu help", command_help, "show the options of a command"},
 };
 
 /** The command that the arguments name, and where in argv. */
@@ -89,9 +92,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     return 0;
 }
 
-int main(int argc, char **argv)
+/** Runs the command that the arguments name. */
+static int run_command(int argc, char **argv)
 {
-    static char name[] = "mglu";
     static const struct argp argp = {
         .parser = parse,
         .args_doc = "COMMAND ...",
@@ -99,6 +102,40 @@ int main(int argc, char **argv)
         .help_filter = help_filter,
     };
     struct selection selection = {0};
+    if (!arguments_parse(&argp, argc, argv, ARGP_IN_ORDER, &selection) || !selection.command)
+        return EXIT_FAILED;
+    argv[selection.index] = selection.command->title;
+    report_command(selection.command->title);
+    return selection.command->main(argc - selection.index, argv + selection.index);
+}
+
+static error_t parse_help(int key, char *argument, struct argp_state *state)
+{
+    if (key != ARGP_KEY_ARG)
+        return ARGP_ERR_UNKNOWN;
+    arguments_operand(state, argument, (char **const[]){state->input}, 1);
+    return 0;
+}
+
+/** "mglu help run" is "mglu run --help", and "mglu help" is "mglu --help". */
+static int command_help(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .parser = parse_help,
+        .args_doc = "[COMMAND]",
+        .doc = "Shows the options of a command; without one, the list of commands.",
+    };
+    static char program[] = "mglu", option[] = "--help";
+    char *name = NULL;
+    if (!arguments_parse(&argp, argc, argv, 0, &name))
+        return EXIT_FAILED;
+    char *words[] = {program, name ? name : option, name ? option : NULL, NULL};
+    return run_command(name ? 3 : 2, words);
+}
+
+int main(int argc, char **argv)
+{
+    static char name[] = "mglu";
     /* A write to a closed pipe, or beyond the limit of a file's size, fails as any other write does. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
@@ -109,9 +146,5 @@ int main(int argc, char **argv)
     argp_program_version_hook = print_version;
     if (argc > 0)
         argv[0] = name;
-    if (!arguments_parse(&argp, argc, argv, ARGP_IN_ORDER, &selection) || !selection.command)
-        return EXIT_FAILED;
-    argv[selection.index] = selection.command->title;
-    report_command(selection.command->title);
-    return selection.command->main(argc - selection.index, argv + selection.index);
+    return run_command(argc, argv);
 }
