@@ -69,8 +69,17 @@ class File:
         self.handle = Handle(function, os.fsencode(path), flags, destroy=io.mglu_file_close)
 
     def layers(self) -> list[str]:
-        """Names of the layers."""
-        return [text_of(name) for name in _until_null(io.mglu_file_layer_at, self.handle.value)]
+        """Names of the layers: of the whole block where a projection has a down-projection, else of the projection."""
+        names = [text_of(name) for name in _until_null(io.mglu_file_layer_at, self.handle.value)]
+        return list(dict.fromkeys(self._block(name) for name in names))
+
+    def _block(self, name: str) -> str:
+        """The block M around a masked projection M.up_proj, if there is one."""
+        parent = name.rpartition(".")[0]
+        try:
+            return parent if self._layer(parent)[0].n_masks and parent else name
+        except Error:
+            return name
 
     def metadata(self) -> dict[str, str]:
         keys = _until_null(io.mglu_file_metadata_key, self.handle.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any, Callable
+from typing import Any
 
 import torch
 
@@ -32,11 +32,11 @@ def _fake(x: torch.Tensor, layer: int, residual: torch.Tensor | None = None, ids
 
 
 # The operator mglu::forward(x, layer, residual, ids, weights); None where torch has no torch.library.custom_op.
-operator: Callable[..., torch.Tensor] | None = None
+operator: Any = None
 if hasattr(torch.library, "custom_op"):
     _schema = "(Tensor x, int layer, Tensor? residual=None, Tensor? ids=None, Tensor? weights=None) -> Tensor"
     operator = torch.library.custom_op("mglu::forward", _forward, mutates_args=(), schema=_schema)
-    operator.register_fake(_fake)  # type: ignore[attr-defined]
+    operator.register_fake(_fake)
 
 
 def _is_compiling() -> bool:
@@ -55,9 +55,10 @@ class GLU(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None, ids: torch.Tensor | None = None,
                 weights: torch.Tensor | None = None) -> torch.Tensor:
-        if _is_compiling() and operator is not None:
-            return operator(x, self.number, residual, ids, weights)
-        y: torch.Tensor = self.layer(x, residual=residual, ids=ids, weights=weights)
+        if _is_compiling():
+            y: torch.Tensor = operator(x, self.number, residual, ids, weights)
+        else:
+            y = self.layer(x, residual=residual, ids=ids, weights=weights)
         return y
 
     def extra_repr(self) -> str:
