@@ -87,6 +87,9 @@ BY_STATUS = (None, InvalidArgument, Unsupported, NoDevice, DriverMissing, Driver
              DeviceError, FileError, CorruptFile, VersionMismatch, Cancelled, DeviceLost, Timeout, BuildFailed,
              AfterFork, NonFinite, BadRouting)
 
+for _class in (Error, *BY_STATUS[1:]):
+    _class.__module__ = "mglu"  # where users find it
+
 
 def error_of(status: int, text: str) -> Error:
     """The exception for a status other than MGLU_OK."""

@@ -76,7 +76,7 @@ def test_the_document_is_right(tmp_path, monkeypatch):
 def test_the_readme_is_right():
     code, output = re.search(r"^```python\n(.*?)^```\n.*?^```text\n(.*?)^```", (ROOT / "README.md").read_text(),
                              re.MULTILINE | re.DOTALL).groups()
-    assert len(code.splitlines()) == 6
+    assert len(code.splitlines()) <= 6
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == output, done.stderr
 
