@@ -85,6 +85,28 @@ class PrintedTest(unittest.TestCase):
         self.assertEqual(printed, documented_output("01-hello.c"))
 
 
+def lines_of(text):
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class DocumentsTest(unittest.TestCase):
+    """The code in docs/embedding.md and the pages below is code that a test compiles."""
+
+    def sources(self):
+        folders = [EXAMPLES, SOURCE / "tests" / "examples"]
+        paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".c", ".cpp", ".py")]
+        return ["\n".join(lines_of(path.read_text(encoding="utf-8"))) for path in paths]
+
+    def test_each_block_of_code_is_part_of_a_source_file(self):
+        sources, found = self.sources(), 0
+        for page in [SOURCE / "docs" / "embedding.md", *sorted((SOURCE / "docs" / "embedding").glob("*.md"))]:
+            for block in re.findall(r"^```(?:c|cpp|python)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+                with self.subTest(page.name):
+                    self.assertTrue(any("\n".join(lines_of(block)) in source for source in sources), block)
+                found += 1
+        self.assertGreaterEqual(found, 10)
+
+
 class OpenClTest(unittest.TestCase):
     def test_the_example_for_any_device_prints_the_same_on_an_opencl_device(self):
         printed = output([BUILT / "05-device-c"], MGLU_BACKEND="opencl")
