@@ -73,12 +73,12 @@ static size_t alignment_of(size_t bytes)
     return bytes % MGLU_IO_DATA_ALIGNMENT == 0 ? MGLU_IO_DATA_ALIGNMENT : bytes & -bytes;
 }
 
-void mglu_io_order(const size_t *bytes, size_t count, size_t *order)
+void mglu_io_order(const size_t *bytes, size_t count, uint32_t *order)
 {
     size_t used = 0;
 
     for (size_t alignment = MGLU_IO_DATA_ALIGNMENT; alignment > 0; alignment /= 2)
         for (size_t i = 0; i < count; i++)
             if (alignment_of(bytes[i]) == alignment)
-                order[used++] = i;
+                order[used++] = (uint32_t)i;
 }

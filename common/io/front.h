@@ -38,6 +38,6 @@ mglu_status mglu_io_front_write(const struct mglu_io_front *front, struct mglu_i
  * that divides their bytes, otherwise as they were. The format allows no gaps between tensors; in this order each
  * begins at a multiple of that power.
  */
-void mglu_io_order(const size_t *bytes, size_t count, size_t *order);
+void mglu_io_order(const size_t *bytes, size_t count, uint32_t *order);
 
 #endif

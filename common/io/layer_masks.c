@@ -93,6 +93,20 @@ static mglu_status take_dense(const struct mglu_io_reading *reading, const mglu_
     return status;
 }
 
+/* Where the masks are that were taken as this part of a tensor. */
+static void note_masks(struct mglu_io_reading *reading, const mglu_file_tensor *part, const mglu_weights_desc *weights)
+{
+    reading->masks = (struct mglu_io_masks){
+        .file = reading->place.file,
+        .tensor = mglu_file_find(reading->place.file, part->name),
+        .offset = reading->place.expert > 0 ? (size_t)reading->place.expert * part->bytes : 0,
+        .packed = weights->masks.form == MGLU_MASK_WORDS,
+        .n_masks = weights->n_masks,
+        .d = weights->intermediate_size,
+        .h = weights->hidden_size,
+    };
+}
+
 mglu_status mglu_io_take_masks(struct mglu_io_reading *reading, mglu_weights_desc *weights)
 {
     mglu_file_tensor words, dense;
@@ -106,8 +120,12 @@ mglu_status mglu_io_take_masks(struct mglu_io_reading *reading, mglu_weights_des
         return mglu_io_corrupt(reading->place.file, &words, "the file also has these masks unpacked, as '.mask'");
     if (words.name) {
         mglu_io_use(reading, &words, MGLU_IO_ROLE_WORDS);
-        return take_words(reading->place.file, &words, weights);
+        status = take_words(reading->place.file, &words, weights);
+        note_masks(reading, &words, weights);
+        return status;
     }
     mglu_io_use(reading, &dense, reading->place.expert >= 0 ? MGLU_IO_ROLE_STACKED_MASKS : MGLU_IO_ROLE_MASKS);
-    return take_dense(reading, &dense, weights);
+    status = take_dense(reading, &dense, weights);
+    note_masks(reading, &dense, weights);
+    return status;
 }

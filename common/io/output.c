@@ -182,21 +182,38 @@ mglu_status mglu_io_output_begin(struct mglu_io_output *output, const char *path
     return status;
 }
 
-mglu_status mglu_io_output_write(struct mglu_io_output *output, const void *bytes, size_t count)
+mglu_status mglu_io_output_write_at(struct mglu_io_output *output, uint64_t offset, const void *bytes, size_t count)
 {
     const unsigned char *next = bytes;
 
     while (count > 0) {
-        ssize_t written = write(output->descriptor, next, count < WRITE_AT_ONCE ? count : WRITE_AT_ONCE);
+        ssize_t written =
+            pwrite(output->descriptor, next, count < WRITE_AT_ONCE ? count : WRITE_AT_ONCE, (off_t)offset);
 
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
             return mglu_io_system_error(output->path, "cannot write");
         next += written;
+        offset += (uint64_t)written;
         count -= (size_t)written;
     }
     return MGLU_OK;
+}
+
+mglu_status mglu_io_output_write(struct mglu_io_output *output, const void *bytes, size_t count)
+{
+    uint64_t offset = output->size;
+
+    output->size += count;
+    return mglu_io_output_write_at(output, offset, bytes, count);
+}
+
+void mglu_io_output_start_sync(struct mglu_io_output *output)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(output->descriptor, 0, 0, SYNC_FILE_RANGE_WRITE); /* errors are those of the commit's fsync() */
+#endif
 }
 
 /*

@@ -16,6 +16,7 @@ struct mglu_io_output {
     const char *name; /* the last part of target */
     int folder;       /* the descriptor of the rest */
     int descriptor;
+    uint64_t size;      /* bytes that mglu_io_output_write() has written */
     int replaces;       /* there is an older file */
     char temporary[48]; /* name in the folder; "": it has none yet */
 };
@@ -27,6 +28,12 @@ struct mglu_io_output {
 mglu_status mglu_io_output_begin(struct mglu_io_output *output, const char *path);
 
 mglu_status mglu_io_output_write(struct mglu_io_output *output, const void *bytes, size_t count);
+
+/* The same at a place of the file, behind what the other call writes. May be called from several threads. */
+mglu_status mglu_io_output_write_at(struct mglu_io_output *output, uint64_t offset, const void *bytes, size_t count);
+
+/* Starts to write to the disk what it does not have yet, so that the commit waits for less. */
+void mglu_io_output_start_sync(struct mglu_io_output *output);
 
 /* Syncs and gives the file its name. On failure nothing is left of it and the older file is unchanged. */
 mglu_status mglu_io_output_commit(struct mglu_io_output *output);

@@ -1,277 +1,360 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/pack_data.h"
 
-#include "common/core/mask_format.h"
 #include "common/io/derived.h"
 #include "common/io/dtype.h"
+#include "common/io/masks.h"
+#include "common/io/output.h"
 #include "common/io/pack_roles.h"
 #include "common/io/report.h"
+#include "common/io/work.h"
 
 #include <mglu/pack.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Bytes made at once, unless one row is longer. */
-enum { PIECE = 1 << 20 };
+/* A piece of a tensor of the output, which is made and written. */
+struct making {
+    const struct mglu_io_plan *plan;
+    const struct mglu_io_planned *planned;
+    const mglu_file_tensor *source;
+    const struct mglu_io_piece *piece;
+    struct mglu_io_room *room;
+};
 
-/* Bytes between two reports of the progress. */
-enum { REPORTED = 16 << 20 };
-
-static const char *path_of(const struct mglu_io_pack_job *job)
+static mglu_status out_of_memory(const struct making *making)
 {
-    return job->plan->input->path;
+    return mglu_io_out_of_memory(making->plan->input->path);
 }
 
-/* Room for so many bytes, whose content is lost; NULL when out of memory. */
-static void *reserve(struct mglu_io_packing *packing, size_t bytes)
+static mglu_status write_at(const struct making *making, const struct mglu_io_planned *planned, uint64_t offset,
+                            const void *bytes, size_t count)
 {
-    if (bytes > packing->room || !packing->buffer) {
-        free(packing->buffer);
-        packing->room = bytes > PIECE ? bytes : PIECE;
-        packing->buffer = malloc(packing->room);
-    }
-    return packing->buffer;
+    return mglu_io_output_write_at(making->plan->outputs[planned->file], planned->offset + offset, bytes, count);
 }
 
-void mglu_io_packing_clear(struct mglu_io_packing *packing)
+static size_t element_size(const mglu_file_tensor *tensor)
 {
-    free(packing->buffer);
-}
-
-static mglu_status report(struct mglu_io_packing *packing)
-{
-    const mglu_file_pack_options *options = packing->plan->options;
-
-    packing->reported = packing->done;
-    if (options->progress && options->progress(options->user, (size_t)packing->done, (size_t)packing->total) != 0)
-        return mglu_io_fail(MGLU_ERROR_CANCELLED, packing->plan->input->path, NULL, "packing was cancelled");
-    return MGLU_OK;
-}
-
-mglu_status mglu_io_pack_write(const struct mglu_io_pack_job *job, const void *bytes, size_t count)
-{
-    struct mglu_io_packing *packing = job->packing;
-    mglu_status status = mglu_io_output_write(packing->output, bytes, count);
-
-    packing->done += count;
-    if (status == MGLU_OK && packing->done - packing->reported >= REPORTED)
-        status = report(packing);
-    return status;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-int64_t mglu_io_pack_rows_at_once(size_t row_bytes)
-{
-    return row_bytes < PIECE ? (int64_t)(PIECE / (row_bytes ? row_bytes : 1)) : 1;
+    return mglu_file_dtype_size(tensor->dtype);
 }
 
 /* `elements` are those of the source from number `first` on, in `dtype`. */
-static mglu_status check_finite(const struct mglu_io_pack_job *job, size_t first, const void *elements, size_t count,
-                                mglu_dtype dtype, const char *fault)
+static mglu_status not_finite(const struct making *making, size_t element, const char *fault)
 {
-    const mglu_file_tensor *source = job->source;
-    size_t bad = mglu_first_nonfinite(elements, dtype, count);
-    int64_t position[2] = {(int64_t)(first + bad)};
+    const mglu_file_tensor *source = making->source;
+    int64_t position[2] = {(int64_t)element};
     char text[MGLU_IO_SHAPE_TEXT];
 
-    if (bad == count)
-        return MGLU_OK;
     if (source->rank == 2) {
         position[1] = position[0] % source->shape[1];
         position[0] /= source->shape[1];
     }
-    return mglu_io_fail(MGLU_ERROR_NONFINITE, path_of(job), source->name, "element %s %s",
+    return mglu_io_fail(MGLU_ERROR_NONFINITE, making->plan->input->path, source->name, "element %s %s",
                         mglu_io_shape_text(text, source->rank == 2 ? 2 : 1, position), fault);
 }
 
-/* A layer's floats, before anything is made of them. F64 is checked once it is rounded: that may overflow. */
-static mglu_status check_source(const struct mglu_io_pack_job *job)
+/* Elements from number `first` on. F64 is checked once it is rounded: that may overflow. */
+static mglu_status check_finite(const struct making *making, size_t first, const void *elements, size_t count)
 {
     mglu_dtype dtype;
+    size_t bad;
 
-    if (!mglu_io_compute_dtype(job->source->dtype, &dtype))
+    if (!mglu_io_compute_dtype(making->source->dtype, &dtype))
         return MGLU_OK;
-    return check_finite(job, 0, job->source->data, job->source->bytes / mglu_dtype_size(dtype), dtype, "is not finite");
+    bad = mglu_first_nonfinite(elements, dtype, count);
+    return bad == count ? MGLU_OK : not_finite(making, first + bad, "is not finite");
 }
 
-/* Converts elements of the source from number `first` on. */
-static mglu_status convert(const struct mglu_io_pack_job *job, size_t first, size_t count, void *target, mglu_dtype to)
+/* Whether a tensor's values are looked at although it is copied. */
+static int is_checked(const struct mglu_io_planned *planned)
 {
-    const void *elements = (const char *)job->source->data + first * mglu_file_dtype_size(job->source->dtype);
-    mglu_dtype from;
-
-    if (mglu_io_compute_dtype(job->source->dtype, &from))
-        return mglu_convert(elements, from, target, to, count);
-    mglu_io_round_f64(elements, target, to, count);
-    return MGLU_OK;
+    return planned->role != MGLU_IO_ROLE_PASS && planned->role != MGLU_IO_ROLE_WORDS;
 }
 
-/* In pieces, read if they were not yet. */
-static mglu_status write_copy(const struct mglu_io_pack_job *job)
+/* A row is a byte. */
+static mglu_status make_copy(const struct making *making)
 {
-    const mglu_file_tensor *source = job->source;
-    void *buffer = source->data ? NULL : reserve(job->packing, PIECE);
-    mglu_status status = source->data || buffer ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
+    size_t first = (size_t)making->piece->first, count = (size_t)making->piece->rows, size;
+    void *bytes = mglu_io_room_get(making->room, count);
+    mglu_status status =
+        bytes ? mglu_file_read(making->plan->input, making->source, first, bytes, count) : out_of_memory(making);
 
-    for (size_t first = 0; first < source->bytes && status == MGLU_OK; first += PIECE) {
-        size_t now = source->bytes - first < PIECE ? source->bytes - first : PIECE;
-
-        if (buffer)
-            status = mglu_file_read(job->plan->input, source, first, buffer, now);
-        if (status == MGLU_OK)
-            status = mglu_io_pack_write(job, buffer ? buffer : (const char *)source->data + first, now);
-    }
-    return status;
+    size = element_size(making->source);
+    if (status == MGLU_OK && is_checked(making->planned))
+        status = check_finite(making, first / size, bytes, count / size);
+    return status == MGLU_OK ? write_at(making, making->planned, first, bytes, count) : status;
 }
 
-static mglu_status write_floats(const struct mglu_io_pack_job *job)
+/* Converts elements of the source from number `first` on, and checks both. */
+static mglu_status convert(const struct making *making, size_t first, size_t count, const void *elements,
+                           void *converted, mglu_dtype to)
 {
-    mglu_dtype to = mglu_io_plan_floats(job->plan, job->planned);
-    size_t most = PIECE / mglu_dtype_size(to), count = job->source->bytes / mglu_file_dtype_size(job->source->dtype);
-    void *piece = malloc(PIECE);
-    mglu_status status = piece ? MGLU_OK : mglu_io_out_of_memory(path_of(job));
+    int wide = making->source->dtype == MGLU_FILE_F64;
+    mglu_dtype from = MGLU_DTYPE_F32;
+    size_t bad;
     char fault[40];
+    mglu_status status = MGLU_OK;
 
-    snprintf(fault, sizeof fault, job->source->dtype == MGLU_FILE_F64 ? "is not finite in %s" : "overflows %s",
-             mglu_dtype_name(to));
-    for (size_t first = 0; first < count && status == MGLU_OK; first += most) {
-        size_t now = count - first < most ? count - first : most;
+    if (wide)
+        mglu_io_round_f64(elements, converted, to, count);
+    else if (mglu_io_compute_dtype(making->source->dtype, &from))
+        status = mglu_convert(elements, from, converted, to, count);
+    bad = status == MGLU_OK ? mglu_first_nonfinite(converted, to, count) : count;
+    if (bad == count)
+        return status;
+    status = check_finite(making, first, elements, count);
+    snprintf(fault, sizeof fault, wide ? "is not finite in %s" : "overflows %s", mglu_dtype_name(to));
+    return status == MGLU_OK ? not_finite(making, first + bad, fault) : status;
+}
 
-        status = convert(job, first, now, piece, to);
-        if (status == MGLU_OK)
-            status = check_finite(job, first, piece, now, to, fault);
-        if (status == MGLU_OK)
-            status = mglu_io_pack_write(job, piece, now * mglu_dtype_size(to));
-    }
-    free(piece);
-    return status;
+/* A row is an element. */
+static mglu_status make_floats(const struct making *making)
+{
+    mglu_dtype to = mglu_io_plan_floats(making->plan, making->planned);
+    size_t first = (size_t)making->piece->first, count = (size_t)making->piece->rows;
+    size_t size = element_size(making->source), to_size = mglu_dtype_size(to);
+    unsigned char *elements = mglu_io_room_get(making->room, count * (size + to_size));
+    unsigned char *converted = elements + count * size;
+    mglu_status status = elements
+                             ? mglu_file_read(making->plan->input, making->source, first * size, elements, count * size)
+                             : out_of_memory(making);
+
+    if (status == MGLU_OK)
+        status = convert(making, first, count, elements, converted, to);
+    return status == MGLU_OK ? write_at(making, making->planned, first * to_size, converted, count * to_size) : status;
+}
+
+/* Rows that are quantised, and the memory for each step. */
+struct quantising {
+    mglu_dtype dtype; /* of the quants */
+    size_t first, rows, columns;
+    size_t source_bytes, float_bytes, stride, scale_bytes; /* of a row; no floats where the source has them */
+    unsigned char *source, *floats, *quants, *scales;
+};
+
+static size_t room_of(const struct quantising *some)
+{
+    return some->rows * (some->source_bytes + some->float_bytes + some->stride + some->scale_bytes);
+}
+
+static struct quantising quantising_of(const struct mglu_io_plan *plan, const mglu_file_tensor *source)
+{
+    int64_t columns = source->shape[source->rank - 1];
+    mglu_dtype dtype = plan->options->dtype;
+
+    return (struct quantising){
+        .dtype = dtype,
+        .rows = 1,
+        .columns = (size_t)columns,
+        .source_bytes = (size_t)columns * element_size(source),
+        .float_bytes = source->dtype == MGLU_FILE_F64 ? (size_t)columns * sizeof(float) : 0,
+        .stride = mglu_packed_weight_stride_bytes(dtype, columns),
+        .scale_bytes = mglu_packed_scale_stride_bytes(dtype, columns),
+    };
+}
+
+static size_t quant_row_bytes(const struct quantising *some)
+{
+    return some->columns / (some->dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
 }
 
 /* Removes the gaps between packed rows: a file has no padding. */
-static void close_rows(unsigned char *quants, size_t rows, size_t row_bytes, size_t stride)
+static void close_rows(const struct quantising *some)
 {
-    for (size_t r = 1; r < rows; r++)
-        memmove(quants + r * row_bytes, quants + r * stride, row_bytes);
+    size_t row_bytes = quant_row_bytes(some);
+
+    for (size_t r = 1; r < some->rows && row_bytes != some->stride; r++)
+        memmove(some->quants + r * row_bytes, some->quants + r * some->stride, row_bytes);
 }
 
 /* The reason counts rows from the first of the piece. */
-static mglu_status bad_rows(const struct mglu_io_pack_job *job, int64_t first)
+static mglu_status bad_rows(const struct making *making, const struct quantising *some)
 {
-    char from[60] = "";
+    char from[60] = "", reason[200];
+    mglu_status status;
 
-    if (first)
-        snprintf(from, sizeof from, "counting from row %lld, ", (long long)first);
-    return mglu_io_fail(MGLU_ERROR_NONFINITE, path_of(job), job->source->name, "%s%s", from, mglu_last_error());
+    snprintf(reason, sizeof reason, "%s", mglu_last_error());
+    status = check_finite(making, some->first * some->columns, some->source, some->rows * some->columns);
+    if (status != MGLU_OK)
+        return status;
+    if (some->first)
+        snprintf(from, sizeof from, "counting from row %zu, ", some->first);
+    return mglu_io_fail(MGLU_ERROR_NONFINITE, making->plan->input->path, making->source->name, "%s%s", from, reason);
 }
 
-/* Rows of a matrix or of a stack of them, being quantised. */
-struct quantised_rows {
-    int64_t columns, rows;
-    int scales_wanted;
-    unsigned char *quants; /* room for those of some rows, and behind them for their scales */
-    float *floats;         /* room for the same rows, where the source is F64; else NULL */
-};
-
-/* Quantises some rows and writes either their quants or their scales. */
-static mglu_status write_quantised_rows(const struct mglu_io_pack_job *job, const struct quantised_rows *all,
-                                        int64_t first, int64_t rows)
+static mglu_status quantise(const struct making *making, const struct quantising *some)
 {
-    mglu_dtype dtype = job->plan->options->dtype;
-    size_t row_bytes = (size_t)all->columns / (dtype == MGLU_DTYPE_Q4_0 ? 2 : 1);
-    size_t element = (size_t)first * (size_t)all->columns;
-    unsigned char *scales = all->quants + mglu_packed_weight_size(dtype, rows, all->columns);
-    mglu_array array = {.data = all->floats, .dtype = MGLU_DTYPE_F32};
+    mglu_array array = {.data = some->source, .dtype = MGLU_DTYPE_F32};
 
-    if (mglu_io_compute_dtype(job->source->dtype, &array.dtype))
-        array.data = (const char *)job->source->data + element * mglu_dtype_size(array.dtype);
-    else
-        mglu_io_round_f64((const char *)job->source->data + element * sizeof(double), all->floats, MGLU_DTYPE_F32,
-                          (size_t)rows * (size_t)all->columns);
-    if (mglu_pack_weights(&array, rows, all->columns, dtype, 0, all->quants, scales) != MGLU_OK)
-        return bad_rows(job, first);
-    if (all->scales_wanted)
-        return mglu_io_pack_write(job, scales, mglu_packed_scale_size(dtype, rows, all->columns));
-    close_rows(all->quants, (size_t)rows, row_bytes, mglu_packed_weight_stride_bytes(dtype, all->columns));
-    return mglu_io_pack_write(job, all->quants, (size_t)rows * row_bytes);
+    if (some->float_bytes) {
+        mglu_io_round_f64(some->source, some->floats, MGLU_DTYPE_F32, some->rows * some->columns);
+        array.data = some->floats;
+    } else {
+        mglu_io_compute_dtype(making->source->dtype, &array.dtype);
+    }
+    if (mglu_pack_weights(&array, (int64_t)some->rows, (int64_t)some->columns, some->dtype, 0, some->quants,
+                          some->scales) != MGLU_OK)
+        return bad_rows(making, some);
+    close_rows(some);
+    return MGLU_OK;
 }
 
-static mglu_status write_quantised(const struct mglu_io_pack_job *job, int scales_wanted)
+/* The quants and, in the next tensor of the plan, their scales. */
+static mglu_status make_quants(const struct making *making)
 {
-    const mglu_file_tensor *source = job->source;
-    mglu_dtype dtype = job->plan->options->dtype;
-    struct quantised_rows all = {.columns = source->shape[source->rank - 1], .rows = 1, .scales_wanted = scales_wanted};
-    size_t row_bytes =
-        mglu_packed_weight_stride_bytes(dtype, all.columns) + mglu_packed_scale_stride_bytes(dtype, all.columns);
-    int64_t most = mglu_io_pack_rows_at_once(row_bytes);
-    int wide = source->dtype == MGLU_FILE_F64;
-    mglu_status status = MGLU_OK;
+    struct quantising some = quantising_of(making->plan, making->source);
+    mglu_status status;
 
-    for (int32_t i = 0; i + 1 < source->rank; i++)
-        all.rows *= source->shape[i];
-    all.quants = malloc((size_t)most * row_bytes + 1);
-    all.floats = wide ? malloc((size_t)most * (size_t)all.columns * sizeof *all.floats + 1) : NULL;
-    if (!all.quants || (wide && !all.floats))
-        status = mglu_io_out_of_memory(path_of(job));
-    for (int64_t first = 0; first < all.rows && all.columns > 0 && status == MGLU_OK; first += most)
-        status = write_quantised_rows(job, &all, first, smaller(most, all.rows - first));
-    free(all.quants);
-    free(all.floats);
+    some.first = (size_t)making->piece->first;
+    some.rows = (size_t)making->piece->rows;
+    some.source = mglu_io_room_get(making->room, room_of(&some));
+    if (!some.source)
+        return out_of_memory(making);
+    some.floats = some.source + some.rows * some.source_bytes;
+    some.quants = some.floats + some.rows * some.float_bytes;
+    some.scales = some.quants + some.rows * some.stride;
+    status = mglu_file_read(making->plan->input, making->source, some.first * some.source_bytes, some.source,
+                            some.rows * some.source_bytes);
+    if (status == MGLU_OK)
+        status = quantise(making, &some);
+    if (status == MGLU_OK)
+        status = write_at(making, making->planned, some.first * quant_row_bytes(&some), some.quants,
+                          some.rows * quant_row_bytes(&some));
+    if (status == MGLU_OK)
+        status = write_at(making, making->planned + 1, some.first * some.scale_bytes, some.scales,
+                          some.rows * some.scale_bytes);
     return status;
 }
 
-static mglu_status write_quants(const struct mglu_io_pack_job *job)
+/* The masks of one layer; those of a stack follow each other. */
+static struct mglu_io_masks masks_of(const struct mglu_io_plan *plan, const struct mglu_io_planned *planned,
+                                     int64_t layer)
 {
-    return write_quantised(job, 0);
-}
-
-static mglu_status write_scales(const struct mglu_io_pack_job *job)
-{
-    return write_quantised(job, 1);
-}
-
-/* Whether a tensor is copied as it is, and its values are not looked at. */
-static int is_passed(const struct mglu_io_planned *planned)
-{
-    return planned->make == MGLU_IO_MAKE_COPY &&
-           (planned->role == MGLU_IO_ROLE_PASS || planned->role == MGLU_IO_ROLE_WORDS);
-}
-
-static int is_checked(const struct mglu_io_planned *planned)
-{
-    return planned->role == MGLU_IO_ROLE_FINITE || planned->role == MGLU_IO_ROLE_MATRIX ||
-           planned->role == MGLU_IO_ROLE_TRANSPOSED || planned->role == MGLU_IO_ROLE_SCALES;
-}
-
-/* Reads a whole tensor into the buffer. */
-static mglu_status load(const struct mglu_io_pack_job *job, mglu_file_tensor *source)
-{
-    source->data = reserve(job->packing, source->bytes);
-    if (!source->data)
-        return mglu_io_out_of_memory(path_of(job));
-    return mglu_file_read(job->plan->input, source, 0, job->packing->buffer, source->bytes);
-}
-
-mglu_status mglu_io_pack_data(struct mglu_io_packing *packing, const struct mglu_io_plan *plan, size_t index)
-{
-    static mglu_status (*const writers[])(const struct mglu_io_pack_job *) = {
-        [MGLU_IO_MAKE_COPY] = write_copy,          [MGLU_IO_MAKE_FLOATS] = write_floats,
-        [MGLU_IO_MAKE_QUANTS] = write_quants,      [MGLU_IO_MAKE_SCALES] = write_scales,
-        [MGLU_IO_MAKE_WORDS] = mglu_io_pack_masks,
+    const mglu_file_tensor *source = &plan->input->tensors[planned->source];
+    const int64_t *sizes = source->shape + (source->rank - 2);
+    int stacked = planned->role == MGLU_IO_ROLE_STACKED_MASKS;
+    struct mglu_io_masks masks = {
+        .file = plan->input,
+        .tensor = source,
+        .n_masks = source->rank == 3 + stacked ? (int32_t)source->shape[stacked] : 1,
+        .d = sizes[0],
+        .h = sizes[1],
     };
-    const struct mglu_io_planned *planned = &plan->tensors[plan->order[index]];
-    mglu_file_tensor source = plan->input->tensors[planned->source];
-    const struct mglu_io_pack_job job = {packing, plan, planned, &source};
-    mglu_status status = is_passed(planned) ? MGLU_OK : load(&job, &source);
 
-    if (status == MGLU_OK && is_checked(planned))
-        status = check_source(&job);
-    if (status == MGLU_OK)
-        status = writers[planned->make](&job);
-    return status == MGLU_OK && packing->done > packing->reported ? report(packing) : status;
+    masks.offset = (size_t)layer * (size_t)masks.n_masks * (size_t)masks.d * (size_t)masks.h * element_size(source);
+    return masks;
+}
+
+/* A row is one of a layer, of all its masks. */
+static mglu_status make_words(const struct making *making)
+{
+    const struct mglu_io_piece *piece = making->piece;
+    struct mglu_io_masks masks = masks_of(making->plan, making->planned, 0);
+    size_t row_bytes = mglu_packed_mask_row_stride(masks.n_masks, masks.h);
+    uint32_t *words;
+    mglu_status status;
+
+    masks = masks_of(making->plan, making->planned, piece->first / masks.d);
+    status = mglu_io_masks_pack(&masks, piece->first % masks.d, piece->rows, making->room, &words);
+    if (status != MGLU_OK)
+        return status;
+    return write_at(making, making->planned, (size_t)piece->first * row_bytes, words, (size_t)piece->rows * row_bytes);
+}
+
+static mglu_status make_nothing(const struct making *making)
+{
+    return MGLU_OK;
+}
+
+static mglu_status make(const void *of, const struct mglu_io_piece *piece, struct mglu_io_room *room)
+{
+    static mglu_status (*const makers[])(const struct making *) = {
+        [MGLU_IO_MAKE_COPY] = make_copy,      [MGLU_IO_MAKE_FLOATS] = make_floats, [MGLU_IO_MAKE_QUANTS] = make_quants,
+        [MGLU_IO_MAKE_SCALES] = make_nothing, [MGLU_IO_MAKE_WORDS] = make_words,
+    };
+    const struct mglu_io_plan *plan = of;
+    const struct mglu_io_planned *planned = &plan->tensors[piece->tensor];
+    const struct making making = {plan, planned, &plan->input->tensors[planned->source], piece, room};
+
+    return makers[planned->make](&making);
+}
+
+/* All rows of a matrix or of a stack of them. */
+static int64_t count_rows(const mglu_file_tensor *tensor)
+{
+    int64_t rows = 1;
+
+    for (int32_t i = 0; i + 1 < tensor->rank; i++)
+        rows *= tensor->shape[i];
+    return rows;
+}
+
+static struct mglu_io_division divide_quants(const struct mglu_io_plan *plan, const mglu_file_tensor *source)
+{
+    struct quantising one = quantising_of(plan, source);
+
+    return (struct mglu_io_division){
+        .rows = one.columns ? count_rows(source) : 0,
+        .at_once = mglu_io_rows_at_once(one.source_bytes),
+        .block = INT64_MAX,
+        .bytes = quant_row_bytes(&one) + one.scale_bytes,
+    };
+}
+
+static struct mglu_io_division divide_words(const struct mglu_io_plan *plan, const struct mglu_io_planned *planned)
+{
+    const mglu_file_tensor *source = &plan->input->tensors[planned->source];
+    struct mglu_io_masks masks = masks_of(plan, planned, 0);
+    int64_t layers = planned->role == MGLU_IO_ROLE_STACKED_MASKS ? source->shape[0] : 1;
+
+    return (struct mglu_io_division){
+        .rows = masks.h ? layers * masks.d : 0,
+        .at_once = mglu_io_rows_at_once((size_t)masks.n_masks * (size_t)masks.h * element_size(source)),
+        .block = masks.d,
+        .bytes = mglu_packed_mask_row_stride(masks.n_masks, masks.h),
+    };
+}
+
+static void divide(const void *of, size_t index, struct mglu_io_division *division)
+{
+    const struct mglu_io_plan *plan = of;
+    const struct mglu_io_planned *planned = &plan->tensors[index];
+    const mglu_file_tensor *source = &plan->input->tensors[planned->source];
+
+    *division = (struct mglu_io_division){
+        .rows = (int64_t)source->bytes, .at_once = MGLU_IO_PIECE, .block = INT64_MAX, .bytes = 1};
+    if (planned->make == MGLU_IO_MAKE_SCALES) {
+        division->rows = 0; /* made with their quants */
+    } else if (planned->make == MGLU_IO_MAKE_FLOATS) {
+        division->rows /= (int64_t)element_size(source);
+        division->at_once /= (int64_t)element_size(source);
+        division->bytes = mglu_dtype_size(mglu_io_plan_floats(plan, planned));
+    } else if (planned->make == MGLU_IO_MAKE_QUANTS) {
+        *division = divide_quants(plan, source);
+    } else if (planned->make == MGLU_IO_MAKE_WORDS) {
+        *division = divide_words(plan, planned);
+    }
+}
+
+static void written(const void *of, size_t index)
+{
+    const struct mglu_io_plan *plan = of;
+
+    mglu_io_output_start_sync(plan->outputs[plan->tensors[index].file]);
+}
+
+mglu_status mglu_io_pack_data(const struct mglu_io_plan *plan)
+{
+    const struct mglu_io_work work = {
+        .path = plan->input->path,
+        .options = plan->options,
+        .plan = plan,
+        .count = plan->count,
+        .divide = divide,
+        .make = make,
+        .written = written,
+    };
+
+    return mglu_io_work_run(&work);
 }

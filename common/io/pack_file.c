@@ -77,29 +77,34 @@ static mglu_status write_front(const struct mglu_io_plan *plan, struct mglu_io_o
     return status;
 }
 
-mglu_status mglu_io_pack_write_file(struct mglu_io_packing *packing, const struct mglu_io_plan *plan,
-                                    struct mglu_io_output *output)
+mglu_status mglu_io_pack_front(const struct mglu_io_plan *plan, uint16_t file)
 {
+    struct mglu_io_output *output = plan->outputs[file];
     mglu_status status = write_front(plan, output);
+    uint64_t offset = output->size;
 
-    packing->output = output;
-    for (size_t i = 0; i < plan->count && status == MGLU_OK; i++)
-        status = mglu_io_pack_data(packing, plan, i);
+    for (size_t i = 0; i < plan->count; i++) {
+        struct mglu_io_planned *planned = &plan->tensors[plan->order[i]];
+        struct mglu_io_entry entry;
+
+        mglu_io_plan_describe(plan, i, &entry);
+        planned->file = file;
+        planned->offset = offset;
+        offset += entry.bytes;
+    }
     return status;
 }
 
 static mglu_status pack_opened(const mglu_file *input, const mglu_file_pack_options *options,
                                struct mglu_io_output *output)
 {
-    struct mglu_io_plan plan = {.input = input, .options = options};
-    struct mglu_io_packing packing = {.plan = &plan};
+    struct mglu_io_plan plan = {.input = input, .options = options, .outputs = &output};
     mglu_status status = mglu_io_plan_make(&plan);
 
-    if (status == MGLU_OK) {
-        packing.total = mglu_io_plan_bytes(&plan);
-        status = mglu_io_pack_write_file(&packing, &plan, output);
-    }
-    mglu_io_packing_clear(&packing);
+    if (status == MGLU_OK)
+        status = mglu_io_pack_front(&plan, 0);
+    if (status == MGLU_OK)
+        status = mglu_io_pack_data(&plan);
     mglu_io_plan_clear(&plan);
     return status;
 }

@@ -8,8 +8,7 @@
 mglu_status mglu_io_pack_options(const char *function, const mglu_file_pack_options *given,
                                  mglu_file_pack_options *options);
 
-/* Writes a file with the tensors of `plan`: those of the packing's plan, or some of them. */
-mglu_status mglu_io_pack_write_file(struct mglu_io_packing *packing, const struct mglu_io_plan *plan,
-                                    struct mglu_io_output *output);
+/* Writes all before the data of a file with the tensors in the order of a plan, and sets their places. */
+mglu_status mglu_io_pack_front(const struct mglu_io_plan *plan, uint16_t file);
 
 #endif

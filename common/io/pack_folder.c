@@ -21,8 +21,7 @@ struct target {
 struct targets {
     const char *folder;
     struct target *files;
-    size_t count;    /* of files with tensors; an index follows them */
-    uint32_t *shard; /* of each planned tensor */
+    size_t count; /* of files with tensors; an index follows them */
     int indexed;
 };
 
@@ -43,13 +42,13 @@ static mglu_status add(struct targets *targets, const char *name)
 }
 
 /* Each tensor in the shard of its source. */
-static mglu_status keep_shards(struct targets *targets, const struct mglu_io_plan *plan)
+static mglu_status keep_shards(struct targets *targets, struct mglu_io_plan *plan)
 {
     const mglu_file *input = plan->input;
     mglu_status status = MGLU_OK;
 
     for (size_t i = 0; i < plan->count; i++)
-        targets->shard[i] = input->origins[plan->tensors[i].source].shard;
+        plan->tensors[i].file = (uint16_t)input->origins[plan->tensors[i].source].shard;
     for (size_t i = 0; i < input->shard_count && status == MGLU_OK; i++) {
         const char *slash = strrchr(input->shards[i]->path, '/');
 
@@ -58,7 +57,7 @@ static mglu_status keep_shards(struct targets *targets, const struct mglu_io_pla
     return status;
 }
 
-static uint64_t bytes_of(const struct mglu_io_plan *plan, size_t planned)
+static uint64_t bytes_of(const struct mglu_io_plan *plan, uint32_t planned)
 {
     struct mglu_io_plan one = *plan;
     struct mglu_io_entry entry;
@@ -69,20 +68,20 @@ static uint64_t bytes_of(const struct mglu_io_plan *plan, size_t planned)
 }
 
 /* Fills one shard after the other; returns how many there are. */
-static size_t fill_shards(const struct targets *targets, const struct mglu_io_plan *plan)
+static size_t fill_shards(struct mglu_io_plan *plan)
 {
     uint64_t used = 0, limit = plan->options->shard_size;
     size_t count = 1;
 
     for (size_t i = 0; i < plan->count; i++) {
-        uint64_t bytes = bytes_of(plan, i);
+        uint64_t bytes = bytes_of(plan, (uint32_t)i);
 
         if (used > 0 && (used > limit || bytes > limit - used)) {
             count++;
             used = 0;
         }
         used += bytes;
-        targets->shard[i] = (uint32_t)(count - 1);
+        plan->tensors[i].file = (uint16_t)(count - 1);
     }
     return count;
 }
@@ -122,16 +121,15 @@ static mglu_status check_other_form(const struct targets *targets)
     return status;
 }
 
-static mglu_status choose_files(struct targets *targets, const struct mglu_io_plan *plan)
+static mglu_status choose_files(struct targets *targets, struct mglu_io_plan *plan)
 {
     size_t count;
     mglu_status status;
 
     targets->files = calloc(MGLU_IO_MAX_SHARDS + 1, sizeof *targets->files);
-    targets->shard = calloc(plan->count + 1, sizeof *targets->shard);
-    if (!targets->files || !targets->shard)
+    if (!targets->files)
         return mglu_io_out_of_memory(targets->folder);
-    count = plan->options->shard_size ? fill_shards(targets, plan) : plan->input->shards ? plan->input->shard_count : 1;
+    count = plan->options->shard_size ? fill_shards(plan) : plan->input->shards ? plan->input->shard_count : 1;
     targets->indexed = plan->options->shard_size ? count > 1 : plan->input->shards != NULL;
     if (!targets->indexed)
         status = add(targets, whole);
@@ -160,31 +158,30 @@ static mglu_status begin_files(struct targets *targets)
     return status;
 }
 
-/* Writes the tensors of one shard, in the order in which they would be in one file. */
-static mglu_status write_shard(struct targets *targets, struct mglu_io_packing *packing, size_t number)
+/* All before the data of one shard, whose tensors are in the order in which they would be in one file. */
+static mglu_status write_front(const struct mglu_io_plan *plan, size_t number)
 {
-    struct mglu_io_plan part = *packing->plan;
+    struct mglu_io_plan part = *plan;
     mglu_status status;
 
     part.count = 0;
-    part.order = malloc((packing->plan->count + 1) * sizeof *part.order);
+    part.order = malloc((plan->count + 1) * sizeof *part.order);
     if (!part.order)
-        return mglu_io_out_of_memory(targets->folder);
-    for (size_t i = 0; i < packing->plan->count; i++)
-        if (targets->shard[packing->plan->order[i]] == number)
-            part.order[part.count++] = packing->plan->order[i];
-    status = mglu_io_pack_write_file(packing, &part, &targets->files[number].output);
+        return mglu_io_out_of_memory(plan->input->path);
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->tensors[plan->order[i]].file == number)
+            part.order[part.count++] = plan->order[i];
+    status = mglu_io_pack_front(&part, (uint16_t)number);
     free(part.order);
     return status;
 }
 
-static mglu_status write_index(struct targets *targets, const struct mglu_io_packing *packing)
+static mglu_status write_index(struct targets *targets, const struct mglu_io_plan *plan)
 {
-    const struct mglu_io_plan *plan = packing->plan;
     struct mglu_io_text text = {.output = &targets->files[targets->count].output, .status = MGLU_OK};
 
     mglu_io_text_put(&text, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
-                     (unsigned long long)packing->total);
+                     (unsigned long long)mglu_io_plan_bytes(plan));
     for (size_t i = 0; i < plan->count; i++) {
         struct mglu_io_entry entry;
 
@@ -193,7 +190,7 @@ static mglu_status write_index(struct targets *targets, const struct mglu_io_pac
         mglu_io_text_put_escaped(&text, entry.name);
         mglu_io_text_put_escaped(&text, entry.tail);
         mglu_io_text_put(&text, "\": \"");
-        mglu_io_text_put_escaped(&text, targets->files[targets->shard[plan->order[i]]].name);
+        mglu_io_text_put_escaped(&text, targets->files[plan->tensors[plan->order[i]].file].name);
         mglu_io_text_put(&text, "\"");
     }
     mglu_io_text_put(&text, "\n  }\n}\n");
@@ -201,14 +198,21 @@ static mglu_status write_index(struct targets *targets, const struct mglu_io_pac
     return text.status;
 }
 
-static mglu_status write_files(struct targets *targets, struct mglu_io_packing *packing)
+static mglu_status write_files(struct targets *targets, struct mglu_io_plan *plan)
 {
+    struct mglu_io_output *outputs[MGLU_IO_MAX_SHARDS];
     mglu_status status = MGLU_OK;
 
+    plan->outputs = outputs;
+    for (size_t i = 0; i < targets->count; i++)
+        outputs[i] = &targets->files[i].output;
     for (size_t i = 0; i < targets->count && status == MGLU_OK; i++)
-        status = write_shard(targets, packing, i);
+        status = write_front(plan, i);
+    if (status == MGLU_OK)
+        status = mglu_io_pack_data(plan);
     if (status == MGLU_OK && targets->indexed)
-        status = write_index(targets, packing);
+        status = write_index(targets, plan);
+    plan->outputs = NULL;
     return status;
 }
 
@@ -236,13 +240,11 @@ static void clear(struct targets *targets)
         free(targets->files[i].path);
     }
     free(targets->files);
-    free(targets->shard);
 }
 
 static mglu_status pack(const mglu_file *input, const char *folder, const mglu_file_pack_options *options)
 {
     struct mglu_io_plan plan = {.input = input, .options = options};
-    struct mglu_io_packing packing = {.plan = &plan};
     struct targets targets = {.folder = folder};
     mglu_status status = mglu_io_plan_make(&plan);
 
@@ -250,14 +252,11 @@ static mglu_status pack(const mglu_file *input, const char *folder, const mglu_f
         status = choose_files(&targets, &plan);
     if (status == MGLU_OK)
         status = begin_files(&targets);
-    if (status == MGLU_OK) {
-        packing.total = mglu_io_plan_bytes(&plan);
-        status = write_files(&targets, &packing);
-    }
+    if (status == MGLU_OK)
+        status = write_files(&targets, &plan);
     if (status == MGLU_OK)
         status = name_files(&targets);
     clear(&targets);
-    mglu_io_packing_clear(&packing);
     mglu_io_plan_clear(&plan);
     return status;
 }

@@ -36,7 +36,8 @@ static mglu_status add(struct mglu_io_plan *plan, size_t source, enum mglu_io_ma
 {
     const char *tail = tails[make];
 
-    plan->tensors[plan->count++] = (struct mglu_io_planned){(uint32_t)source, (uint16_t)make, (uint16_t)role};
+    plan->tensors[plan->count++] =
+        (struct mglu_io_planned){.source = (uint32_t)source, .make = (uint8_t)make, .role = (uint8_t)role};
     return *tail ? check_name(plan->input, plan->input->tensors[source].name, tail) : MGLU_OK;
 }
 
@@ -210,7 +211,7 @@ static mglu_status order_tensors(struct mglu_io_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         struct mglu_io_entry entry;
 
-        plan->order[i] = i;
+        plan->order[i] = (uint32_t)i;
         mglu_io_plan_describe(plan, i, &entry);
         bytes[i] = entry.bytes;
     }

@@ -9,29 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks the padding of the words of a layer's masks, which are not in memory yet. */
-static mglu_status check_words(const struct mglu_io_reading *reading, const mglu_file_tensor *tensor,
-                               const mglu_weights_desc *weights)
-{
-    const mglu_file *file = reading->place.file;
-    size_t bytes = mglu_packed_mask_size(weights->n_masks, weights->intermediate_size, weights->hidden_size);
-    size_t first = reading->place.expert > 0 ? (size_t)reading->place.expert * bytes : 0;
-    void *words = malloc(bytes + 1);
-    mglu_status status = words ? mglu_file_read(file, tensor, first, words, bytes) : mglu_io_out_of_memory(file->path);
-
-    if (status == MGLU_OK &&
-        mglu_check_mask_words(words, weights->n_masks, weights->intermediate_size, weights->hidden_size) != MGLU_OK)
-        status = mglu_io_corrupt(file, tensor, mglu_last_error());
-    free(words);
-    return status;
-}
-
 /* Notes what is done to a tensor of a layer. */
 static mglu_status set_role(const struct mglu_io_reading *reading, const struct mglu_io_used *used,
-                            const mglu_weights_desc *weights, unsigned char *roles)
+                            unsigned char *roles)
 {
     roles[used->tensor - reading->place.file->tensors] = (unsigned char)used->role;
-    return used->role == MGLU_IO_ROLE_WORDS ? check_words(reading, used->tensor, weights) : MGLU_OK;
+    return used->role == MGLU_IO_ROLE_WORDS ? mglu_io_masks_check(&reading->masks) : MGLU_OK;
 }
 
 /* Checks a layer and notes the roles of its tensors. */
@@ -49,7 +32,7 @@ static mglu_status check_layer(const mglu_file *file, const char *prefix, unsign
     if (status == MGLU_OK)
         status = mglu_io_read_activation(&reading, prefix, &layer, &named);
     for (int i = 0; i < reading.used_count && status == MGLU_OK; i++)
-        status = set_role(&reading, &reading.used[i], weights, roles);
+        status = set_role(&reading, &reading.used[i], roles);
     return status;
 }
 

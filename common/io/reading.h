@@ -3,6 +3,7 @@
 #define MGLU_IO_READING_H
 
 #include "common/io/layout.h"
+#include "common/io/masks.h"
 #include "common/io/pack_roles.h"
 
 /* Reading one layer: which tensors it takes, and as what. */
@@ -22,6 +23,7 @@ struct mglu_io_reading {
     int derive;                          /* make what the file does not have in the form of a desc */
     int transposed;                      /* matrices of experts are stored as [inputs, outputs] */
     int interleaved;                     /* rows of gate and value alternate */
+    struct mglu_io_masks masks;          /* of a masked layer */
     struct mglu_io_used used[MGLU_IO_MOST_USED];
     int used_count;
 };

@@ -29,7 +29,7 @@ struct mglu_file_writer {
 /* What mglu_io_front describes: the items in the order of the file. */
 struct ordered {
     const mglu_file_writer *writer;
-    const size_t *order;
+    const uint32_t *order;
 };
 
 #define INVALID(...) mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, __VA_ARGS__)
@@ -220,7 +220,7 @@ static void describe(const void *source, size_t index, struct mglu_io_entry *ent
     entry->bytes = tensor->bytes;
 }
 
-static mglu_status write_all(const mglu_file_writer *writer, const size_t *order, struct mglu_io_output *output)
+static mglu_status write_all(const mglu_file_writer *writer, const uint32_t *order, struct mglu_io_output *output)
 {
     const struct ordered ordered = {writer, order};
     const struct mglu_io_front front = {
@@ -241,22 +241,26 @@ static mglu_status write_all(const mglu_file_writer *writer, const size_t *order
 }
 
 /* The indices of the items in the order of the file, to be freed; NULL when out of memory. */
-static size_t *order_items(const mglu_file_writer *writer)
+static uint32_t *order_items(const mglu_file_writer *writer)
 {
-    size_t *order = malloc(2 * (writer->count + 1) * sizeof *order), *bytes = order + writer->count;
+    size_t *bytes = malloc((writer->count + 1) * sizeof *bytes);
+    uint32_t *order = malloc((writer->count + 1) * sizeof *order);
 
-    if (!order)
-        return NULL;
-    for (size_t i = 0; i < writer->count; i++)
+    for (size_t i = 0; i < writer->count && bytes; i++)
         bytes[i] = writer->items[i]->tensor.bytes;
-    mglu_io_order(bytes, writer->count, order);
-    return order;
+    if (order && bytes)
+        mglu_io_order(bytes, writer->count, order);
+    free(bytes);
+    if (bytes)
+        return order;
+    free(order);
+    return NULL;
 }
 
 mglu_status mglu_file_writer_commit(mglu_file_writer *writer, const char *path)
 {
     struct mglu_io_output output;
-    size_t *order;
+    uint32_t *order;
     mglu_status status;
 
     if (!writer || !path)

@@ -232,8 +232,9 @@ typedef struct mglu_file_pack_options {
     mglu_dtype dtype;       /**< any; see mglu_pack_weights(). q4_0 needs rows of whole groups of 32 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
     /**
-     * Called after each tensor of the output, and within large ones after each 16 MB, with the bytes of tensors that
-     * were written and those of all; a nonzero return stops with MGLU_ERROR_CANCELLED and no output. NULL: not called.
+     * Called on the calling thread for each tensor that was written, and within large ones for each 16 MB, with the
+     * bytes of tensors that were written and those of all; a nonzero return stops with MGLU_ERROR_CANCELLED and no
+     * output. NULL: not called.
      */
     int (*progress)(void *user, size_t done, size_t total);
     void *user;
@@ -244,6 +245,7 @@ typedef struct mglu_file_pack_options {
      * tensor stays in the shard in which it was.
      */
     uint64_t shard_size;
+    const mglu_parallel *parallel; /**< threads that read, pack and write; NULL: the calling one alone */
 } mglu_file_pack_options;
 #define MGLU_FILE_PACK_OPTIONS_INIT MGLU_INIT(mglu_file_pack_options)
 

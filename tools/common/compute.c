@@ -17,11 +17,11 @@ double compute_seconds(void)
 }
 
 /** 0: the library reads MGLU_NUM_THREADS, and refuses what is not a number. */
-static int wanted_threads(const struct compute_options *options)
+static int wanted_threads(int threads)
 {
     const char *wanted = getenv("MGLU_NUM_THREADS");
-    if (options->threads)
-        return options->threads;
+    if (threads)
+        return threads;
     return wanted && *wanted ? 0 : threads_usable();
 }
 
@@ -30,7 +30,7 @@ static bool make_context(mglu_context **context, const struct compute_options *o
     const mglu_parallel parallel = pool ? pool_hook(pool) : (mglu_parallel){0};
     const mglu_context_desc desc = {
         .struct_size = sizeof desc,
-        .num_threads = pool ? pool_threads(pool) : wanted_threads(options),
+        .num_threads = pool ? pool_threads(pool) : wanted_threads(options->threads),
         .max_isa = options->max_isa,
         .parallel = pool ? &parallel : NULL,
         .logger = options->logger,
@@ -43,12 +43,12 @@ bool compute_context(mglu_context **context)
     return make_context(context, &(const struct compute_options){0}, NULL);
 }
 
-/** Leaves it NULL for one thread, and where MGLU_NUM_THREADS is not a number. */
-static bool make_pool(struct pool **pool, const struct compute_options *options)
+bool compute_pool(struct pool **pool, int count)
 {
     char *end = "";
-    const int wanted = wanted_threads(options);
+    const int wanted = wanted_threads(count);
     const long threads = wanted ? wanted : strtol(getenv("MGLU_NUM_THREADS"), &end, 10);
+    *pool = NULL;
     if (*end || threads <= 1 || threads > COMPUTE_MAX_THREADS)
         return true;
     *pool = pool_create((int)threads);
@@ -67,7 +67,7 @@ static bool make_pool(struct pool **pool, const struct compute_options *options)
 
 static bool pick(struct compute *compute, const struct compute_options *options)
 {
-    if (options->own_pool && !make_pool(&compute->pool, options))
+    if (options->own_pool && !compute_pool(&compute->pool, options->threads))
         return false;
     if (!make_context(&compute->context, options, compute->pool))
         return false;

@@ -45,6 +45,12 @@ struct ffn {
     mglu_memory *x, *y;  /**< copies on a device with memory of its own; else NULL */
 };
 
+/**
+ * A pool of as many threads as --threads says (0: not given), else MGLU_NUM_THREADS, else as this process may use. NULL
+ * for one thread, and where MGLU_NUM_THREADS is not a number.
+ */
+bool compute_pool(struct pool **pool, int threads);
+
 /** A context as without any option. */
 bool compute_context(mglu_context **context);
 

@@ -6,6 +6,8 @@
 #include "layout_options.h"
 #include "pack_folder.h"
 #include "tools/common/arguments.h"
+#include "tools/common/compute.h"
+#include "tools/common/pool.h"
 #include "tools/common/report.h"
 
 #include <errno.h>
@@ -25,10 +27,12 @@ struct options {
     mglu_file_format format;
     uint32_t file_flags; /**< for mglu_file_open() */
     uint64_t shard_size; /**< 0: not given */
+    int threads;         /**< 0: not given */
+    const mglu_parallel *parallel;
 };
 
-/** An option without a letter. */
-enum { SHARD_SIZE = 0x200 };
+/** Options without a letter. */
+enum { SHARD_SIZE = 0x200, THREADS };
 
 static volatile sig_atomic_t interrupted;
 
@@ -106,6 +110,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case SHARD_SIZE:
         options->shard_size = parse_size(state, argument);
+        return 0;
+    case THREADS:
+        options->threads = (int)arguments_number(state, "--threads", argument, 1, COMPUTE_MAX_THREADS);
         return 0;
     case ARGP_KEY_ARG:
         arguments_operand(state, argument, (char **const[]){&options->input, &options->output}, 2);
@@ -217,6 +224,7 @@ static bool pack_model(const char *input, const char *output, const struct optio
         .format = options->format,
         .input_flags = options->file_flags,
         .shard_size = options->shard_size,
+        .parallel = options->parallel,
     };
     if (path_same(input, output))
         return report_failure("%s: the output would replace the input", output);
@@ -261,6 +269,23 @@ static bool pack(const struct options *options)
            print_summary(options->input, options->output, options, activation);
 }
 
+/** Packs on the threads that were asked for. A context refuses a MGLU_NUM_THREADS that is no number. */
+static bool pack_on_threads(struct options *options)
+{
+    struct pool *pool = NULL;
+    mglu_context *context = NULL;
+    if (!compute_context(&context) || !compute_pool(&pool, options->threads)) {
+        mglu_context_destroy(&context);
+        return false;
+    }
+    const mglu_parallel parallel = pool ? pool_hook(pool) : (mglu_parallel){0};
+    options->parallel = pool ? &parallel : NULL;
+    const bool done = pack(options);
+    pool_destroy(pool);
+    mglu_context_destroy(&context);
+    return done;
+}
+
 int command_pack(int argc, char **argv)
 {
     static const struct argp_option list[] = {
@@ -271,6 +296,7 @@ int command_pack(int argc, char **argv)
          0},
         {"shard-size", SHARD_SIZE, "N", 0,
          "Write a folder's model to files of at most N bytes, as 5GB (default: in the files that it has)", 0},
+        {"threads", THREADS, "N", 0, "Threads (default: MGLU_NUM_THREADS, else as many as this process may use)", 0},
         {"format", 'f', "F", 0,
          "Write safetensors or gguf; GGUF gets the layers alone (default: gguf where OUT ends in .gguf)", 0},
         {0},
@@ -291,5 +317,5 @@ int command_pack(int argc, char **argv)
     if (!arguments_parse(&argp, argc, argv, 0, &options))
         return EXIT_FAILED;
     catch_signals();
-    return pack(&options) ? EXIT_SUCCESS : EXIT_FAILED;
+    return pack_on_threads(&options) ? EXIT_SUCCESS : EXIT_FAILED;
 }

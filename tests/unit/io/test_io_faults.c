@@ -71,14 +71,14 @@ ssize_t pread(int descriptor, void *bytes, size_t count, off_t offset)
     return syscall(SYS_pread64, descriptor, bytes, count, offset);
 }
 
-ssize_t write(int descriptor, const void *bytes, size_t count)
+ssize_t pwrite(int descriptor, const void *bytes, size_t count, off_t offset)
 {
     if (hit(WRITE)) {
         if (fault.error)
             return -1;
         count = 1;
     }
-    return syscall(SYS_write, descriptor, bytes, count);
+    return syscall(SYS_pwrite64, descriptor, bytes, count, offset);
 }
 
 int fsync(int descriptor)
