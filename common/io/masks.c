@@ -86,7 +86,7 @@ static mglu_status pack_dense(struct dense *dense, uint32_t *words)
 
 static mglu_status read_words(const struct mglu_io_masks *masks, int64_t first, int64_t rows, uint32_t *words)
 {
-    size_t row_bytes = mglu_packed_mask_row_stride(masks->n_masks, masks->h);
+    size_t row_bytes = mglu_packed_mask_stride_bytes(masks->n_masks, masks->h);
     char from[60] = "";
     mglu_status status = mglu_file_read(masks->file, masks->tensor, masks->offset + (size_t)first * row_bytes, words,
                                         (size_t)rows * row_bytes);
@@ -128,7 +128,7 @@ mglu_status mglu_io_masks_pack(const struct mglu_io_masks *masks, int64_t first,
 
 mglu_status mglu_io_masks_check(const struct mglu_io_masks *masks)
 {
-    int64_t most = mglu_io_rows_at_once(mglu_packed_mask_row_stride(masks->n_masks, masks->h));
+    int64_t most = mglu_io_rows_at_once(mglu_packed_mask_stride_bytes(masks->n_masks, masks->h));
     struct mglu_io_room room = {0};
     uint32_t *words;
     mglu_status status = MGLU_OK;

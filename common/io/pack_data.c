@@ -251,7 +251,7 @@ static mglu_status make_words(const struct making *making)
 {
     const struct mglu_io_piece *piece = making->piece;
     struct mglu_io_masks masks = masks_of(making->plan, making->planned, 0);
-    size_t row_bytes = mglu_packed_mask_row_stride(masks.n_masks, masks.h);
+    size_t row_bytes = mglu_packed_mask_stride_bytes(masks.n_masks, masks.h);
     uint32_t *words;
     mglu_status status;
 
@@ -312,7 +312,7 @@ static struct mglu_io_division divide_words(const struct mglu_io_plan *plan, con
         .rows = masks.h ? layers * masks.d : 0,
         .at_once = mglu_io_rows_at_once((size_t)masks.n_masks * (size_t)masks.h * element_size(source)),
         .block = masks.d,
-        .bytes = mglu_packed_mask_row_stride(masks.n_masks, masks.h),
+        .bytes = mglu_packed_mask_stride_bytes(masks.n_masks, masks.h),
     };
 }
 
