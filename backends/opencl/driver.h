@@ -22,6 +22,7 @@
     FUNCTION(clReleaseCommandQueue)                                                                                    \
     FUNCTION(clGetCommandQueueInfo)                                                                                    \
     FUNCTION(clCreateBuffer)                                                                                           \
+    FUNCTION(clGetMemObjectInfo)                                                                                       \
     FUNCTION(clReleaseMemObject)                                                                                       \
     FUNCTION(clCreateProgramWithSource)                                                                                \
     FUNCTION(clCreateProgramWithBinary)                                                                                \

@@ -277,6 +277,8 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
     mglu_status status = mglu_opencl_device_check(self->device);
     cl_int code = CL_SUCCESS;
 
+    if (status == MGLU_OK)
+        status = mglu_opencl_check_buffers(self->device, self, args, (size_t)run.workspace.end * sizeof(uint32_t));
     if (status != MGLU_OK)
         return status;
     if (to->stream) {

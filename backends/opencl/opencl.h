@@ -39,6 +39,7 @@ struct mglu_opencl_device {
     cl_context context;     /* NULL until an object is made on the device */
     cl_command_queue queue; /* for tuning */
     cl_mem empty_buffer;    /* the argument for arrays that a layer does not have */
+    uintptr_t first_word;   /* of all objects of the driver; 0: they have none in common, or it is unknown */
     struct mglu_opencl_program *programs;
     struct mglu_opencl_selection *selections;
 };
@@ -209,6 +210,13 @@ void mglu_opencl_selections_free(struct mglu_opencl_device *device);
 /* describe.c */
 /* The layer's line in the log. */
 void mglu_opencl_describe(const struct mglu_opencl_layer *layer);
+
+/* validate.c */
+/* The first word that the context and the first objects in it have in common, or 0. */
+uintptr_t mglu_opencl_first_word(const struct mglu_opencl_device *device);
+/* Refuses what it can tell to be no buffer of the context, or too small. */
+mglu_status mglu_opencl_check_buffers(struct mglu_opencl_device *device, const struct mglu_opencl_layer *layer,
+                                      const mglu_forward_args *args, size_t workspace_bytes);
 
 /* layer.c */
 mglu_status mglu_opencl_supports(void *backend, int32_t ordinal, const mglu_layer_plan *plan);

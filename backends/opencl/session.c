@@ -6,6 +6,7 @@
 static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wanted)
 {
     const struct mglu_opencl_driver *cl = &device->backend->cl;
+    mglu_status status;
     const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0};
     static const int zeros[16];
     cl_int code = CL_SUCCESS;
@@ -22,7 +23,10 @@ static mglu_status make_objects(struct mglu_opencl_device *device, cl_context wa
         device->queue = NULL;
         return mglu_opencl_fail(device, code, "clCreateCommandQueue", "making a queue");
     }
-    return mglu_opencl_buffer(device, sizeof zeros, zeros, &device->empty_buffer);
+    status = mglu_opencl_buffer(device, sizeof zeros, zeros, &device->empty_buffer);
+    if (status == MGLU_OK)
+        device->first_word = mglu_opencl_first_word(device);
+    return status;
 }
 
 static void drop_objects(struct mglu_opencl_device *device)

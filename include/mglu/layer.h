@@ -134,8 +134,9 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_workspace_size(const mglu_device *devi
  * MGLU_ERROR_BAD_ROUTING, are those of the call.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT for a missing pointer, a stride shorter than a row, a batch over max_batch, a
- *         workspace too small, or a detectable overlap; no output is then written. A routing id out of range makes
- *         its own token NaN and is reported by mglu_queue_wait(), or without a queue by this call.
+ *         workspace too small, a detectable overlap, or, where that can be told, memory that is not the device's, such
+ *         as a host pointer given to a GPU; no output is then written. A routing id out of range makes its own token
+ *         NaN and is reported by mglu_queue_wait(), or without a queue by this call.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_forward(mglu_layer *layer, mglu_queue *queue, const mglu_forward_args *args);
 

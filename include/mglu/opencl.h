@@ -18,7 +18,8 @@ MGLU_BEGIN_DECLS
  * the loader: mglu opens libOpenCL.so.1 at run time.
  *
  * Memory: `data` of mglu_input and mglu_output and the `workspace` are cl_mem handles; mglu_memory_data() is one too.
- * Inputs must be readable and y and the workspace writable by kernels.
+ * Inputs must be readable and y and the workspace writable by kernels. A forward refuses handles that it can tell to be
+ * no buffers of the context, as host pointers, and buffers that are too small: docs/opencl.md, "Buffers".
  *
  * Context: all objects of a device belong to one cl_context, that of the first mglu_queue made on a cl_command_queue of
  * the caller's. Make that queue first: once weights, memory or another queue were made, the library has created a

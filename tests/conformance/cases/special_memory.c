@@ -97,6 +97,44 @@ static void overlap(const struct trial *trial)
     problem_free(&problem);
 }
 
+/*
+ * A device without host memory must not follow a pointer of the host's: the call is refused. One that can read host
+ * memory may also compute.
+ */
+static void host_pointers(const struct trial *trial)
+{
+    static const char *const operands[] = {"x", "y", "the residual", "the workspace"};
+    enum { BYTES = 1 << 16 };
+    struct problem problem = special_problem(trial, 7, 0);
+    void *host = allocate(BYTES);
+    mglu_memory *memory = NULL;
+    struct rig rig;
+
+    memset(host, 0, BYTES);
+    if (!trial->target->info.host_memory && open_rig(&rig, trial->target->device, &problem, trial->outcome)) {
+        outcome_expect(trial->outcome, "mglu_memory_create", mglu_memory_create(rig.device, BYTES, &memory), MGLU_OK);
+        for (int operand = 0; memory && operand < 4; operand++) {
+            void *data = mglu_memory_data(memory);
+            const mglu_forward_args args = {.struct_size = sizeof args,
+                                            .batch = 3,
+                                            .x.data = operand == 0 ? host : data,
+                                            .y.data = operand == 1 ? host : data,
+                                            .residual.data = operand == 2 ? host : data,
+                                            .workspace = operand == 3 ? host : mglu_memory_data(rig.workspace),
+                                            .workspace_size = mglu_memory_size(rig.workspace)};
+            const mglu_status status = mglu_forward(rig.layer, rig.queue, &args);
+
+            if (status != MGLU_ERROR_INVALID_ARGUMENT && (status != MGLU_OK || mglu_queue_wait(rig.queue) != MGLU_OK))
+                outcome_set(trial->outcome, VERDICT_FAIL, "a host pointer as %s: %s: %s", operands[operand],
+                            mglu_status_string(status), mglu_last_error());
+        }
+        mglu_memory_destroy(&memory);
+        rig_close(&rig);
+    }
+    free(host);
+    problem_free(&problem);
+}
+
 /* Makes weights with one padding bit of the masks set. */
 static void expect_refused(const struct trial *trial, const struct problem *problem, unsigned char *byte, int bit)
 {
@@ -131,9 +169,7 @@ static void padding_bits(const struct trial *trial)
 }
 
 const struct special_check memory_checks[] = {
-    {"15-old-content", PER_DTYPE | QUANTISED, old_content},
-    {"15-residual-is-y", PER_DTYPE, residual_is_y},
-    {"15-overlap", PER_DTYPE | ONLY_SAME, overlap},
-    {"16-padding-bits", 0, padding_bits},
-    {NULL, 0, NULL},
+    {"00-host-pointers", PER_DTYPE, host_pointers}, {"15-old-content", PER_DTYPE | QUANTISED, old_content},
+    {"15-residual-is-y", PER_DTYPE, residual_is_y}, {"15-overlap", PER_DTYPE | ONLY_SAME, overlap},
+    {"16-padding-bits", 0, padding_bits},           {NULL, 0, NULL},
 };

@@ -151,6 +151,8 @@ PASS(clGetCommandQueueInfo,
      (queue, what, size, value, needed))
 MAKE(clCreateBuffer, cl_mem, (cl_context context, cl_mem_flags flags, size_t size, void *from, cl_int *code),
      (context, flags, size, from, code))
+PASS(clGetMemObjectInfo, (cl_mem buffer, cl_mem_info what, size_t size, void *value, size_t *needed),
+     (buffer, what, size, value, needed))
 RELEASE(clReleaseMemObject, cl_mem)
 MAKE(clCreateProgramWithSource, cl_program,
      (cl_context context, cl_uint count, const char **texts, const size_t *lengths, cl_int *code),

@@ -230,6 +230,78 @@ static void test_streams_that_are_refused(void **state)
     host_close(&host);
 }
 
+/* One forward in whose arguments `data` stands for one operand. */
+struct stranger {
+    const char *name;
+    const void *data;
+    const char *says;
+};
+
+static void expect_refusal(const struct host *host, struct rig *rig, int operand, const struct stranger *stranger)
+{
+    static const char *const operands[] = {"x", "y", "residual", "the workspace"};
+    void *data = (void *)(uintptr_t)stranger->data;
+    cl_mem good = make_buffer(host, NULL, BATCH * (H + D) * sizeof(float));
+    mglu_forward_args args = {.struct_size = sizeof args,
+                              .batch = BATCH,
+                              .x.data = operand == 0 ? data : good,
+                              .y.data = operand == 1 ? data : good,
+                              .residual.data = operand == 2 ? data : good,
+                              .workspace = operand == 3 ? data : mglu_memory_data(rig->workspace),
+                              .workspace_size = mglu_memory_size(rig->workspace)};
+
+    print_message("%s as %s\n", stranger->name, operands[operand]);
+    assert_status(mglu_forward(rig->layer, rig->queue, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says(operands[operand]);
+    assert_error_says(stranger->says);
+    args.x.data = args.residual.data = args.y.data = good;
+    args.workspace = mglu_memory_data(rig->workspace);
+    assert_ok(mglu_forward(rig->layer, rig->queue, &args)); /* nothing is left of the refused call */
+    assert_ok(mglu_queue_wait(rig->queue));
+    host->cl.clReleaseMemObject(good);
+}
+
+/* An address is never followed, also where it is none. */
+static void what_is_no_buffer_of_the_context_is_refused(void **state)
+{
+    const mglu_layer_desc with_down = {.struct_size = sizeof with_down, .max_batch = BATCH};
+    const struct sample_shape down = {
+        .kind = MGLU_KIND_MASKED, .dtype = MGLU_DTYPE_F32, .h = H, .d = D, .out = D, .n_masks = 1, .parts = WITH_DOWN};
+    float numbers[BATCH * H] = {0};
+    struct host host, other;
+    struct rig rig = {0};
+
+    host_open(&host);
+    host_open(&other);
+    struct sample sample = sample_make(&down, 1);
+    mglu_opencl_stream stream = {.struct_size = sizeof stream, .queue = host.queue};
+    cl_mem foreign = make_buffer(&other, NULL, 1 << 16), small = make_buffer(&host, NULL, sizeof(float));
+    const struct stranger strangers[] = {
+        {"a host pointer", numbers, "not a cl_mem"},
+        {"an odd host pointer", (char *)numbers + 1, "not a cl_mem"},
+        {"an address without memory", (void *)64, "not a cl_mem"},
+        {"a number", (void *)UINTPTR_MAX, "not a cl_mem"},
+        {"a buffer of another context", foreign, "another cl_context"},
+        {"a buffer of one number", small, "bytes, its buffer has 4"},
+    };
+
+    assert_ok(mglu_context_create(NULL, &rig.context));
+    assert_ok(mglu_device_pick(rig.context, "opencl", &rig.device));
+    assert_ok(mglu_opencl_share_queue(rig.device, &stream, &rig.queue));
+    assert_ok(mglu_weights_create(rig.device, &sample.desc, &rig.weights));
+    assert_ok(mglu_layer_create(rig.weights, &with_down, &rig.layer));
+    assert_ok(mglu_memory_create(rig.device, mglu_layer_workspace_size(rig.layer), &rig.workspace));
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++)
+        for (int operand = 0; operand < 4; operand++)
+            expect_refusal(&host, &rig, operand, &strangers[i]);
+    host.cl.clReleaseMemObject(foreign);
+    host.cl.clReleaseMemObject(small);
+    rig_free(&rig);
+    host_close(&other);
+    host_close(&host);
+    sample_free(&sample);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_waits_with_a_limit),
         cmocka_unit_test(test_one_context_for_a_device),
         cmocka_unit_test(test_streams_that_are_refused),
+        cmocka_unit_test(what_is_no_buffer_of_the_context_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
