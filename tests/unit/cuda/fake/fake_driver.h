@@ -60,6 +60,8 @@ const char *fake_failed_call(void);
 
 /* Runs the kernels that hang, in the order of their launches. */
 void fake_end_work(void);
+/* Forgets them, as a context that a fault has ended does. */
+void fake_drop_work(void);
 /* Frees all that is allocated, as the end of the process would. */
 void fake_forget(void);
 /* Calls that waited for one: on a device none of them would have returned. */

@@ -232,12 +232,18 @@ CUresult fake_enter(const char *call)
     return result;
 }
 
+/* What was given to the driver with functions that hung, as a driver may hold it for ever. */
+static void *held[64];
+static int held_count;
+
 CUresult fake_keep_function(CUstream stream, CUhostFn function, void *user)
 {
     struct node *node = &fake.waiting.nodes[fake.waiting.count];
 
-    if (fake.waiting.count == (int)(sizeof fake.waiting.nodes / sizeof *node))
+    if (fake.waiting.count == (int)(sizeof fake.waiting.nodes / sizeof *node) ||
+        held_count == (int)(sizeof held / sizeof *held))
         return CUDA_ERROR_OUT_OF_MEMORY;
+    held[held_count++] = user;
     fake.waiting.count++;
     *node = (struct node){.launch.stream = stream, .host_function = function, .user = user};
     return CUDA_SUCCESS;
@@ -305,6 +311,14 @@ static void end_work(void)
     for (int i = 0; i < fake.waiting.count; i++)
         run_node(&fake.waiting.nodes[i]);
     fake.waiting.count = 0;
+}
+
+EXPORT void fake_drop_work(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.settings.is_hanging = 0;
+    fake.waiting.count = 0;
+    pthread_mutex_unlock(&fake.lock);
 }
 
 EXPORT void fake_end_work(void)
