@@ -4,6 +4,17 @@
 
 #include <mglu/pack.h>
 
+/* Whether a number of rows, columns or masks is one that layers have. */
+static inline int mglu_is_size(int64_t size)
+{
+    return size >= 0 && size <= MGLU_MAX_SIZE;
+}
+
+static inline int mglu_is_mask_count(int32_t n_masks)
+{
+    return n_masks >= 1 && n_masks <= MGLU_MAX_MASKS;
+}
+
 /*
  * Whether `source`, whose data is not NULL, can be stored as `dtype`: known dtypes, scales exactly when quantised, and
  * strides of at least a row.
