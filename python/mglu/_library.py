@@ -60,7 +60,7 @@ _CORE: dict[str, tuple[Any, list[Any]]] = {
     "mglu_weights_get_info": (c_int, [_HANDLE, POINTER(s.WeightsInfo)]),
     "mglu_layer_create": (c_int, [_HANDLE, POINTER(s.LayerDesc), _OUT]),
     "mglu_layer_destroy": (None, [_OUT]),
-    "mglu_layer_workspace_size": (c_size_t, [_HANDLE]),
+    "mglu_layer_workspace_size_for": (c_size_t, [_HANDLE, c_int64]),
     "mglu_layer_accuracy": (c_int, [_HANDLE]),
     "mglu_forward": (c_int, [_HANDLE, _HANDLE, c_void_p]),
     "mglu_forward_reference": (c_int, [_HANDLE, c_void_p, c_int, c_void_p, c_void_p]),

@@ -46,11 +46,11 @@ class Slot:
         self._queue = None if device.host_memory else self._new_queue(stream)
         self._queue_value = self._queue.value if self._queue else None
         self._layer = layer
-        self._workspace = self._memory(core.mglu_layer_workspace_size(layer.value))
         # Work on a stream of the caller's is done later.
         self._waits = not device.host_memory and stream is None
-        self._args = p.sized(s.ForwardArgs, workspace=core.mglu_memory_data(self._workspace.value),
-                             workspace_size=core.mglu_memory_size(self._workspace.value))
+        self._args = p.sized(s.ForwardArgs)
+        self._workspace: Handle | None = None
+        self._fitting_batch = 0  # the workspace is large enough for it
         self._address = ctypes.addressof(self._args)
         self._x, self._y = self._args.x, self._args.y
 
@@ -63,31 +63,43 @@ class Slot:
         return Handle(core.mglu_memory_create, self._device.value, size, destroy=core.mglu_memory_destroy,
                       keep=(self._device.context.handle, self._queue))
 
+    def _fit(self, batch: int) -> None:
+        """Makes a workspace for a batch, unless there is one."""
+        size = core.mglu_layer_workspace_size_for(self._layer.value, batch)
+        if size > self._args.workspace_size:
+            if self._queue:
+                check(core.mglu_queue_wait(self._queue_value))  # earlier work uses the old one
+            self._workspace = self._memory(size)
+            self._args.workspace = core.mglu_memory_data(self._workspace.value)
+            self._args.workspace_size = size
+        self._fitting_batch = batch
+
     def run(self, source: a.View, target: a.View, rows: int, others: Operands, max_batch: int) -> None:
-        args, x, y = self._args, self._x, self._y
+        x, y = self._x, self._y
         x.data, x.row_stride = source.address, a.row_stride(source, "x")
         y.data, y.row_stride = target.address, a.row_stride(target, "out")
         for member, view in others:
-            setattr(args, member, s.Input(view.address, 0, a.row_stride(view, member)))
+            setattr(self._args, member, s.Input(view.address, 0, a.row_stride(view, member)))
         try:
             if rows <= max_batch:
-                args.batch = rows
-                self._forward()
+                self._forward(rows)
             else:
                 self._forward_parts(source, target, rows, others, max_batch)
         finally:
             for member, _ in others:
-                setattr(args, member, s.Input())
+                setattr(self._args, member, s.Input())
 
     def _forward_parts(self, source: a.View, target: a.View, rows: int, others: Operands, max_batch: int) -> None:
         moved = [(self._x, source), (self._y, target), *((getattr(self._args, member), view) for member, view in others)]
         for first in range(0, rows, max_batch):
-            self._args.batch = min(max_batch, rows - first)
-            self._forward()
+            self._forward(min(max_batch, rows - first))
             for pointer, view in moved:
                 pointer.data += pointer.row_stride * view.itemsize * max_batch
 
-    def _forward(self) -> None:
+    def _forward(self, batch: int) -> None:
+        if batch != self._fitting_batch:
+            self._fit(batch)
+        self._args.batch = batch
         status = _forward(self._layer.value, self._queue_value, self._address)
         if status == 0 and self._waits:
             status = core.mglu_queue_wait(self._queue_value)
@@ -141,8 +153,7 @@ class StagedSlot(Slot):
         size = target.shape[-1] * target.itemsize
         buffer = self._buffer("y", count * size)
         self._args.y = s.Output(core.mglu_memory_data(buffer.value), 0, 0)
-        self._args.batch = count
-        self._forward()
+        self._forward(count)
         part = (ctypes.c_char * (count * size)).from_buffer(result, first * size)
         check(core.mglu_memory_read(buffer.value, self._queue_value, 0, part, count * size))
 
