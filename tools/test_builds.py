@@ -81,6 +81,8 @@ EXTRA_BUILDS = {
 EXTRA_COMMANDS = {
     "mutation": ["python3", "tests/mutation/run.py"],
     "coverage": ["tools/coverage"],
+    # The wheel, beside a current PyTorch and on a bare Debian 12.
+    "python": ["tools/python/test"],
     # Each target for 20 s, with the address and undefined-behaviour sanitizers.
     "fuzz": ["sh", "-c", "tests/fuzz/build >build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }; tests/fuzz/run"],
 }
