@@ -3,6 +3,7 @@
 
 #include "common/core/ggml_block.h"
 #include "common/io/gguf_types.h"
+#include "common/io/reading.h"
 #include "common/io/report.h"
 
 #include <mglu/pack.h>
@@ -20,6 +21,7 @@ struct layer {
     size_t number;
     const char *name;
     mglu_weights_desc weights;
+    struct mglu_io_reading reading;
 };
 
 static mglu_status refuse(const struct layer *layer, const char *text)
@@ -55,8 +57,10 @@ static mglu_status add_matrix(struct layer *layer, const char *part, const mglu_
     const mglu_file_pack_options *options = layer->plan->options;
     struct mglu_io_gguf_item *item;
     mglu_dtype dtype = options->convert ? options->dtype : source->dtype;
+    const struct mglu_io_slice *slice = mglu_io_find_slice(&layer->reading, &source->data);
+    const struct mglu_io_slice *scales = mglu_io_find_slice(&layer->reading, &source->scales);
 
-    if (!source->data)
+    if (!slice)
         return MGLU_OK;
     if (rows == 0 || columns == 0)
         return refuse(layer, "a matrix without elements is not written to GGUF");
@@ -66,7 +70,10 @@ static mglu_status add_matrix(struct layer *layer, const char *part, const mglu_
     if (!item)
         return mglu_io_out_of_memory(layer->plan->file->path);
     item->kind = MGLU_IO_GGUF_ITEM_MATRIX;
-    item->source = *source;
+    item->source = *slice;
+    if (scales)
+        item->scales = *scales;
+    item->source_dtype = source->dtype;
     item->dtype = dtype;
     item->rows = rows;
     item->columns = columns;
@@ -82,15 +89,17 @@ static mglu_status add_matrix(struct layer *layer, const char *part, const mglu_
 static mglu_status add_floats(struct layer *layer, const char *part, const mglu_array *source, int64_t rows,
                               int64_t columns, uint32_t rank)
 {
+    const struct mglu_io_slice *slice = mglu_io_find_slice(&layer->reading, &source->data);
     struct mglu_io_gguf_item *item;
 
-    if (!source->data)
+    if (!slice)
         return MGLU_OK;
     item = new_item(layer, part);
     if (!item)
         return mglu_io_out_of_memory(layer->plan->file->path);
     item->kind = MGLU_IO_GGUF_ITEM_FLOATS;
-    item->source = *source;
+    item->source = *slice;
+    item->source_dtype = source->dtype;
     item->rows = rows;
     item->columns = columns;
     item->type = mglu_io_ggml_type_of(source->dtype);
@@ -110,8 +119,7 @@ static mglu_status add_masks(struct layer *layer)
     if (!item)
         return mglu_io_out_of_memory(layer->plan->file->path);
     item->kind = MGLU_IO_GGUF_ITEM_MASKS;
-    item->masks = weights->masks;
-    item->n_masks = weights->n_masks;
+    item->masks = layer->reading.masks;
     item->rows = d;
     item->columns = h;
     item->type = MGLU_IO_GGML_I8;
@@ -156,13 +164,26 @@ static mglu_status add_plain(struct layer *layer)
     return status;
 }
 
+/* Finds the tensors of a layer of this name, and checks what the file says of it. */
+static mglu_status locate(struct layer *layer, const char *name)
+{
+    mglu_layer_desc desc;
+    int has_activation;
+    mglu_status status;
+
+    layer->weights = (mglu_weights_desc){.struct_size = sizeof layer->weights};
+    status = mglu_io_read_layer(&layer->reading, layer->plan->file, name, MGLU_IO_LOCATE, &layer->weights);
+    mglu_io_place_clear(&layer->reading.place);
+    return status == MGLU_OK ? mglu_io_read_activation(&layer->reading, name, &desc, &has_activation) : status;
+}
+
 /* The down-projection of the block M that a masked projection M.up_proj belongs to. */
 static mglu_status find_down(struct layer *layer)
 {
     static const char inner[] = "up_proj";
     size_t length = strlen(layer->name), tail = sizeof inner - 1;
-    mglu_weights_desc whole = {.struct_size = sizeof whole};
-    mglu_layer_desc desc = {.struct_size = sizeof desc};
+    const mglu_file_tensor *matrix = mglu_io_find_slice(&layer->reading, &layer->weights.weight.data)->tensor;
+    struct layer whole = *layer;
     char *block;
     mglu_status status;
 
@@ -172,23 +193,22 @@ static mglu_status find_down(struct layer *layer)
     block = strndup(layer->name, length > tail ? length - tail - 1 : 0);
     if (!block)
         return mglu_io_out_of_memory(layer->plan->file->path);
-    status = mglu_file_layer(layer->plan->file, block, &whole, &desc, NULL);
+    status = locate(&whole, block);
+    /* else M is another projection, which has no down-projection */
+    if (status == MGLU_OK && mglu_io_find_slice(&whole.reading, &whole.weights.weight.data)->tensor == matrix)
+        status = locate(layer, block);
     free(block);
-    if (status == MGLU_OK && whole.weight.data == layer->weights.weight.data)
-        layer->weights = whole; /* else M is another projection, which has no down-projection */
     return status;
 }
 
 static mglu_status add_layer(struct layer *layer)
 {
     mglu_weights_desc *weights = &layer->weights;
-    mglu_layer_desc desc = {.struct_size = sizeof desc};
     mglu_status status;
 
-    weights->struct_size = sizeof *weights;
     if (strlen(layer->name) > MAX_LAYER_NAME)
         return refuse(layer, "its name is too long for GGUF");
-    status = mglu_file_layer(layer->plan->file, layer->name, weights, &desc, NULL);
+    status = locate(layer, layer->name);
     if (status == MGLU_OK && weights->kind == MGLU_KIND_MASKED)
         status = find_down(layer);
     if (status == MGLU_OK)

@@ -7,7 +7,7 @@
 
 /*
  * Writes all layers of an open file into a GGUF file, packed and converted as `options` say; docs/format.md has its
- * tensors and keys. Memory is needed for a few megabytes of rows, and for the words of one layer's masks.
+ * tensors and keys. The file's header is enough: data are read in pieces.
  */
 mglu_status mglu_io_gguf_write(const mglu_file *file, const mglu_file_pack_options *options,
                                struct mglu_io_output *output);

@@ -180,7 +180,7 @@ mglu_status mglu_file_layer(const mglu_file *file, const char *prefix, mglu_weig
     status = check_descs(weights, layer);
     if (status != MGLU_OK)
         return status;
-    status = mglu_io_read_layer(&reading, file, prefix, 1, &found_weights);
+    status = mglu_io_read_layer(&reading, file, prefix, MGLU_IO_LOAD, &found_weights);
     mglu_io_place_clear(&reading.place);
     if (status == MGLU_OK)
         status = mglu_io_read_activation(&reading, prefix, &found_layer, &named);

@@ -20,7 +20,8 @@ static mglu_status find_order(struct mglu_io_reading *reading)
         return mglu_io_fail(MGLU_ERROR_CORRUPT_FILE, file->path, NULL,
                             "metadata mglu.fused is '%.20s', expected halves or interleaved", named);
     reading->interleaved = flags == MGLU_FILE_FUSED_INTERLEAVED;
-    if (flags || !reading->derive || file->flags & MGLU_FILE_HEADER)
+    if (flags || reading->purpose == MGLU_IO_DESCRIBE ||
+        (reading->purpose == MGLU_IO_LOAD && file->flags & MGLU_FILE_HEADER))
         return MGLU_OK;
     return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path,
                         mglu_io_place_find(&reading->place, reading->layout->gate, "weight")->name,
@@ -91,8 +92,8 @@ static mglu_status read_place(struct mglu_io_reading *reading, const char *inner
     return MGLU_OK;
 }
 
-mglu_status mglu_io_read_layer(struct mglu_io_reading *reading, const mglu_file *file, const char *prefix, int derive,
-                               mglu_weights_desc *weights)
+mglu_status mglu_io_read_layer(struct mglu_io_reading *reading, const mglu_file *file, const char *prefix,
+                               enum mglu_io_purpose purpose, mglu_weights_desc *weights)
 {
     size_t length;
     int64_t expert;
@@ -100,7 +101,7 @@ mglu_status mglu_io_read_layer(struct mglu_io_reading *reading, const mglu_file 
     int found = 0;
     mglu_status status;
 
-    *reading = (struct mglu_io_reading){.derive = derive};
+    *reading = (struct mglu_io_reading){.purpose = purpose};
     status = mglu_io_place_make(&reading->place, file, prefix, strlen(prefix), -1);
     if (status == MGLU_OK)
         status = read_place(reading, "", weights, &found);

@@ -88,7 +88,7 @@ static mglu_status take_dense(const struct mglu_io_reading *reading, const mglu_
     if (status != MGLU_OK)
         return status;
     weights->masks.data = tensor->data;
-    if (reading->derive && tensor->data && mglu_io_masks_as_bytes(tensor->dtype))
+    if (reading->purpose == MGLU_IO_LOAD && tensor->data && mglu_io_masks_as_bytes(tensor->dtype))
         status = mglu_io_derive_masks(file, tensor, &weights->masks.data);
     return status;
 }

@@ -171,16 +171,38 @@ static void split_rows(const struct mglu_io_reading *reading, int part, struct m
     grid->row_step *= reading->interleaved ? 2 : 1;
 }
 
+/* Notes where a grid of a tensor is, which may be the part of one expert. */
+static void note_place(struct mglu_io_reading *reading, const mglu_file_tensor *part, const struct mglu_io_grid *grid,
+                       const void *const *of)
+{
+    struct mglu_io_placed *placed = &reading->placed[reading->placed_count++];
+
+    *placed = (struct mglu_io_placed){of, {mglu_file_find(reading->place.file, part->name), *grid}};
+    if (reading->place.expert > 0)
+        placed->slice.grid.first += reading->place.expert * (int64_t)(part->bytes / mglu_file_dtype_size(part->dtype));
+}
+
+const struct mglu_io_slice *mglu_io_find_slice(const struct mglu_io_reading *reading, const void *const *of)
+{
+    for (int i = 0; i < reading->placed_count; i++)
+        if (reading->placed[i].of == of)
+            return &reading->placed[i].slice;
+    return NULL;
+}
+
 /* Points to the elements of a grid where the file has rows, and derives them where not. Nothing has no data. */
-static mglu_status place_grid(const struct mglu_io_reading *reading, const mglu_file_tensor *tensor,
+static mglu_status place_grid(struct mglu_io_reading *reading, const mglu_file_tensor *tensor,
                               const struct mglu_io_grid *grid, const void **data, size_t *stride_bytes)
 {
     size_t size = mglu_file_dtype_size(tensor->dtype);
 
+    note_place(reading, tensor, grid, data);
     if (tensor->dtype == MGLU_FILE_F64 || (grid->column_step != 1 && grid->columns > 1)) {
         *data = tensor->data;
         *stride_bytes = 0;
-        return reading->derive && tensor->data ? mglu_io_derive_grid(reading->place.file, tensor, grid, data) : MGLU_OK;
+        if (reading->purpose != MGLU_IO_LOAD || !tensor->data)
+            return MGLU_OK;
+        return mglu_io_derive_grid(reading->place.file, tensor, grid, data);
     }
     *data = tensor->data ? (const char *)tensor->data + (size_t)grid->first * size : NULL;
     *stride_bytes = grid->row_step == grid->columns ? 0 : (size_t)grid->row_step * size;

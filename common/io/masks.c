@@ -99,6 +99,13 @@ static mglu_status read_words(const struct mglu_io_masks *masks, int64_t first, 
                         mglu_last_error());
 }
 
+size_t mglu_io_masks_row_bytes(const struct mglu_io_masks *masks)
+{
+    if (masks->packed)
+        return mglu_packed_mask_stride_bytes(masks->n_masks, masks->h);
+    return (size_t)masks->n_masks * (size_t)masks->h * mglu_file_dtype_size(masks->tensor->dtype);
+}
+
 /* A multiple of 64 bytes, so that what follows is aligned. */
 static size_t aligned(size_t bytes)
 {
@@ -128,7 +135,7 @@ mglu_status mglu_io_masks_pack(const struct mglu_io_masks *masks, int64_t first,
 
 mglu_status mglu_io_masks_check(const struct mglu_io_masks *masks)
 {
-    int64_t most = mglu_io_rows_at_once(mglu_packed_mask_stride_bytes(masks->n_masks, masks->h));
+    int64_t most = mglu_io_rows_at_once(mglu_io_masks_row_bytes(masks));
     struct mglu_io_room room = {0};
     uint32_t *words;
     mglu_status status = MGLU_OK;

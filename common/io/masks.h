@@ -15,6 +15,9 @@ struct mglu_io_masks {
     int64_t d, h;
 };
 
+/* Bytes of a row of all masks, as they are in the file. */
+size_t mglu_io_masks_row_bytes(const struct mglu_io_masks *masks);
+
 /*
  * Reads `rows` rows of all masks and packs them as mglu_pack_masks() does. The words are in `room`. Refused, by its
  * place, is what is no mask, and a padding bit that is set.

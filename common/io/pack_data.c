@@ -310,7 +310,7 @@ static struct mglu_io_division divide_words(const struct mglu_io_plan *plan, con
 
     return (struct mglu_io_division){
         .rows = masks.h ? layers * masks.d : 0,
-        .at_once = mglu_io_rows_at_once((size_t)masks.n_masks * (size_t)masks.h * element_size(source)),
+        .at_once = mglu_io_rows_at_once(mglu_io_masks_row_bytes(&masks)),
         .block = masks.d,
         .bytes = mglu_packed_mask_stride_bytes(masks.n_masks, masks.h),
     };

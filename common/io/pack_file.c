@@ -109,12 +109,11 @@ static mglu_status pack_opened(const mglu_file *input, const mglu_file_pack_opti
     return status;
 }
 
-/* The layers of a GGUF file are written from memory; else one tensor at a time is there. */
 static mglu_status pack(const char *input_path, const mglu_file_pack_options *options, struct mglu_io_output *output)
 {
     int gguf = options->format == MGLU_FILE_FORMAT_GGUF;
     mglu_file *input;
-    mglu_status status = mglu_file_open(input_path, options->input_flags | (gguf ? 0 : MGLU_FILE_HEADER), &input);
+    mglu_status status = mglu_file_open(input_path, options->input_flags | MGLU_FILE_HEADER, &input);
 
     if (status != MGLU_OK)
         return status;

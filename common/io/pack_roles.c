@@ -27,7 +27,7 @@ static mglu_status check_layer(const mglu_file *file, const char *prefix, unsign
     mglu_status status;
 
     *weights = (mglu_weights_desc){.struct_size = sizeof *weights};
-    status = mglu_io_read_layer(&reading, file, prefix, 0, weights);
+    status = mglu_io_read_layer(&reading, file, prefix, MGLU_IO_DESCRIBE, weights);
     mglu_io_place_clear(&reading.place);
     if (status == MGLU_OK)
         status = mglu_io_read_activation(&reading, prefix, &layer, &named);

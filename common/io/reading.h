@@ -5,6 +5,7 @@
 #include "common/io/layout.h"
 #include "common/io/masks.h"
 #include "common/io/pack_roles.h"
+#include "common/io/slice.h"
 
 /* Reading one layer: which tensors it takes, and as what. */
 
@@ -16,24 +17,46 @@ struct mglu_io_used {
     enum mglu_io_role role;
 };
 
+/* A weight matrix and its scales for the gate, the value and the down-projection, four biases, router. */
+enum { MGLU_IO_MOST_PLACED = 11 };
+
+/* Where an array of a desc is. */
+struct mglu_io_placed {
+    const void *const *of; /* the member of the desc that points to its elements */
+    struct mglu_io_slice slice;
+};
+
+/* What is wanted of a layer. */
+enum mglu_io_purpose {
+    MGLU_IO_DESCRIBE, /* sizes and dtypes; rows of gate and value need no order */
+    MGLU_IO_LOCATE,   /* and where each array is in the file */
+    MGLU_IO_LOAD      /* and its elements, if the file has been read; what it does not have in that form is derived */
+};
+
 struct mglu_io_reading {
+    enum mglu_io_purpose purpose;
     struct mglu_io_place place;
     const struct mglu_io_layout *layout; /* NULL: a projection */
     const char *inner;                   /* the matrix with masks, or "" where its name is the stem */
-    int derive;                          /* make what the file does not have in the form of a desc */
     int transposed;                      /* matrices of experts are stored as [inputs, outputs] */
     int interleaved;                     /* rows of gate and value alternate */
     struct mglu_io_masks masks;          /* of a masked layer */
     struct mglu_io_used used[MGLU_IO_MOST_USED];
     int used_count;
+    struct mglu_io_placed placed[MGLU_IO_MOST_PLACED];
+    int placed_count;
 };
 
 /*
- * Reads the layer of a prefix: finds its place, and describes its tensors. With `derive` 0 arrays that the file does
- * not have in that form are described without data. mglu_io_place_clear() frees the place, also after a failure.
+ * Reads the layer of a prefix: finds its place, and describes its tensors. Arrays that the file does not have in the
+ * form of a desc have no elements unless they are to be loaded. mglu_io_place_clear() frees the place, also after a
+ * failure.
  */
-mglu_status mglu_io_read_layer(struct mglu_io_reading *reading, const mglu_file *file, const char *prefix, int derive,
-                               mglu_weights_desc *weights);
+mglu_status mglu_io_read_layer(struct mglu_io_reading *reading, const mglu_file *file, const char *prefix,
+                               enum mglu_io_purpose purpose, mglu_weights_desc *weights);
+
+/* Where the array is whose elements this member of the desc points to; NULL when the layer has none. */
+const struct mglu_io_slice *mglu_io_find_slice(const struct mglu_io_reading *reading, const void *const *of);
 
 /* The tensors below come from the place of `reading`, by the name of a matrix in it. */
 

@@ -58,6 +58,43 @@ class PackTest(LayoutTest):
         self.succeed("pack", self.model, packed, "--dtype", "bf16", "--fused", "halves")
         self.check("e.1", experts[1], file=packed)
 
+    def gguf(self, prefix, layers, *options):
+        """Layers in the model's file compute the same in GGUF, which has their matrices and biases in order."""
+        packed = self.folder / "packed.gguf"
+        self.succeed("pack", self.model, packed, "--activation", "silu", *options)
+        for i, layer in enumerate(layers):
+            self.check(prefix % i if "%" in prefix else prefix, layer, file=packed)
+
+    def test_every_layout_in_gguf(self):
+        glu, experts = Glu("gguf", biases=True), [Glu(("gguf", i)) for i in range(EXPERTS)]
+        for dtype in ("F32", "F64"):
+            self.write(under("m", pair(glu, PAIRS["w1, w3"], dtype)))
+            self.gguf("m", [glu])
+            for order, join in ORDERS.items():
+                with self.subTest(dtype + " " + order):
+                    self.write(under("m", fused(glu, FUSED["w12"], join, dtype)))
+                    self.refuse(1, ["w12", "--fused"], "pack", self.model, self.folder / "x.gguf")
+                    self.gguf("m", [glu], "--fused", order)
+                    joined = [join(one.gate, one.value) for one in experts]
+                    self.write({"e.gate_up_proj": stored(dtype, *joined),
+                                "e.down_proj": stored(dtype, *(one.down for one in experts))})
+                    self.gguf("e.%d", experts, "--fused", order)
+                    self.write({"e.gate_up_proj": stored(dtype, *map(transposed, joined)),
+                                "e.down_proj": stored(dtype, *(transposed(one.down) for one in experts))})
+                    self.gguf("e.%d", experts, "--fused", order)
+
+    def test_masked_layers_in_gguf(self):
+        layer = Masked("gguf", biases=True)
+        for dtype in ("BOOL", "I64", "F64", "F16"):
+            tensors = masked(layer, "up_proj", "down_proj", "F64")
+            zero = 0 if dtype in ("BOOL", "I64") else -1
+            logits = [bit or zero for mask in layer.masks for bit in flat(mask)]
+            tensors["up_proj.mask"] = tensor(dtype, [len(layer.masks), D, H], logits)
+            self.write(under("m", tensors))
+            with self.subTest(dtype):
+                self.gguf("m", [layer])
+                self.gguf("m", [layer], "--dtype", "f32")
+
     def test_routers_of_every_dtype(self):
         packed = self.folder / "packed.safetensors"
         numbers = flat(matrix(2, H, "router"))

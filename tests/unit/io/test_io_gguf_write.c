@@ -190,7 +190,7 @@ static void what_cannot_be_written_is_refused_and_leaves_the_older_file(void **s
          {0},
          MGLU_ERROR_NONFINITE,
          "layer 'p', blk.0.ffn_mglu"},
-        {"p.weight", "1, 32", "p.mask", floats, nan_row, 32, {0}, MGLU_ERROR_NONFINITE, "layer 'p': mask 0 [0][5]"},
+        {"p.weight", "1, 32", "p.mask", floats, nan_row, 32, {0}, MGLU_ERROR_NONFINITE, "tensor 'p.mask': mask 0 [0][5]"},
         {"p.weight",
          "1, 33",
          "p.mask",
