@@ -3,6 +3,8 @@
 #include "common/io/reading.h"
 #include "common/io/report.h"
 
+#include <mglu/pack.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -190,4 +192,45 @@ mglu_status mglu_file_layer(const mglu_file *file, const char *prefix, mglu_weig
     if (has_activation)
         *has_activation = named;
     return write_descs(&found_weights, &found_layer, weights, layer);
+}
+
+/* In pieces, so that masks of another form take little memory beside the words. */
+static mglu_status read_masks(const struct mglu_io_masks *masks, int64_t first, int64_t rows, uint32_t *words)
+{
+    size_t row_bytes = mglu_packed_mask_stride_bytes(masks->n_masks, masks->h);
+    int64_t most = mglu_io_rows_at_once(mglu_io_masks_row_bytes(masks));
+    struct mglu_io_room room = {0};
+    uint32_t *some;
+    mglu_status status = MGLU_OK;
+
+    for (int64_t done = 0; done < rows && masks->h > 0 && status == MGLU_OK; done += most) {
+        int64_t now = rows - done < most ? rows - done : most;
+
+        status = mglu_io_masks_pack(masks, first + done, now, &room, &some);
+        if (status == MGLU_OK)
+            memcpy((unsigned char *)words + (size_t)done * row_bytes, some, (size_t)now * row_bytes);
+    }
+    mglu_io_room_clear(&room);
+    return status;
+}
+
+mglu_status mglu_file_masks(const mglu_file *file, const char *prefix, int64_t first, int64_t rows, uint32_t *words)
+{
+    mglu_weights_desc weights = {.struct_size = sizeof weights};
+    struct mglu_io_reading reading;
+    mglu_status status;
+
+    if (!file || !prefix || !words)
+        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "mglu_file_masks: file, prefix or words is NULL");
+    status = mglu_io_read_layer(&reading, file, prefix, MGLU_IO_DESCRIBE, &weights);
+    mglu_io_place_clear(&reading.place);
+    if (status != MGLU_OK)
+        return status;
+    if (weights.kind != MGLU_KIND_MASKED)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path, NULL, "layer '%.100s' has no masks", prefix);
+    if (first < 0 || rows < 0 || first > weights.intermediate_size || rows > weights.intermediate_size - first)
+        return mglu_io_fail(MGLU_ERROR_INVALID_ARGUMENT, file->path, NULL,
+                            "layer '%.100s': %lld rows from row %lld on are to be read, it has %lld", prefix,
+                            (long long)rows, (long long)first, (long long)weights.intermediate_size);
+    return read_masks(&reading.masks, first, rows, words);
 }

@@ -189,6 +189,18 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_layer(const mglu_file *file, cons
                                                      mglu_weights_desc *weights, mglu_layer_desc *layer,
                                                      int *has_activation);
 
+/**
+ * Reads rows of all masks of a masked layer, packed as mglu_pack_masks() does, whatever their form in the file, and
+ * whether the file was read or its header alone. The desc of mglu_file_layer() has their sizes.
+ *
+ * @param[out] words Room for mglu_packed_mask_size(n_masks, rows, hidden_size) bytes.
+ * @return As mglu_file_layer(); MGLU_ERROR_INVALID_ARGUMENT for a layer without masks, and rows that it does not have;
+ *         MGLU_ERROR_NONFINITE and MGLU_ERROR_CORRUPT_FILE for logits that are NaN, integers but 0 and 1, and set
+ *         padding bits; as mglu_file_read() when the file can't be read.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_masks(const mglu_file *file, const char *prefix, int64_t first,
+                                                     int64_t rows, uint32_t *words);
+
 /** A safetensors file being written: collects tensors, then writes them at once. Not for several threads. */
 typedef struct mglu_file_writer mglu_file_writer;
 

@@ -60,78 +60,43 @@ static const char *activation_text(const struct summary *layer)
     return layer->has_activation ? mglu_activation_name(layer->desc.activation) : NULL;
 }
 
-/** Bytes of an element of masks in a checkpoint. */
-static size_t mask_element_size(mglu_mask_form form)
+/** Adds the ones of each mask; the words of all masks alternate. */
+static void count_ones(const uint32_t *words, size_t count, int32_t n_masks, uint64_t ones[MGLU_MAX_MASKS])
 {
-    return form == MGLU_MASK_BYTES ? 1 : form == MGLU_MASK_LOGITS_F32 ? 4 : 2;
-}
-
-static uint64_t count_bits(const uint32_t *words, size_t count)
-{
-    uint64_t bits = 0;
     for (size_t i = 0; i < count; i++)
-        bits += (uint64_t)__builtin_popcount(words[i]);
-    return bits;
+        ones[i % (size_t)n_masks] += (uint64_t)__builtin_popcount(words[i]);
 }
 
-/** Packed masks: the words of all masks alternate, at any alignment. */
-static void count_packed(const mglu_weights_desc *weights, uint64_t ones[MGLU_MAX_MASKS])
-{
-    const int32_t n_masks = weights->n_masks;
-    const size_t count = mglu_packed_mask_size(n_masks, weights->intermediate_size, weights->hidden_size) / 4;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t word;
-        memcpy(&word, (const char *)weights->masks.data + i * sizeof word, sizeof word);
-        ones[i % (size_t)n_masks] += (uint64_t)__builtin_popcount(word);
-    }
-}
-
-/** The reason in mglu_last_error() counts rows from `row`, and knows one mask only. */
-static bool report_mask(const char *path, const char *prefix, int32_t mask, int64_t row)
-{
-    const char *reason = mglu_last_error(), *only = "mask 0 ";
-    if (strncmp(reason, only, strlen(only)) == 0)
-        reason += strlen(only);
-    return report_failure("%s: %s: mask %d, counting from row %lld: %s", path, prefix, mask, (long long)row, reason);
-}
-
-/** Packs the masks of a checkpoint in pieces of some rows of one mask, and counts in those. */
-static bool count_dense(const char *path, const struct summary *layer, uint64_t ones[MGLU_MAX_MASKS])
+/** Reads the masks, which have words, in pieces. */
+static bool count_masks(const mglu_file *file, const struct summary *layer, uint64_t ones[MGLU_MAX_MASKS])
 {
     enum { PIECE = 1 << 20 };
     const mglu_weights_desc *weights = &layer->weights;
-    const int64_t d = weights->intermediate_size, h = weights->hidden_size;
-    const size_t row_bytes = (size_t)h * mask_element_size(weights->masks.form);
-    const size_t words = mglu_packed_mask_stride_bytes(1, h) / sizeof(uint32_t);
-    const int64_t most = words < PIECE ? (int64_t)(PIECE / (words ? words : 1)) : 1;
-    uint32_t *piece = report_allocate((size_t)most * words, sizeof *piece);
-    bool done = piece != NULL;
-    for (int64_t row = 0; done && h && row < d * weights->n_masks;) {
-        const int64_t left = d - row % d, rows = left < most ? left : most;
-        const int32_t mask = (int32_t)(row / d);
-        const mglu_mask_array part = {(const char *)weights->masks.data + (size_t)row * row_bytes, weights->masks.form};
-        done = mglu_pack_masks(&part, 1, rows, h, piece) == MGLU_OK || report_mask(path, layer->prefix, mask, row % d);
+    const int64_t d = weights->intermediate_size;
+    const size_t row_bytes = mglu_packed_mask_stride_bytes(weights->n_masks, weights->hidden_size);
+    const int64_t most = row_bytes < PIECE ? (int64_t)(PIECE / row_bytes) : 1;
+    uint32_t *words = report_allocate((size_t)most, row_bytes);
+    bool done = words != NULL;
+    for (int64_t row = 0; done && row < d; row += most) {
+        const int64_t rows = d - row < most ? d - row : most;
+        done = mglu_file_masks(file, layer->prefix, row, rows, words) == MGLU_OK || report_library(NULL);
         if (done)
-            ones[mask] += count_bits(piece, (size_t)rows * words);
-        row += rows;
+            count_ones(words, (size_t)rows * row_bytes / sizeof *words, weights->n_masks, ones);
     }
-    free(piece);
+    free(words);
     return done;
 }
 
-static bool measure_masks(const char *path, struct summary *layer)
+static bool measure_masks(const mglu_file *file, struct summary *layer)
 {
     const mglu_weights_desc *weights = &layer->weights;
     const double bits = (double)weights->intermediate_size * (double)weights->hidden_size;
     uint64_t ones[MGLU_MAX_MASKS] = {0};
-    bool done = true;
-    if (weights->masks.form == MGLU_MASK_WORDS)
-        count_packed(weights, ones);
-    else
-        done = count_dense(path, layer, ones);
+    if (bits > 0 && !count_masks(file, layer, ones))
+        return false;
     for (int32_t mask = 0; mask < weights->n_masks; mask++)
         layer->ones[mask] = bits > 0 ? (double)ones[mask] / bits : 0;
-    return done;
+    return true;
 }
 
 /** Describes layer number `index`; `layer->prefix` is NULL after the last. */
@@ -145,7 +110,7 @@ static bool summarise(const mglu_file *file, size_t index, struct summary *layer
     if (mglu_file_layer(file, layer->prefix, &layer->weights, &layer->desc, &layer->has_activation) != MGLU_OK)
         return report_library(NULL);
     layer->size = layer_size_of(&layer->weights);
-    return layer->weights.kind == MGLU_KIND_PLAIN || measure_masks(mglu_file_path(file), layer);
+    return layer->weights.kind == MGLU_KIND_PLAIN || measure_masks(file, layer);
 }
 
 static double mean_ones(const struct summary *layer)
@@ -289,8 +254,8 @@ int command_inspect(int argc, char **argv)
     /* No value of a fused matrix is printed, so that any order does. */
     if (!(options.file_flags & MGLU_FILE_FUSED_INTERLEAVED))
         options.file_flags |= MGLU_FILE_FUSED_HALVES;
-    /* Of a mapped file only the masks are read: their values are printed, those of weights are not. */
-    const bool done = model_open(options.path, options.file_flags | MGLU_FILE_MMAP, &file) &&
+    /* Besides the header only the masks are read: their values are printed, those of weights are not. */
+    const bool done = model_open(options.path, options.file_flags | MGLU_FILE_HEADER, &file) &&
                       (mglu_file_layer_at(file, 0) ? show(file, options.json) : show_unknown(file, options.json));
     mglu_file_close(&file);
     return done ? EXIT_SUCCESS : EXIT_FAILED;

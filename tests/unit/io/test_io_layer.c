@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/io/support.h"
 
+#include <math.h>
+
 #include <mglu/pack.h>
 
 #include <stdio.h>
@@ -87,6 +89,80 @@ static void every_form_of_masks_is_recognised(void **state)
         assert_null(weights.down.data);
         mglu_file_close(&file);
     }
+}
+
+/* Two masks of [2][3]: 101 011 and 010 100, lowest column first. */
+static void masks_of_every_form_are_read_as_words(void **state)
+{
+    static const uint8_t bytes[] = {1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 0};
+    static const float floats[] = {1, -1, 2, 0, 3, 1, -1, 1, -2, 1, -0.0f, 0};
+    static const uint16_t integers[] = {1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 0};
+    static const double doubles[] = {1, -1, 2, 0, 3, 1, -1, 1, -2, 1, -0.0, 0};
+    static const uint32_t want[] = {5, 2, 6, 1};
+    static const struct part masks[] = {
+        {"P.mask", "BOOL", "2, 2, 3", bytes, sizeof bytes},      {"P.mask", "F32", "2, 2, 3", floats, sizeof floats},
+        {"P.mask", "U16", "2, 2, 3", integers, sizeof integers}, {"P.mask", "F64", "2, 2, 3", doubles, sizeof doubles},
+        {"P.mask_bits", "I32", "2, 1, 2", want, sizeof want},
+    };
+    uint32_t words[4];
+
+    for (size_t i = 0; i < COUNT(masks); i++)
+        for (uint32_t flags = 0; flags <= MGLU_FILE_HEADER; flags += MGLU_FILE_HEADER) {
+            const struct part parts[] = {WEIGHT("P.weight"), masks[i]};
+            mglu_file *file;
+
+            write_parts(scratch("model.st"), NULL, parts, 2);
+            assert_ok(mglu_file_open(scratch("model.st"), flags, &file));
+            assert_ok(mglu_file_masks(file, "P", 0, 2, words));
+            assert_memory_equal(words, want, sizeof want);
+            assert_ok(mglu_file_masks(file, "P", 1, 1, words));
+            assert_memory_equal(words, want + 2, sizeof want / 2);
+            assert_ok(mglu_file_masks(file, "P", 2, 0, words));
+            assert_status(mglu_file_masks(file, "P", 1, 2, words), MGLU_ERROR_INVALID_ARGUMENT);
+            assert_error_says("layer 'P': 2 rows from row 1 on are to be read, it has 2");
+            assert_status(mglu_file_masks(file, "Q", 0, 1, words), MGLU_ERROR_INVALID_ARGUMENT);
+            mglu_file_close(&file);
+        }
+}
+
+static void what_is_no_mask_is_not_read_as_words(void **state)
+{
+    static const uint8_t two[12] = {[10] = 2};
+    static const float nan_logit[12] = {[4] = NAN};
+    static const uint32_t padding[4] = {[3] = 8};
+    static const struct {
+        struct part mask;
+        mglu_status status;
+        const char *says;
+    } cases[] = {
+        {{"P.mask", "U8", "2, 2, 3", two, 12}, MGLU_ERROR_CORRUPT_FILE, "'P.mask': mask 1 [1][1] is neither 0 nor 1"},
+        {{"P.mask", "F32", "2, 2, 3", nan_logit, 48}, MGLU_ERROR_NONFINITE, "'P.mask': mask 0 [1][1] is NaN"},
+        {{"P.mask_bits", "I32", "2, 1, 2", padding, 16}, MGLU_ERROR_CORRUPT_FILE, "'P.mask_bits': counting from row 1"},
+    };
+    uint32_t words[4];
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct part parts[] = {WEIGHT("P.weight"), cases[i].mask};
+        mglu_file *file;
+
+        write_parts(scratch("model.st"), NULL, parts, 2);
+        assert_ok(mglu_file_open(scratch("model.st"), MGLU_FILE_HEADER, &file));
+        assert_status(mglu_file_masks(file, "P", 1, 1, words), cases[i].status);
+        assert_error_says(cases[i].says);
+        mglu_file_close(&file);
+    }
+}
+
+static void a_plain_layer_has_no_masks_to_read(void **state)
+{
+    static const struct part parts[MOST_PARTS] = {WEIGHT("gate_proj.weight"), WEIGHT("up_proj.weight")};
+    mglu_file *file = open_parts(NULL, parts);
+    uint32_t word;
+
+    assert_status(mglu_file_masks(file, "", 0, 1, &word), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("layer '' has no masks");
+    assert_status(mglu_file_masks(file, "", 0, 1, NULL), MGLU_ERROR_INVALID_ARGUMENT);
+    mglu_file_close(&file);
 }
 
 static void a_projection_includes_its_biases_and_router(void **state)
@@ -538,6 +614,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_scratch, remove_scratch)
     const struct CMUnitTest tests[] = {
         TEST(every_form_of_masks_is_recognised),
+        TEST(masks_of_every_form_are_read_as_words),
+        TEST(what_is_no_mask_is_not_read_as_words),
+        TEST(a_plain_layer_has_no_masks_to_read),
         TEST(a_projection_includes_its_biases_and_router),
         TEST(a_block_is_its_up_projection_and_down_projection),
         TEST(a_block_without_masks_is_a_plain_glu),
