@@ -4,18 +4,16 @@
 import json
 import pathlib
 import re
-import sys
 import unittest
 
 import safetensors
-from harness import MODEL, ProgramTest
+from harness import MODEL, ProgramTest, without_packages
 
 try:
     import gguf
     import numpy as np
 except ImportError:
-    print("skipped: the Python package gguf was not found; tools/setup test installs it")
-    sys.exit(77)
+    without_packages("gguf")
 
 TYPES = {name: gguf.GGMLQuantizationType[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0")}
 H, D, ROWS = 64, 96, 5

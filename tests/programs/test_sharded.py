@@ -4,8 +4,11 @@
 import json
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import unittest
 
 import safetensors
@@ -121,6 +124,62 @@ class ShardedTest(ProgramTest):
         model = self.folder / "broken"
         write_shards(model, broken, self.metadata, 3)
         self.refuse(1, [layer, "not finite"], "pack", model, self.folder / "out", "--activation", "silu")
+
+
+class EndTest(ProgramTest):
+    """Packing that is ended leaves the older folder, or none, or the new one; never a part, nor a temporary file."""
+
+    def setUp(self):
+        super().setUp()
+        rows, columns = 512, 2048
+        tensors = {}
+        for i in range(3):
+            tensors["l%d.weight" % i] = safetensors.Tensor("F16", [rows, columns], bytes(2 * rows * columns))
+            tensors["l%d.mask" % i] = safetensors.Tensor("BOOL", [2, rows, columns], bytes(2 * rows * columns))
+        self.input, self.out = self.folder / "in", self.folder / "out"
+        write_shards(self.input, tensors, {"mglu.activation": "silu"}, 3)
+        (self.input / "config.json").write_text("{}")
+        self.succeed("pack", self.input, self.folder / "older")
+        begin = time.monotonic()
+        self.succeed("pack", self.input, self.folder / "new", "--dtype", "q8_0")
+        self.seconds = time.monotonic() - begin
+        self.older, self.new = content(self.folder / "older"), content(self.folder / "new")
+
+    def begin(self, older, **options):
+        shutil.rmtree(self.out, ignore_errors=True)
+        if older:
+            shutil.copytree(self.folder / "older", self.out)
+        command = [PROGRAM, "pack", self.input, self.out, "--dtype", "q8_0"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+
+    def assert_whole(self, older, case):
+        self.assertIn(content(self.out), (self.older if older else {}, self.new), case)
+        self.assertEqual(self.out.exists(), bool(content(self.out)), case)
+        self.assertEqual(sorted(set(os.listdir(self.folder)) - {"out"}), ["in", "new", "older"], case)
+
+    def test_signals(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            for older in (False, True):
+                for step in range(3):
+                    program = self.begin(older)
+                    while not self.out.exists() and program.poll() is None:  # its first step that can be seen
+                        time.sleep(0.001)
+                    time.sleep(self.seconds * step / 4)
+                    program.send_signal(number)
+                    program.communicate(timeout=60)
+                    self.assert_whole(older, (number, older, step))
+
+    def test_limit_of_file_sizes(self):
+        for older in (False, True):
+            program = self.begin(
+                older, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+            self.assertIn(b"File too large", program.communicate(timeout=60)[1])
+            self.assertEqual((program.returncode, content(self.out)), (1, self.older if older else {}))
+            self.assert_whole(older, older)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
 
 
 def write_sparse(path, count):
