@@ -164,7 +164,7 @@ class EndTest(ProgramTest):
                     program = self.begin(older)
                     while not self.out.exists() and program.poll() is None:  # its first step that can be seen
                         time.sleep(0.001)
-                    time.sleep(self.seconds * step / 4)
+                    time.sleep(self.seconds * step / 16)
                     program.send_signal(number)
                     program.communicate(timeout=60)
                     self.assert_whole(older, (number, older, step))
@@ -220,6 +220,20 @@ class LargeTest(ProgramTest):
             base = self.peak("pack", small, out, "--activation", "silu", *options)
             found = self.peak("pack", large, out, "--activation", "silu", *options)
             self.assertLessEqual(found - base, 16e6, options)
+
+
+    def test_mapped_weights_are_used_in_place(self):
+        """The limit counts memory that a process may write to, so not a mapped file; a copy of the weights exceeds it."""
+        large, packed, x = self.folder / "large", self.folder / "packed", self.folder / "x"
+        write_sparse(large, 1)
+        self.succeed("pack", large, packed, "--dtype", "f16")
+        safetensors.write(x, {"x": tensor("F32", [1, 2048], [1] * 2048)})
+        limit = TENSOR // 4  # the weights have TENSOR / 2 bytes
+        options = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+                   "env": {"MGLU_NUM_THREADS": "1"}}
+        command = ["run", packed, "--layer", "l0", "--x", "%s:x" % x, "--backend", "cpu"]
+        self.succeed(*command, "--mmap", **options)
+        self.refuse(1, ["out of memory"], *command, **options)
 
 
 @unittest.skipIf(os.environ.get("MGLU_TEST_SANITIZED"), "sanitizers take memory of their own")
