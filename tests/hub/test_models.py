@@ -19,6 +19,7 @@ sys.path.append(str(pathlib.Path(__file__).parent.parent / "programs"))
 from harness import ProgramTest  # noqa: E402
 
 transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 
 TOKENS, H, D = 3, 64, 96
 SIZES = {"vocab_size": 256, "hidden_size": H, "intermediate_size": D, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -103,11 +104,11 @@ class HubTest(ProgramTest):
         model.save_pretrained(self.model)
         return model.double()
 
-    def check(self, prefix, y, *options):
+    def check(self, prefix, y, *options, file=None):
         """A layer of the saved model computes y, within the error bound of every element."""
         save_file({"x": self.x, "y": y.detach().contiguous()}, self.io)
         for backend in ("ref", "cpu"):
-            self.succeed("run", self.model / "model.safetensors", "--layer", prefix, "--x", "%s:x" % self.io,
+            self.succeed("run", file or self.model / "model.safetensors", "--layer", prefix, "--x", "%s:x" % self.io,
                          "--check", "%s:y" % self.io, "--backend", backend, *options)
 
     def test_layers(self):
@@ -154,6 +155,32 @@ class HubTest(ProgramTest):
                 figures.append(want)
         ordered = sorted(figures)
         self.assertGreater(min(b - a for a, b in zip(ordered, ordered[1:])), 1e-4, "two cases that do not differ")
+
+    def test_shards(self):
+        """A folder that transformers saves in shards, and what is packed from it, in shards and as one file."""
+        model = self.save("Llama", SIZES)
+        want = self.likelihood(model)
+        y = model.get_submodule("model.layers.1.mlp")(self.x.double())
+        for path in self.model.iterdir():
+            path.unlink()
+        model.float().save_pretrained(self.model, max_shard_size="100KB")
+        self.assertGreater(len(list(self.model.glob("model-*-of-*.safetensors"))), 2)
+        self.add_tokenizer()
+        folders = {"as saved": self.model, "the same shards": self.folder / "same", "one file": self.folder / "one",
+                   "other shards": self.folder / "other"}
+        self.succeed("pack", self.model, folders["the same shards"], "--dtype", "f32")
+        self.succeed("pack", self.model, folders["one file"], "--dtype", "f32", "--shard-size", "1GB")
+        self.succeed("pack", self.model, folders["other shards"], "--dtype", "f32", "--shard-size", "60KB")
+        names = [sorted(path.name for path in folder.glob("model*")) for folder in folders.values()]
+        self.assertEqual(names[0], names[1])
+        self.assertEqual(names[2], ["model.safetensors"])
+        self.assertGreater(len(names[3]), len(names[0]))
+        for name, folder in folders.items():
+            with self.subTest(name):
+                self.assertAlmostEqual(self.perplexity(folder), want, delta=1e-6)
+                self.check("model.layers.1.mlp", y, file=folder)
+                read = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+                self.assertAlmostEqual(self.likelihood(read.double()), want, delta=1e-6)
 
     def add_tokenizer(self, keys=None):
         """Adds the one key of config.json that is mglu's own; of the others, leaves all or these."""
