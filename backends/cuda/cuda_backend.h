@@ -22,6 +22,7 @@ struct mglu_cuda_device {
     CUdevice handle;
     int32_t architecture; /* 90 for sm_90 */
     uint32_t multiprocessors;
+    int reads_host_memory; /* any that is of the process, whoever allocated it */
     uint64_t memory_bytes;
     struct mglu_cuda_ring_device ring; /* all zero where this build has no kernels of the ring for the device */
     char name[128];
@@ -43,6 +44,8 @@ struct mglu_cuda_backend {
     struct mglu_cuda_device devices[]; /* at least one; an unavailable one where the machine has none */
 };
 
+enum { MGLU_CUDA_KNOWN = 16 }; /* addresses that a queue remembers */
+
 struct mglu_cuda_queue {
     struct mglu_cuda_device *device;
     CUstream stream;
@@ -50,6 +53,8 @@ struct mglu_cuda_queue {
     int32_t *bad_routing; /* pinned host memory that kernels write to */
     CUdeviceptr bad_routing_address;
     struct mglu_notifications notifications;
+    const void *known[MGLU_CUDA_KNOWN]; /* that the driver knew, for forwards */
+    int next_known;
 };
 
 /* A matrix in device memory, in the layout of kernels/tile_layout.h. */
@@ -189,6 +194,10 @@ struct mglu_cuda_launch mglu_cuda_kernel_launch(const struct mglu_cuda_device *d
 void mglu_cuda_symbol(struct mglu_cuda_variant variant, char *text, size_t size);
 /* Logs which kernels a layer has, and why. Call between enter and leave. */
 mglu_status mglu_cuda_describe(const struct mglu_cuda_layer *layer);
+
+/* validate.c */
+/* Refuses an address that the driver does not know. Call between enter and leave. */
+mglu_status mglu_cuda_check_addresses(struct mglu_cuda_queue *queue, const mglu_forward_args *args);
 
 /* forward.c */
 mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args);

@@ -67,6 +67,7 @@ static void read_attributes(struct mglu_cuda_device *device)
 
     device->architecture = 10 * major + minor;
     device->multiprocessors = (uint32_t)read_attribute(device, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    device->reads_host_memory = read_attribute(device, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS);
     /* What the ring's launches need to know, where there are kernels of it. */
     if (mglu_cuda_is_ring_built_for(device->architecture))
         shared_bytes = read_attribute(device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR);

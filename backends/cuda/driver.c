@@ -43,6 +43,7 @@ static const struct entry entries[] = {
     {"cuMemHostAlloc", 2020, 0, AT(mem_host_alloc)},
     {"cuMemFreeHost", 2000, 0, AT(mem_free_host)},
     {"cuMemHostGetDevicePointer", 3020, 0, AT(mem_host_get_device_pointer)},
+    {"cuPointerGetAttribute", 4000, 0, AT(pointer_get_attribute)},
     {"cuMemcpyHtoDAsync", 3020, 0, AT(memcpy_htod_async)},
     {"cuMemcpyDtoHAsync", 3020, 0, AT(memcpy_dtoh_async)},
     {"cuStreamCreate", 2000, 0, AT(stream_create)},

@@ -34,6 +34,7 @@ struct mglu_cuda_driver {
     PFN_cuMemHostAlloc_v2020 mem_host_alloc;
     PFN_cuMemFreeHost_v2000 mem_free_host;
     PFN_cuMemHostGetDevicePointer_v3020 mem_host_get_device_pointer;
+    PFN_cuPointerGetAttribute_v4000 pointer_get_attribute;
     PFN_cuMemcpyHtoDAsync_v3020 memcpy_htod_async;
     PFN_cuMemcpyDtoHAsync_v3020 memcpy_dtoh_async;
     PFN_cuStreamCreate_v2000 stream_create;

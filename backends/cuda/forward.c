@@ -2,8 +2,9 @@
 #include "backends/cuda/cuda_backend.h"
 
 /*
- * A forward is up to three launches: routing, projection, down-projection. It makes no other driver call, so that it
- * can be captured in a graph. Layers that need a workspace process large batches in chunks.
+ * A forward is up to three launches: routing, projection, down-projection. For memory that it has had before it makes
+ * no other driver call, and else none that a stream being captured forbids (validate.c). Layers that need a workspace
+ * process large batches in chunks.
  */
 
 struct chunk {
@@ -188,6 +189,7 @@ mglu_status mglu_cuda_forward(void *backend, void *layer, void *queue, const mgl
 
     if (status != MGLU_OK)
         return status;
+    status = mglu_cuda_check_addresses(queue, args);
     while (chunk.first < args->batch && status == MGLU_OK) {
         int64_t left = args->batch - chunk.first;
 

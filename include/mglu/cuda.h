@@ -12,9 +12,13 @@ MGLU_BEGIN_DECLS
  *
  * The backend works in the primary context of a device, as cudaMalloc() and PyTorch do, and leaves the calling thread's
  * current context as it was. Addresses may come from any allocator of that context; the data of an mglu_memory is a
- * device address as well. mglu_forward() only launches kernels: it may be captured into a graph, which then holds the
- * addresses of x, y, the workspace, the weights and the queue. All of these must stay valid and at the same address as
- * long as the graph is replayed; mglu_queue_wait() on the queue reports bad routing ids of replays too.
+ * device address as well. Of an address that the queue has not had before, mglu_forward() asks the driver whether it
+ * knows it, and refuses it otherwise: host memory must be pinned or managed, unless the device reads all memory of the
+ * process. While the stream is captured nothing is asked.
+ *
+ * Else mglu_forward() only launches kernels: it may be captured into a graph, which then holds the addresses of x, y,
+ * the workspace, the weights and the queue. All of these must stay valid and at the same address as long as the graph
+ * is replayed; mglu_queue_wait() on the queue reports bad routing ids of replays too.
  *
  * While a stream is captured, only mglu_forward() and mglu_layer_destroy() may be called. Every other call that makes,
  * waits for or destroys an object of the device (queue, weights, layer, memory, context) waits, allocates, frees or

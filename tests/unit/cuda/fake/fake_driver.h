@@ -22,6 +22,7 @@ struct fake_settings {
     int architecture;          /* 90 for sm_90 */
     int multiprocessors;       /* each with 228 KiB of shared memory in sm_90 and sm_100, else 100 KiB */
     int written_for;           /* architecture of the code that is found in a module */
+    int reads_host_memory;     /* of the process, that the driver has not allocated */
     const char *hidden_symbol; /* that cuGetProcAddress does not find, or NULL */
     const char *failing_call;  /* as "cuMemAlloc", or FAKE_EVERY_CALL; NULL: any but those on the stack of contexts */
     int calls_before_failure;  /* calls that succeed first; negative: nothing fails */

@@ -44,6 +44,27 @@ EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr *address, void *memory, un
     return fake_enter("cuMemHostGetDevicePointer");
 }
 
+/* An address within an allocation of the driver's; others it does not know. */
+EXPORT CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdeviceptr address)
+{
+    const char *at = (const char *)(uintptr_t)address;
+    CUresult result = fake_enter("cuPointerGetAttribute");
+    CUmemorytype type = CU_MEMORYTYPE_DEVICE;
+    int is_device, is_host;
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    pthread_mutex_lock(&fake.lock);
+    is_device = fake_holder_of(fake.allocations, at, 0) != NULL;
+    is_host = fake_holder_of(fake.host_allocations, at, 0) != NULL;
+    pthread_mutex_unlock(&fake.lock);
+    if (attribute != CU_POINTER_ATTRIBUTE_MEMORY_TYPE || (!is_device && !is_host))
+        return CUDA_ERROR_INVALID_VALUE;
+    type = is_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+    memcpy(value, &type, sizeof type);
+    return CUDA_SUCCESS;
+}
+
 static CUresult check_stream(CUstream stream)
 {
     const struct thing *thing;

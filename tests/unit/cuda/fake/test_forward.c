@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-/* The driver calls of a forward: launches on the queue's stream, and nothing else. */
+/* The driver calls of a forward: launches on the queue's stream, and on known memory nothing else. */
 
 static void expect_calls(const char *const *calls)
 {
@@ -26,7 +26,8 @@ static void forward_launches_and_does_nothing_else(void **state)
     struct use use;
 
     assert_ok(use_make(&use, NULL, NULL));
-    for (int i = 0; i < 2; i++) { /* the first forward is like the others */
+    assert_ok(rig_forward(&use.rig, use.args)); /* the first on this memory asks what it is */
+    for (int i = 0; i < 2; i++) {
         fake_log_clear();
         assert_ok(rig_forward(&use.rig, use.args));
         expect_calls(calls);
@@ -34,6 +35,55 @@ static void forward_launches_and_does_nothing_else(void **state)
         assert_string_equal(fake_launch_at(1).symbol, "mglu_simt_f16_xf32_m2");
         assert_string_equal(fake_launch_at(2).symbol, "mglu_simt_f16_xf32_sum");
     }
+    use_free(&use);
+}
+
+static void host_pointers_are_refused_before_a_launch(void **state)
+{
+    static const char *const names[] = {"x", "y", "residual", "the workspace"};
+    float host[USE_BATCH * USE_H];
+    struct use use;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    for (int operand = 0; operand < 4; operand++) {
+        mglu_forward_args args = use.args;
+
+        args.x.data = operand == 0 ? host : args.x.data;
+        args.residual.data = operand == 2 ? host : args.y.data;
+        args.y.data = operand == 1 ? host : args.y.data;
+        args.workspace = operand == 3 ? host : mglu_memory_data(use.rig.workspace);
+        args.workspace_size = mglu_memory_size(use.rig.workspace);
+        fake_log_clear();
+        assert_status(mglu_forward(use.rig.layer, use.rig.queue, &args), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_error_says(names[operand]);
+        assert_error_says("is not device memory");
+        assert_int_equal(fake_launch_count(), 0);
+    }
+    assert_ok(rig_forward(&use.rig, use.args));
+    use_free(&use);
+}
+
+/* Devices that read any memory of the process take them, and memory that the driver has allocated on the host. */
+static void host_memory_that_kernels_can_read_is_accepted(void **state)
+{
+    float host[USE_BATCH * USE_H] = {0};
+    struct use use;
+    void *pinned;
+
+    assert_ok(use_make(&use, NULL, NULL));
+    assert_int_equal(cuInit(0), CUDA_SUCCESS);
+    assert_int_equal(cuCtxPushCurrent((CUcontext)0x1000), CUDA_SUCCESS);
+    assert_int_equal(cuMemHostAlloc(&pinned, sizeof host, 0), CUDA_SUCCESS);
+    memcpy(pinned, host, sizeof host);
+    use.args.x.data = pinned;
+    assert_ok(rig_forward(&use.rig, use.args));
+    assert_int_equal(cuMemFreeHost(pinned), CUDA_SUCCESS);
+    assert_int_equal(cuCtxPopCurrent(&(CUcontext){NULL}), CUDA_SUCCESS);
+    use_free(&use);
+    fake_settings()->reads_host_memory = 1;
+    assert_ok(use_make(&use, NULL, NULL));
+    use.args.x.data = host;
+    assert_ok(rig_forward(&use.rig, use.args));
     use_free(&use);
 }
 
@@ -434,6 +484,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(forward_launches_and_does_nothing_else, reset, no_leak),
+        cmocka_unit_test_setup_teardown(host_pointers_are_refused_before_a_launch, reset, no_leak),
+        cmocka_unit_test_setup_teardown(host_memory_that_kernels_can_read_is_accepted, reset, no_leak),
         cmocka_unit_test_setup_teardown(the_kernel_is_that_of_the_selection_table, reset, no_leak),
         cmocka_unit_test_setup_teardown(a_forced_engine_that_a_layer_cannot_have_is_named_with_the_reason, reset,
                                         no_leak),
