@@ -278,7 +278,7 @@ mglu_status mglu_opencl_forward(void *backend, void *layer, void *queue, const m
     cl_int code = CL_SUCCESS;
 
     if (status == MGLU_OK)
-        status = mglu_opencl_check_buffers(self->device, self, args, (size_t)run.workspace.end * sizeof(uint32_t));
+        status = mglu_opencl_check_buffers(to, self, args, (size_t)run.workspace.end * sizeof(uint32_t));
     if (status != MGLU_OK)
         return status;
     if (to->stream) {

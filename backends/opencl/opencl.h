@@ -53,6 +53,8 @@ struct mglu_opencl_backend {
     char reason[256];
 };
 
+enum { MGLU_OPENCL_KNOWN = 16 }; /* handles that a queue remembers */
+
 struct mglu_opencl_queue {
     struct mglu_opencl_device *device;
     cl_command_queue commands;
@@ -62,6 +64,8 @@ struct mglu_opencl_queue {
     cl_event marker;                  /* behind all work at the last poll that was too early, or NULL */
     int has_newer_work;               /* work was enqueued behind the marker */
     struct mglu_notifications notifications;
+    const void *known[MGLU_OPENCL_KNOWN]; /* that were objects of the driver, for forwards */
+    int next_known;
 };
 
 /* ---- Weights -------------------------------------------------------------------------------------------------- */
@@ -215,7 +219,7 @@ void mglu_opencl_describe(const struct mglu_opencl_layer *layer);
 /* The first word that the context and the first objects in it have in common, or 0. */
 uintptr_t mglu_opencl_first_word(const struct mglu_opencl_device *device);
 /* Refuses what it can tell to be no buffer of the context, or too small. */
-mglu_status mglu_opencl_check_buffers(struct mglu_opencl_device *device, const struct mglu_opencl_layer *layer,
+mglu_status mglu_opencl_check_buffers(struct mglu_opencl_queue *queue, const struct mglu_opencl_layer *layer,
                                       const mglu_forward_args *args, size_t workspace_bytes);
 
 /* layer.c */

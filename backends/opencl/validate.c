@@ -11,7 +11,8 @@
  * Whether the buffers of a forward are cl_mem of this device's context, and large enough. A driver, or the loader
  * before it, follows any pointer that it is given, so it is not asked about one that may be the host's. Objects of a
  * driver that a loader can find begin with the address of its table of functions (cl_khr_icd), those of one driver all
- * with the same: the first word of the handle tells. The kernel reads it, since a handle may be no address at all.
+ * with the same: the first word of the handle tells. The kernel reads it, since a handle may be no address at all; that
+ * takes a microsecond, so a queue remembers the handles.
  */
 
 enum { BUFFERS = 6 }; /* of a forward, at most */
@@ -135,22 +136,56 @@ static mglu_status check_buffer(struct mglu_opencl_device *device, const struct 
     return MGLU_OK;
 }
 
-mglu_status mglu_opencl_check_buffers(struct mglu_opencl_device *device, const struct mglu_opencl_layer *layer,
+static int is_known(const struct mglu_opencl_queue *queue, const void *handle)
+{
+    for (int i = 0; i < MGLU_OPENCL_KNOWN; i++)
+        if (queue->known[i] == handle)
+            return 1;
+    return 0;
+}
+
+static void remember(struct mglu_opencl_queue *queue, const void *handle)
+{
+    queue->known[queue->next_known] = handle;
+    queue->next_known = (queue->next_known + 1) % MGLU_OPENCL_KNOWN;
+}
+
+/* Refuses what is no object of the driver. MGLU_ERROR_UNSUPPORTED, without a text: it can't be told. */
+static mglu_status check_new(struct mglu_opencl_queue *queue, const struct buffers *all)
+{
+    const struct mglu_opencl_device *device = queue->device;
+    const struct buffer *unknown[BUFFERS];
+    const void *handles[BUFFERS];
+    uintptr_t words[BUFFERS];
+    int count = 0, readable;
+
+    for (int i = 0; i < all->count; i++)
+        if (!is_known(queue, all->list[i].handle)) {
+            handles[count] = all->list[i].handle;
+            unknown[count++] = &all->list[i];
+        }
+    if (count == 0)
+        return MGLU_OK;
+    readable = device->first_word ? read_words(handles, count, words) : -1;
+    if (readable < 0)
+        return MGLU_ERROR_UNSUPPORTED;
+    for (int i = 0; i < count; i++) {
+        if (i >= readable || words[i] != device->first_word)
+            return refuse(device, unknown[i]);
+        remember(queue, handles[i]);
+    }
+    return MGLU_OK;
+}
+
+mglu_status mglu_opencl_check_buffers(struct mglu_opencl_queue *queue, const struct mglu_opencl_layer *layer,
                                       const mglu_forward_args *args, size_t workspace_bytes)
 {
     const struct buffers buffers = list_buffers(layer, args, workspace_bytes);
-    const void *handles[BUFFERS];
-    mglu_status status = MGLU_OK;
-    uintptr_t words[BUFFERS];
-    int readable;
+    mglu_status status = check_new(queue, &buffers);
 
-    for (int i = 0; i < buffers.count; i++)
-        handles[i] = buffers.list[i].handle;
-    readable = device->first_word ? read_words(handles, buffers.count, words) : -1;
-    if (readable < 0)
+    if (status == MGLU_ERROR_UNSUPPORTED)
         return MGLU_OK;
     for (int i = 0; i < buffers.count && status == MGLU_OK; i++)
-        status = i < readable && words[i] == device->first_word ? check_buffer(device, &buffers.list[i])
-                                                                : refuse(device, &buffers.list[i]);
+        status = check_buffer(queue->device, &buffers.list[i]);
     return status;
 }
