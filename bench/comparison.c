@@ -75,6 +75,8 @@ static void measure_member(struct member *member, size_t round)
 static void measure_machine(struct comparison *comparison, size_t round)
 {
     const struct machine *machine = comparison->machine;
+    const struct member *plain = &comparison->members[0];
+    comparison->dispatch[round] = plain->failure[0] ? NAN : timed_layer_dispatch(&plain->timed);
     comparison->read_speed[round] = machine->stream ? machine_read_speed(machine) : NAN;
     comparison->peak_speed[round] =
         machine->stream && comparison->problem.batch > 1 ? machine_peak_speed(machine, &comparison->peak) : NAN;
@@ -240,4 +242,9 @@ double comparison_read_gbps(const struct comparison *comparison)
 double comparison_peak_gflops(const struct comparison *comparison)
 {
     return 1e-9 * samples_median(comparison->peak_speed, comparison->rounds);
+}
+
+double comparison_dispatch_ns(const struct comparison *comparison)
+{
+    return 1e9 * samples_median(comparison->dispatch, comparison->rounds);
 }

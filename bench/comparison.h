@@ -31,6 +31,7 @@ struct comparison {
     struct member members[MOST_MEMBERS]; /**< the plain twin first */
     int member_count;
     double read_speed[MOST_ROUNDS], peak_speed[MOST_ROUNDS]; /**< per second, one for each round; NaN: not measured */
+    double dispatch[MOST_ROUNDS];                            /**< seconds of a call without tokens; NaN: not measured */
     size_t rounds;
 };
 
@@ -53,5 +54,7 @@ struct figures comparison_figures(const struct comparison *comparison, const str
 /** Medians of the machine's limits in Gbyte/s and Gflop/s, NaN when not measured. */
 double comparison_read_gbps(const struct comparison *comparison);
 double comparison_peak_gflops(const struct comparison *comparison);
+/** Median of the time of a call without tokens, in nanoseconds. */
+double comparison_dispatch_ns(const struct comparison *comparison);
 
 #endif

@@ -70,16 +70,17 @@ static json_t *figures_json(const struct comparison *comparison, const struct me
     if (!member->failure[0])
         f = comparison_figures(comparison, member);
     const double peak = comparison_peak_gflops(comparison);
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "rounds", (json_int_t)comparison->rounds, "median_us", number(f.median_us), "min_us",
-                     number(f.min_us), "p10_us", number(f.p10_us), "p90_us", number(f.p90_us), "bytes",
-                     count((int64_t)member->timed.bytes), "gbps", number(f.gbps), "read_gbps",
-                     number(comparison_read_gbps(comparison)), "fraction_of_read_bandwidth", number(f.read_share),
-                     "ratio_vs_glu", number(f.ratio), "ratio_vs_glu_p10", number(f.ratio_p10), "ratio_vs_glu_p90",
-                     number(f.ratio_p90), "ratio_vs_dense", number(f.dense_ratio), "gflops", number(f.gflops), "peak",
-                     text(isnan(peak) ? NULL : comparison->peak.name), "peak_gflops", number(peak), "fraction_of_peak",
-                     number(f.peak_share), "skipped", text(member->timed.wrong ? NULL : member->failure), "failed",
-                     text(member->timed.wrong ? member->failure : NULL));
+    return json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "rounds", (json_int_t)comparison->rounds, "median_us", number(f.median_us), "min_us", number(f.min_us),
+        "p10_us", number(f.p10_us), "p90_us", number(f.p90_us), "bytes", count((int64_t)member->timed.bytes), "gbps",
+        number(f.gbps), "read_gbps", number(comparison_read_gbps(comparison)), "fraction_of_read_bandwidth",
+        number(f.read_share), "ratio_vs_glu", number(f.ratio), "ratio_vs_glu_p10", number(f.ratio_p10),
+        "ratio_vs_glu_p90", number(f.ratio_p90), "ratio_vs_dense", number(f.dense_ratio), "gflops", number(f.gflops),
+        "peak", text(isnan(peak) ? NULL : comparison->peak.name), "peak_gflops", number(peak), "fraction_of_peak",
+        number(f.peak_share), "dispatch_ns", number(comparison_dispatch_ns(comparison)), "skipped",
+        text(member->timed.wrong ? NULL : member->failure), "failed",
+        text(member->timed.wrong ? member->failure : NULL));
 }
 
 bool json_add(json_t *report, const struct comparison *comparison)

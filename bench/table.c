@@ -21,6 +21,7 @@ static void print_heading(const struct comparison *comparison)
 {
     const struct problem *problem = &comparison->problem;
     const double read = comparison_read_gbps(comparison), peak = comparison_peak_gflops(comparison);
+    const double dispatch = comparison_dispatch_ns(comparison);
     printf("\n%s %s %lldx%lld, batch %lld, x %s%s, %s, %zu rounds", op_names[problem->op],
            mglu_dtype_name(problem->dtype), (long long)problem->shape.d, (long long)problem->shape.h,
            (long long)problem->batch, mglu_dtype_name(problem->x_dtype), problem->quantised_x ? " quantised" : "",
@@ -29,6 +30,8 @@ static void print_heading(const struct comparison *comparison)
         printf(", reads %.1f GB/s", read);
     if (!isnan(peak))
         printf(", %s peak %.0f GFLOP/s", comparison->peak.name, peak);
+    if (!isnan(dispatch))
+        printf(", dispatch %.0f ns", dispatch);
     printf("\n  %-24s %11s %11s %7s %8s %6s %11s %8s %8s %8s\n", "", "median us", "min us", "GB/s", "of read", "x GLU",
            "p10..p90", "x dense", "GFLOP/s", "of peak");
 }
@@ -68,8 +71,8 @@ static void print_member(const struct comparison *comparison, const struct membe
     char spread[32] = "-";
     if (!isnan(figures.ratio))
         snprintf(spread, sizeof spread, "%.2f..%.2f", figures.ratio_p10, figures.ratio_p90);
-    print_number(11, 1, figures.median_us);
-    print_number(11, 1, figures.min_us);
+    print_number(11, figures.median_us < 10 ? 3 : 1, figures.median_us);
+    print_number(11, figures.median_us < 10 ? 3 : 1, figures.min_us);
     print_number(7, 1, figures.gbps);
     print_number(8, 2, figures.read_share);
     print_number(6, 2, figures.ratio);

@@ -245,3 +245,15 @@ double timed_layer_time(struct timed_layer *timed)
         return 0;
     return run_calls(timed, timed->calls) / (double)timed->calls;
 }
+
+double timed_layer_dispatch(const struct timed_layer *timed)
+{
+    enum { CALLS = 10000 };
+    mglu_forward_args args = timed->args;
+    args.batch = 0;
+    const double begin = compute_seconds();
+    for (int i = 0; i < CALLS; i++)
+        if (mglu_forward(timed->copies[0].layer, timed->machine->compute.queue, &args) != MGLU_OK)
+            return 0;
+    return (compute_seconds() - begin) / CALLS;
+}

@@ -51,6 +51,9 @@ double timed_layer_flops(const struct timed_layer *timed);
 /** Seconds of one call, the mean of a sample. On failure 0, and the reason in timed->failure. */
 double timed_layer_time(struct timed_layer *timed);
 
+/** Seconds of one call without tokens, which checks its arguments and returns; 0 on failure. */
+double timed_layer_dispatch(const struct timed_layer *timed);
+
 /** The arrays of a timed layer, of `count` of its outputs only, from `first` on. */
 mglu_weights_desc timed_layer_weights_desc(const struct timed_layer *timed, int64_t first, int64_t count);
 mglu_layer_desc timed_layer_layer_desc(const struct timed_layer *timed, int64_t max_batch);

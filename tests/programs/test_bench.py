@@ -15,7 +15,7 @@ ROW_KEYS = {
     "backend", "device", "op", "what", "dtype", "x_dtype", "quantised_x", "d", "h", "n_masks", "top_k", "batch",
     "regime", "threads", "rounds", "median_us", "min_us", "p10_us", "p90_us", "bytes", "gbps", "read_gbps",
     "fraction_of_read_bandwidth", "ratio_vs_glu", "ratio_vs_glu_p10", "ratio_vs_glu_p90", "ratio_vs_dense",
-    "gflops", "peak", "peak_gflops", "fraction_of_peak", "skipped", "failed", "kernel",
+    "gflops", "peak", "peak_gflops", "fraction_of_peak", "dispatch_ns", "skipped", "failed", "kernel",
 }  # fmt: skip
 REPORT_KEYS = {
     "version", "build", "command", "date", "device", "timer", "threads", "cache_bytes", "cold_bytes", "rows",
@@ -58,6 +58,7 @@ class ReportTest(BenchTest):
         self.assertEqual(report["command"][:3], ["mglu-bench", "--shapes", "33x96"])
         for row in report["rows"]:
             self.assertEqual(set(row), ROW_KEYS)
+            self.assertGreater(row["dispatch_ns"], 0)
 
     def test_rows_of_a_projection(self):
         rows = self.rows()
