@@ -94,7 +94,7 @@ static error_t parse_compute(int key, char *argument, struct argp_state *state)
 }
 
 static const struct argp_option compute_list[] = {
-    {"backend", 'b', "B", 0, "Backend to compute with, or auto (default: MGLU_BACKEND, else auto)", 0},
+    {"backend", 'b', "B", 0, "Backend to compute with, auto or host (default: MGLU_BACKEND, else auto)", 0},
     {"max-isa", KEY_MAX_ISA, "ISA", 0,
      "Use no CPU instruction set above this one, as avx2 (default: MGLU_MAX_ISA, "
      "else the best of this machine)",
