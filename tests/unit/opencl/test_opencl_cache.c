@@ -1,76 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "session.h"
+#include "stored.h"
 
-#include <dirent.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* Compiled programs between contexts: kept by the host or in a directory; an invalid one is rebuilt. */
-
-enum { ENTRIES = 16 };
-
-/* A host's cache, in memory. */
-struct store {
-    struct {
-        char key[64];
-        unsigned char *data;
-        size_t size;
-    } entries[ENTRIES];
-    size_t count, loads;
-};
-
-static size_t load(void *user, const char *key, void *data, size_t capacity)
-{
-    struct store *store = user;
-
-    store->loads++;
-    for (size_t i = 0; i < store->count; i++)
-        if (!strcmp(store->entries[i].key, key)) {
-            if (data && capacity >= store->entries[i].size)
-                memcpy(data, store->entries[i].data, store->entries[i].size);
-            return store->entries[i].size;
-        }
-    return 0;
-}
-
-static void save(void *user, const char *key, const void *data, size_t size)
-{
-    struct store *store = user;
-    size_t at = 0;
-
-    while (at < store->count && strcmp(store->entries[at].key, key) != 0)
-        at++;
-    assert_in_range(at, 0, ENTRIES - 1);
-    if (at == store->count)
-        store->count++;
-    else
-        free(store->entries[at].data);
-    snprintf(store->entries[at].key, sizeof store->entries[at].key, "%s", key);
-    store->entries[at].data = malloc(size);
-    store->entries[at].size = size;
-    assert_non_null(store->entries[at].data);
-    memcpy(store->entries[at].data, data, size);
-}
-
-static void store_free(struct store *store)
-{
-    for (size_t i = 0; i < store->count; i++)
-        free(store->entries[i].data);
-}
-
-/* Makes a layer in a context of its own; returns how many programs were compiled from source. */
-static int compile_with(const mglu_context_desc *desc)
-{
-    struct sample sample = sample_make(&whole, 1);
-    struct rig rig = {0};
-    int before = fake.calls[FAKE_clCreateProgramWithSource];
-
-    assert_ok(make_fake_rig(desc, &sample, &rig));
-    rig_free(&rig);
-    sample_free(&sample);
-    return fake.calls[FAKE_clCreateProgramWithSource] - before;
-}
 
 static void test_off_unless_asked(void **state)
 {
@@ -84,7 +17,7 @@ static void test_off_unless_asked(void **state)
 static void test_host_keeps_programs(void **state)
 {
     struct store store = {.count = 0};
-    const mglu_program_cache cache = {&store, load, save};
+    const mglu_program_cache cache = {&store, store_load, store_save};
     mglu_context_desc desc = {.struct_size = sizeof desc, .program_cache = &cache};
     int count;
 
@@ -123,7 +56,7 @@ static void test_damaged_entries_are_rebuilt(void **state)
 
     for (size_t k = 0; k < sizeof damages / sizeof damages[0]; k++) {
         struct store store = {.count = 0};
-        const mglu_program_cache cache = {&store, load, save};
+        const mglu_program_cache cache = {&store, store_load, store_save};
         mglu_context_desc desc = {.struct_size = sizeof desc, .program_cache = &cache};
         int binaries;
 
@@ -143,7 +76,7 @@ static void test_damaged_entries_are_rebuilt(void **state)
 static void test_programs_are_not_shared_between_driver_versions(void **state)
 {
     struct store store = {.count = 0};
-    const mglu_program_cache cache = {&store, load, save};
+    const mglu_program_cache cache = {&store, store_load, store_save};
     mglu_context_desc desc = {.struct_size = sizeof desc, .program_cache = &cache};
     size_t count;
 
@@ -157,26 +90,6 @@ static void test_programs_are_not_shared_between_driver_versions(void **state)
 }
 
 /* ---- The directory -------------------------------------------------------------------------------------------- */
-
-/* Calls `work` on each file of a directory; how many there are. */
-static int for_each_file(const char *folder, void (*work)(const char *path))
-{
-    DIR *directory = opendir(folder);
-    const struct dirent *entry;
-    char path[512];
-    int count = 0;
-
-    assert_non_null(directory);
-    while ((entry = readdir(directory))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        work(path);
-        count++;
-    }
-    closedir(directory);
-    return count;
-}
 
 static void look(const char *path)
 {
@@ -195,11 +108,6 @@ static void cut(const char *path)
 static void make_empty(const char *path)
 {
     assert_int_equal(truncate(path, 0), 0);
-}
-
-static void remove_file(const char *path)
-{
-    assert_int_equal(unlink(path), 0);
 }
 
 static void test_directory(void **state)

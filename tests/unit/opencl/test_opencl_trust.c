@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "session.h"
+#include "stored.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* What is stored runs as code: only files of the user or root that nobody else can write to are used. */
 
@@ -31,40 +28,9 @@ static int compile_in(const char *folder, struct lines *lines)
 {
     const mglu_logger logger = {lines, keep_line, MGLU_LOG_WARN};
     const mglu_context_desc desc = {.struct_size = sizeof desc, .logger = &logger, .cache_dir = folder};
-    struct sample sample = sample_make(&whole, 1);
-    struct rig rig = {0};
-    int before = fake.calls[FAKE_clCreateProgramWithSource];
 
     *lines = (struct lines){.count = 0};
-    assert_ok(make_fake_rig(&desc, &sample, &rig));
-    rig_free(&rig);
-    sample_free(&sample);
-    return fake.calls[FAKE_clCreateProgramWithSource] - before;
-}
-
-/* Calls `work` on each file of a directory; how many there are. */
-static int for_each_file(const char *folder, void (*work)(const char *path))
-{
-    DIR *directory = opendir(folder);
-    const struct dirent *entry;
-    char path[512];
-    int count = 0;
-
-    assert_non_null(directory);
-    while ((entry = readdir(directory))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        work(path);
-        count++;
-    }
-    closedir(directory);
-    return count;
-}
-
-static void remove_file(const char *path)
-{
-    assert_int_equal(unlink(path), 0);
+    return compile_with(&desc);
 }
 
 static void remove_folder(const char *folder)
@@ -214,34 +180,11 @@ static void what_is_made_is_for_the_user_alone(void **state)
 
 /* ---- Selections of the tuner ------------------------------------------------------------------------------------ */
 
-/* A host's cache that has one entry, the tuner's. */
-struct store {
-    char key[MGLU_OPENCL_KEY_SIZE];
-    unsigned char data[512];
-    size_t size;
-};
-
-static size_t load(void *user, const char *key, void *data, size_t capacity)
+/* The selection is the only entry of its size, a head and a variant, and the only one that is kept. */
+static void save_selection(void *user, const char *key, const void *data, size_t size)
 {
-    const struct store *store = user;
-
-    if (strcmp(store->key, key) != 0)
-        return 0;
-    if (data && capacity >= store->size)
-        memcpy(data, store->data, store->size);
-    return store->size;
-}
-
-/* The selection is the only entry of its size: a head and a variant. */
-static void save(void *user, const char *key, const void *data, size_t size)
-{
-    struct store *store = user;
-
-    if (size != 64 + sizeof(struct mglu_opencl_variant))
-        return;
-    snprintf(store->key, sizeof store->key, "%s", key);
-    memcpy(store->data, data, size);
-    store->size = size;
+    if (size == 64 + sizeof(struct mglu_opencl_variant))
+        store_save(user, key, data, size);
 }
 
 /* Enough weights to be tuned, in f16 with masks: all that is tuned applies. */
@@ -276,7 +219,7 @@ static const struct {
 /* Makes a layer, and a forward and its wait on it, as the cache has it. Returns the launches. */
 static int run_tuned(struct store *store, const struct sample *sample, struct lines *lines)
 {
-    const mglu_program_cache cache = {store, load, save};
+    const mglu_program_cache cache = {store, store_load, save_selection};
     const mglu_logger logger = {lines, keep_line, MGLU_LOG_WARN};
     const mglu_context_desc desc = {.struct_size = sizeof desc, .logger = &logger, .program_cache = &cache};
     const mglu_layer_desc one = {.struct_size = sizeof one, .max_batch = 1};
@@ -302,14 +245,14 @@ static int run_tuned(struct store *store, const struct sample *sample, struct li
 
 static void forge(struct store *store, size_t offset, int32_t value)
 {
-    const mglu_host host = {.allocator = mglu_default_allocator, .program_cache = {store, load, save}};
+    const mglu_host host = {.allocator = mglu_default_allocator, .program_cache = {store, store_load, save_selection}};
     struct mglu_opencl_cache cache = {.host = &host};
     char key[MGLU_OPENCL_KEY_SIZE];
     size_t size = 0;
-    unsigned char *variant = mglu_opencl_cache_load(&cache, store->key, &size);
+    unsigned char *variant = mglu_opencl_cache_load(&cache, store->entries[0].key, &size);
 
     assert_non_null(variant);
-    memcpy(key, store->key, sizeof key);
+    memcpy(key, store->entries[0].key, sizeof key);
     memcpy(variant + offset, &value, sizeof value);
     mglu_opencl_cache_store(&cache, key, variant, size);
     mglu_opencl_release(&host, variant, size);
@@ -318,13 +261,13 @@ static void forge(struct store *store, size_t offset, int32_t value)
 static void a_forged_selection_is_measured_anew_and_said(void **state)
 {
     struct sample sample = sample_make(&tuned, 3);
-    struct store store = {.size = 0};
+    struct store store = {.count = 0};
     struct lines lines;
     int measured, stored;
 
     fake_reset();
     measured = run_tuned(&store, &sample, &lines);
-    assert_int_not_equal(store.size, 0);
+    assert_int_equal(store.count, 1);
     stored = run_tuned(&store, &sample, &lines);
     assert_true(stored < measured);
     assert_int_equal(lines.count, 0);
@@ -335,6 +278,7 @@ static void a_forged_selection_is_measured_anew_and_said(void **state)
         assert_non_null(strstr(lines.text, "measured anew"));
         assert_int_equal(run_tuned(&store, &sample, &lines), stored);
     }
+    store_free(&store);
     sample_free(&sample);
 }
 
