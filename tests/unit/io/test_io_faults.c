@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/io/gguf_bytes.h"
+#include "tests/unit/io/inputs.h"
 #include "tests/unit/io/support.h"
 
 #include <errno.h>
@@ -131,30 +131,9 @@ static const struct {
     {"rename fails", RENAME, EACCES, 0, MGLU_ERROR_IO, "out: cannot rename the new file to it: Permission denied"},
 };
 
-static void write_input(void)
+static void write_gguf(void)
 {
-    static const struct part parts[] = {
-        {"P.weight", "F32", "2, 3", NULL, 24},
-        {"P.mask", "F32", "2, 2, 3", NULL, 48},
-        {"norm", "F32", "3", NULL, 12},
-    };
-
-    write_parts(scratch("in"), NULL, parts, COUNT(parts));
-}
-
-static void write_gguf_input(void)
-{
-    static const struct gguf_tensor tensors[] = {
-        {"blk.0.ffn_gate.weight", GGML_Q8_0, 2, {32, 32}},
-        {"blk.0.ffn_up.weight", GGML_Q8_0, 2, {32, 32}},
-        {"blk.0.ffn_down.weight", GGML_Q8_0, 2, {32, 32}},
-    };
-    static struct gguf_bytes built;
-
-    gguf_begin(&built, COUNT(tensors), 1);
-    gguf_entry(&built, "general.architecture", "llama");
-    gguf_tensors(&built, tensors, COUNT(tensors));
-    write_bytes(scratch("in"), built.bytes, built.size);
+    write_gguf_input("in");
 }
 
 /* The inputs, and the formats that they are packed into. */
@@ -162,9 +141,9 @@ static const struct form {
     void (*write_input)(void);
     mglu_file_format format;
 } forms[] = {
-    {write_input, MGLU_FILE_FORMAT_SAFETENSORS},
-    {write_input, MGLU_FILE_FORMAT_GGUF},
-    {write_gguf_input, MGLU_FILE_FORMAT_SAFETENSORS},
+    {write_masked_input, MGLU_FILE_FORMAT_SAFETENSORS},
+    {write_masked_input, MGLU_FILE_FORMAT_GGUF},
+    {write_gguf, MGLU_FILE_FORMAT_SAFETENSORS},
 };
 
 /* The ways to write a file: over an older one or not, with or without a name from the beginning. */
@@ -218,7 +197,7 @@ static int has_unnamed(void)
 /* Whether packing in the present way makes calls of this kind. A GGUF file is read at places only. */
 static int makes(const struct form *form, enum call call)
 {
-    if (call == READ && form->write_input == write_gguf_input)
+    if (call == READ && form->write_input == write_gguf)
         return 0;
     return call == LINK ? has_unnamed() : call == RENAME ? over_older || !has_unnamed() : 1;
 }

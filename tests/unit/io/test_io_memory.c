@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/io/gguf_bytes.h"
+#include "tests/unit/io/inputs.h"
 #include "tests/unit/io/support.h"
 
 #include <mglu/pack.h>
@@ -65,9 +65,7 @@ void free(void *memory)
     __libc_free(memory);
 }
 
-/* The input, as it must be read whenever reading succeeds. */
-static const char long_text[] = "\xc3\xa4 text with \"escapes\" that needs a buffer of its own while it is decoded";
-
+/* Whenever reading succeeds. */
 static void check_content(const mglu_file *file)
 {
     static const char *const names[] = {"m.up_proj.mask", "m.up_proj.weight", "m.down_proj.weight", "norm"};
@@ -75,7 +73,7 @@ static void check_content(const mglu_file *file)
     for (size_t i = 0; i < COUNT(names); i++)
         assert_non_null(mglu_file_find(file, names[i]));
     assert_int_equal(mglu_file_tensor_count(file), COUNT(names));
-    assert_string_equal(mglu_file_metadata(file, "note"), long_text);
+    assert_string_equal(mglu_file_metadata(file, "note"), input_note);
     assert_string_equal(mglu_file_layer_at(file, 0), "m.up_proj");
 }
 
@@ -206,21 +204,6 @@ static void write_copies(void)
     write_parts(scratch("in"), NULL, parts, COUNT(parts));
 }
 
-static void write_input(void)
-{
-    static const struct part parts[] = {
-        {"m.up_proj.weight", "F32", "2, 3", NULL, 24},
-        {"m.up_proj.mask", "F32", "2, 2, 3", NULL, 48},
-        {"m.down_proj.weight", "F32", "3, 2", NULL, 24},
-        {"norm", "F32", "3", NULL, 12},
-    };
-
-    write_parts(scratch("in"),
-                "{\"format\":\"pt\",\"note\":\"\\u00e4 text with \\\"escapes\\\" that needs a buffer of its own while "
-                "it is decoded\"}",
-                parts, COUNT(parts));
-}
-
 /* In the place of the GGUF file, so that there are as many files as for the other scripts. */
 static void write_shards(void)
 {
@@ -229,7 +212,7 @@ static void write_shards(void)
 
     remove(scratch("in.gguf"));
     remove(scratch("in"));
-    write_input();
+    write_masked_input();
     write_bytes(scratch("model.safetensors.index.json"), index, sizeof index - 1);
 }
 
@@ -256,22 +239,6 @@ static void assert_complete(const unsigned char *expected, size_t expected_size)
     assert_int_equal(size, expected_size);
     assert_memory_equal(bytes, expected, size);
     free(bytes);
-}
-
-static void write_gguf_input(void)
-{
-    static const struct gguf_tensor tensors[] = {
-        {"blk.0.ffn_gate.weight", GGML_Q8_0, 2, {32, 32}},
-        {"blk.0.ffn_up.weight", GGML_Q8_0, 2, {32, 32}},
-        {"blk.0.ffn_down.weight", GGML_Q8_0, 2, {32, 32}},
-    };
-    static struct gguf_bytes built;
-
-    gguf_begin(&built, COUNT(tensors), 2);
-    gguf_entry(&built, "general.architecture", "llama");
-    gguf_entry(&built, "llama.license", "none");
-    gguf_tensors(&built, tensors, COUNT(tensors));
-    write_bytes(scratch("in.gguf"), built.bytes, built.size);
 }
 
 /* Runs the script with its 1st, 2nd ... allocation failing, until none is left to fail. */
@@ -313,15 +280,20 @@ static void every_failing_allocation_is_reported_and_nothing_leaks(void **state)
         size_t at_least; /* the expected number of reported failures: fewer would mean that the replacement no longer
                             works */
     } cases[] = {
-        {open_and_describe, write_input, 11}, {map, write_input, 10},
-        {write_one, write_input, 9},          {pack, write_input, 22},
-        {pack_quantised, write_input, 24},    {describe_copies, write_copies, 22},
-        {pack_copies, write_copies, 30},      {map_gguf, write_input, 15},
-        {pack_gguf, write_input, 20},         {write_gguf, write_input, 18},
+        {open_and_describe, write_masked_input, 11},
+        {map, write_masked_input, 10},
+        {write_one, write_masked_input, 9},
+        {pack, write_masked_input, 22},
+        {pack_quantised, write_masked_input, 24},
+        {describe_copies, write_copies, 22},
+        {pack_copies, write_copies, 30},
+        {map_gguf, write_masked_input, 15},
+        {pack_gguf, write_masked_input, 20},
+        {write_gguf, write_masked_input, 18},
         {open_folder, write_shards, 40},
     };
 
-    write_gguf_input();
+    write_gguf_input("in.gguf");
     /* a thread's first failure allocates its text, which stays */
     assert_status(mglu_file_open(NULL, 0, NULL), MGLU_ERROR_INVALID_ARGUMENT);
     for (size_t i = 0; i < COUNT(cases); i++) {
