@@ -1,88 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-#include "sample.h"
+#include "machine.h"
 
 #include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* What works in a child that fork() made, and what is refused there. MGLU_TEST_PLUGIN is a backend with a driver. */
 
-enum { H = 512, D = 512 };
-
-static const struct sample_shape shape = {.h = H, .d = D, .n_masks = 2};
-
-/* Counts lines of warnings, and keeps the last one. */
-struct log {
-    int count;
-    char text[200];
-};
-
-static void keep_warning(void *user, mglu_log_level level, const char *text)
-{
-    struct log *log = user;
-
-    log->count++;
-    snprintf(log->text, sizeof log->text, "%s", text);
-}
-
-struct parent {
-    struct log log;
-    struct sample sample;
-    struct rig rig;
-    float x[H], y[D];
-};
-
-static const mglu_layer_desc layer_desc = {.struct_size = sizeof layer_desc, .max_batch = 1};
-
-static void make_parent(struct parent *parent, int32_t threads, const mglu_parallel *parallel)
-{
-    const mglu_logger logger = {&parent->log, keep_warning, MGLU_LOG_WARN};
-    const mglu_context_desc context = {
-        .struct_size = sizeof context, .num_threads = threads, .parallel = parallel, .logger = &logger};
-
-    *parent = (struct parent){.sample = sample_make(&shape, 1)};
-    for (int i = 0; i < H; i++)
-        parent->x[i] = (float)(i % 7) - 3;
-    parent->rig = rig_make("cpu", &context, &parent->sample.desc, &layer_desc);
-}
-
-static void free_parent(struct parent *parent)
-{
-    rig_free(&parent->rig);
-    sample_free(&parent->sample);
-}
-
-static mglu_status forward(struct rig *rig, const float *x, float *y)
-{
-    mglu_status status = rig_forward(rig, (mglu_forward_args){.batch = 1, .x = {.data = x}, .y = {.data = y}});
-
-    return status == MGLU_OK ? mglu_queue_wait(rig->queue) : status;
-}
-
-/* What a child does; nonzero: all was right. */
-typedef int (*child_fn)(struct parent *parent);
-
-/* A child that waits for a lock or a thread for ever is ended by the alarm. */
-static void assert_child(child_fn run, struct parent *parent)
-{
-    enum { SECONDS = 120 };
-    const pid_t child = fork();
-    int result;
-
-    assert_true(child >= 0);
-    if (child == 0) {
-        alarm(SECONDS);
-        _exit(run(parent) ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_int_equal(result, 0);
-}
-
 /* A server's child: weights of the parent; a layer, a queue and a workspace of its own. */
-static int computes_with_the_parents_weights(struct parent *parent)
+static int computes_with_the_parents_weights(struct machine *parent)
 {
     struct rig *old = &parent->rig, own = *old;
     size_t count;
@@ -91,7 +19,7 @@ static int computes_with_the_parents_weights(struct parent *parent)
     if (mglu_device_count(old->context, &count) != MGLU_OK || !mglu_device_at(old->context, count - 1) ||
         mglu_device_pick(old->context, "cpu", &own.device) != MGLU_OK || own.device != old->device ||
         mglu_queue_create(own.device, NULL, &own.queue) != MGLU_OK ||
-        mglu_layer_create(old->weights, &layer_desc, &own.layer) != MGLU_OK ||
+        mglu_layer_create(old->weights, &machine_layer, &own.layer) != MGLU_OK ||
         mglu_memory_create(own.device, mglu_layer_workspace_size(own.layer), &own.workspace) != MGLU_OK)
         return 0;
     if (forward(&own, parent->x, y) != MGLU_OK || memcmp(y, parent->y, sizeof y) != 0)
@@ -103,18 +31,18 @@ static int computes_with_the_parents_weights(struct parent *parent)
 
 static void weights_of_the_parent_compute_in_the_child(void **state)
 {
-    struct parent parent;
+    struct machine parent;
     size_t count;
 
-    make_parent(&parent, 1, NULL);
+    make_machine(&parent, 1, NULL);
     assert_ok(forward(&parent.rig, parent.x, parent.y));
     assert_ok(mglu_device_count(parent.rig.context, &count));
     assert_child(computes_with_the_parents_weights, &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
 /* No driver is opened in a child for its parent's context. */
-static int has_what_the_parent_named(struct parent *parent)
+static int has_what_the_parent_named(struct machine *parent)
 {
     mglu_context *context = parent->rig.context;
     mglu_device *device;
@@ -131,15 +59,15 @@ static int has_what_the_parent_named(struct parent *parent)
 
 static void a_child_has_the_backends_that_its_parent_opened(void **state)
 {
-    struct parent parent;
+    struct machine parent;
 
-    make_parent(&parent, 1, NULL);
+    make_machine(&parent, 1, NULL);
     assert_ok(forward(&parent.rig, parent.x, parent.y));
     assert_child(has_what_the_parent_named, &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
-static int computes_on_one_thread(struct parent *parent)
+static int computes_on_one_thread(struct machine *parent)
 {
     float y[D];
 
@@ -149,17 +77,17 @@ static int computes_on_one_thread(struct parent *parent)
     return parent->log.count == 1 && strstr(parent->log.text, "fork") && strstr(parent->log.text, "one thread");
 }
 
-static int computes_in_a_new_context(struct parent *parent)
+static int computes_in_a_new_context(struct machine *parent)
 {
     const mglu_logger logger = {&parent->log, keep_warning, MGLU_LOG_WARN};
     const mglu_context_desc context = {.struct_size = sizeof context, .num_threads = 2, .logger = &logger};
-    struct rig rig = rig_make("cpu", &context, &parent->sample.desc, &layer_desc);
+    struct rig rig = rig_make("cpu", &context, &parent->sample.desc, &machine_layer);
     float y[D];
 
     return forward(&rig, parent->x, y) == MGLU_OK && memcmp(y, parent->y, sizeof y) == 0 && parent->log.count == 1;
 }
 
-static int has_a_child_that_does_so_too(struct parent *parent)
+static int has_a_child_that_does_so_too(struct machine *parent)
 {
     assert_child(computes_in_a_new_context, parent);
     return 1;
@@ -169,16 +97,16 @@ static void openmps_threads_of_the_parent_are_not_waited_for(void **state)
 {
     static const child_fn children[] = {computes_on_one_thread, computes_in_a_new_context,
                                         has_a_child_that_does_so_too};
-    struct parent parent;
+    struct machine parent;
 
     if (!strstr(mglu_build_info(), "openmp=yes"))
         skip();
-    make_parent(&parent, 2, NULL);
+    make_machine(&parent, 2, NULL);
     assert_ok(forward(&parent.rig, parent.x, parent.y));
     assert_int_equal(parent.log.count, 0);
     for (size_t i = 0; i < sizeof children / sizeof children[0]; i++)
         assert_child(children[i], &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
 static int loops_of_hook;
@@ -190,7 +118,7 @@ static void run_backwards(void *user, int64_t count, mglu_task task, void *argum
         task(argument, count);
 }
 
-static int calls_the_hook(struct parent *parent)
+static int calls_the_hook(struct machine *parent)
 {
     float y[D];
 
@@ -202,15 +130,15 @@ static int calls_the_hook(struct parent *parent)
 static void a_hosts_threads_are_used_in_the_child(void **state)
 {
     static const mglu_parallel backwards = {.parallel_for = run_backwards};
-    struct parent parent;
+    struct machine parent;
 
-    make_parent(&parent, 2, &backwards);
+    make_machine(&parent, 2, &backwards);
     assert_ok(forward(&parent.rig, parent.x, parent.y));
     assert_child(calls_the_hook, &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
-static int gets_after_fork(struct parent *parent)
+static int gets_after_fork(struct machine *parent)
 {
     struct rig *rig = &parent->rig;
     mglu_device_info info = {.struct_size = sizeof info};
@@ -219,10 +147,10 @@ static int gets_after_fork(struct parent *parent)
         mglu_device_pick(rig->context, "sample", &(mglu_device *){NULL}),
         mglu_queue_create(rig->device, NULL, &(mglu_queue *){NULL}),
         mglu_weights_create(rig->device, &parent->sample.desc, &(mglu_weights *){NULL}),
-        mglu_layer_create(rig->weights, &layer_desc, &(mglu_layer *){NULL}),
+        mglu_layer_create(rig->weights, &machine_layer, &(mglu_layer *){NULL}),
         mglu_memory_create(rig->device, 64, &(mglu_memory *){NULL}),
         mglu_memory_read(rig->workspace, rig->queue, 0, &byte, 0),
-        mglu_supports(rig->device, &parent->sample.desc, &layer_desc),
+        mglu_supports(rig->device, &parent->sample.desc, &machine_layer),
         mglu_queue_wait(rig->queue),
         forward(rig, parent->x, parent->y),
         mglu_backend_load(rig->context, getenv("MGLU_TEST_PLUGIN")),
@@ -241,7 +169,7 @@ static int gets_after_fork(struct parent *parent)
 
 static void devices_with_a_driver_are_refused_in_the_child(void **state)
 {
-    struct parent parent = {.sample = sample_make(&shape, 1)};
+    struct machine parent = {.sample = sample_make(&machine_shape, 1)};
     struct rig *rig = &parent.rig;
     size_t count;
 
@@ -251,10 +179,10 @@ static void devices_with_a_driver_are_refused_in_the_child(void **state)
     assert_ok(mglu_device_pick(rig->context, "sample", &rig->device));
     assert_ok(mglu_queue_create(rig->device, NULL, &rig->queue));
     assert_ok(mglu_weights_create(rig->device, &parent.sample.desc, &rig->weights));
-    assert_ok(mglu_layer_create(rig->weights, &layer_desc, &rig->layer));
+    assert_ok(mglu_layer_create(rig->weights, &machine_layer, &rig->layer));
     assert_ok(mglu_memory_create(rig->device, mglu_layer_workspace_size(rig->layer), &rig->workspace));
     assert_child(gets_after_fork, &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
 /* An allocator that stops a thread in the middle of listing the devices, with the context's lock held. */
@@ -291,7 +219,7 @@ static void *list_devices(void *context)
     return mglu_device_count(context, &count) == MGLU_OK ? NULL : context;
 }
 
-static int is_told_that_there_is_no_list(struct parent *parent)
+static int is_told_that_there_is_no_list(struct machine *parent)
 {
     mglu_context *context = parent->rig.context;
     mglu_device *device;
@@ -310,7 +238,7 @@ static void a_lock_that_another_thread_held_is_not_waited_for(void **state)
 {
     const mglu_allocator allocator = {.allocate = allocate, .release = release};
     const mglu_context_desc desc = {.struct_size = sizeof desc, .allocator = &allocator};
-    struct parent parent = {.log = {0}};
+    struct machine parent = {.log = {0}};
     pthread_t thread;
     void *result;
 
@@ -340,22 +268,22 @@ static int count_threads(void)
     return count;
 }
 
-static int computes_on_two_threads(struct parent *parent)
+static int computes_on_two_threads(struct machine *parent)
 {
-    make_parent(parent, 2, NULL);
+    make_machine(parent, 2, NULL);
     return forward(&parent->rig, parent->x, parent->y) == MGLU_OK && parent->log.count == 0 && count_threads() == 2;
 }
 
 /* Comes first: OpenMP keeps its threads. */
 static void a_process_without_threads_hands_openmp_to_its_child(void **state)
 {
-    struct parent parent;
+    struct machine parent;
 
     if (!strstr(mglu_build_info(), "openmp=yes") || count_threads() != 1)
         skip(); /* an emulator has threads of its own */
-    make_parent(&parent, 1, NULL);
+    make_machine(&parent, 1, NULL);
     assert_child(computes_on_two_threads, &parent);
-    free_parent(&parent);
+    free_machine(&parent);
 }
 
 int main(void)

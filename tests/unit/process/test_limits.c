@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-#include "sample.h"
+#include "machine.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Threads that can't be made: OpenMP's runtime would end the process. pthread_create() is replaced for the process. */
 
-enum { H = 512, D = 512, UNLIMITED = 1 << 20 };
+enum { UNLIMITED = 1 << 20 };
 
 static atomic_int thread_budget = UNLIMITED; /* threads that can still be made */
 static atomic_size_t stack_size;             /* of the last one, where its maker set it */
@@ -30,51 +27,6 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return atomic_fetch_sub(&thread_budget, 1) > 0 ? create(thread, attributes, start, argument) : EAGAIN;
 }
 
-/* Lines of warnings. */
-struct log {
-    atomic_int count;
-    char text[200];
-};
-
-static void keep_warning(void *user, mglu_log_level level, const char *text)
-{
-    struct log *log = user;
-
-    atomic_fetch_add(&log->count, 1);
-    snprintf(log->text, sizeof log->text, "%s", text);
-}
-
-struct machine {
-    struct log log;
-    struct sample sample;
-    struct rig rig;
-    float x[H], y[D];
-};
-
-static void make_machine(struct machine *machine, int32_t threads)
-{
-    static const struct sample_shape shape = {.h = H, .d = D, .n_masks = 2};
-    const mglu_logger logger = {&machine->log, keep_warning, MGLU_LOG_WARN};
-    const mglu_context_desc context = {.struct_size = sizeof context, .num_threads = threads, .logger = &logger};
-    const mglu_layer_desc layer = {.struct_size = sizeof layer, .max_batch = 1};
-
-    *machine = (struct machine){.sample = sample_make(&shape, 1)};
-    for (int i = 0; i < H; i++)
-        machine->x[i] = (float)(i % 7) - 3;
-    machine->rig = rig_make("cpu", &context, &machine->sample.desc, &layer);
-}
-
-static void free_machine(struct machine *machine)
-{
-    rig_free(&machine->rig);
-    sample_free(&machine->sample);
-}
-
-static mglu_status compute(struct machine *machine, float *y)
-{
-    return rig_forward(&machine->rig, (mglu_forward_args){.batch = 1, .x = {.data = machine->x}, .y = {.data = y}});
-}
-
 /* Computes twice; the result is that of one thread. */
 static int computes(struct machine *machine)
 {
@@ -82,10 +34,10 @@ static int computes(struct machine *machine)
     float y[D];
     int same = 1;
 
-    make_machine(&serial, 1);
-    assert_ok(compute(&serial, serial.y));
+    make_machine(&serial, 1, NULL);
+    assert_ok(forward(&serial.rig, serial.x, serial.y));
     for (int i = 0; i < 2; i++)
-        same &= compute(machine, y) == MGLU_OK && memcmp(y, serial.y, sizeof y) == 0;
+        same &= forward(&machine->rig, machine->x, y) == MGLU_OK && memcmp(y, serial.y, sizeof y) == 0;
     free_machine(&serial);
     return same;
 }
@@ -123,7 +75,7 @@ static void create_context_with(int budget, const char *details, const char *war
     struct machine machine;
 
     atomic_store(&thread_budget, budget);
-    make_machine(&machine, 4);
+    make_machine(&machine, 4, NULL);
     assert_details(&machine, details);
     assert_int_equal(atomic_load(&machine.log.count), 1);
     assert_non_null(strstr(machine.log.text, warning));
@@ -153,7 +105,7 @@ static void compute_when_threads_are_gone(void)
 {
     struct machine machine;
 
-    make_machine(&machine, 4);
+    make_machine(&machine, 4, NULL);
     assert_int_equal(atomic_load(&machine.log.count), 0);
     atomic_store(&thread_budget, 0);
     assert_true(computes(&machine));
@@ -173,7 +125,7 @@ static void create_context_with_small_stacks(void)
     struct machine machine;
 
     setenv("OMP_STACKSIZE", "768 K", 1);
-    make_machine(&machine, 2);
+    make_machine(&machine, 2, NULL);
     unsetenv("OMP_STACKSIZE");
     assert_int_equal(atomic_load(&stack_size), 768 << 10);
     free_machine(&machine);
@@ -185,38 +137,28 @@ static void threads_are_tried_with_the_stack_that_openmp_gives_them(void **state
 }
 
 /* A user who may have one more thread: the kernel counts a thread of the trial until it is really gone. */
-static int compute_as_a_limited_user(void)
+static int compute_as_a_limited_user(struct machine *machine)
 {
     enum { ANY_USER = 54321 };
     const struct rlimit two = {2, 2};
-    struct machine machine;
 
     if (setgroups(0, NULL) != 0 || setrlimit(RLIMIT_NPROC, &two) != 0 || setuid(ANY_USER) != 0)
         return 0;
-    make_machine(&machine, 4);
-    assert_details(&machine, "threads=2");
-    return computes(&machine) && atomic_load(&machine.log.count) == 1;
+    make_machine(machine, 4, NULL);
+    assert_details(machine, "threads=2");
+    return computes(machine) && atomic_load(&machine->log.count) == 1;
 }
 
 /* Comes first: a child of a process with threads computes on one. */
 static void the_limit_of_a_user_is_met(void **state)
 {
-    enum { CHILDREN = 10, SECONDS = 120 };
+    enum { CHILDREN = 10 };
+    struct machine machine;
 
     if (geteuid() != 0)
         skip(); /* other processes of the user count too */
-    for (int i = 0; i < CHILDREN; i++) {
-        const pid_t child = fork();
-        int result;
-
-        assert_true(child >= 0);
-        if (child == 0) {
-            alarm(SECONDS);
-            _exit(compute_as_a_limited_user() ? 0 : 1);
-        }
-        assert_int_equal(waitpid(child, &result, 0), child);
-        assert_int_equal(result, 0);
-    }
+    for (int i = 0; i < CHILDREN; i++)
+        assert_child(compute_as_a_limited_user, &machine);
 }
 
 int main(void)
