@@ -19,22 +19,17 @@ static const char *path_end(const char *path, const char **ellipsis)
 
 mglu_status mglu_io_fail(mglu_status status, const char *path, const char *tensor, const char *format, ...)
 {
-    char reason[REASON], line[sizeof reason + SHOWN_PATH + SHOWN_NAME + 32];
+    char reason[REASON];
     const char *ellipsis, *shown = path_end(path, &ellipsis);
     va_list arguments;
 
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    if (tensor)
-        snprintf(line, sizeof line, "%s%s: tensor '%.*s%s': %s", ellipsis, shown, SHOWN_NAME, tensor,
-                 strlen(tensor) > SHOWN_NAME ? "..." : "", reason);
-    else
-        snprintf(line, sizeof line, "%s%s: %s", ellipsis, shown, reason);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
-    return mglu_fail(status, "%s", line);
+    if (!tensor)
+        return mglu_fail(status, "%s%s: %s", ellipsis, shown, reason);
+    return mglu_fail(status, "%s%s: tensor '%.*s%s': %s", ellipsis, shown, SHOWN_NAME, tensor,
+                     strlen(tensor) > SHOWN_NAME ? "..." : "", reason);
 }
 
 mglu_status mglu_io_out_of_memory(const char *path)
