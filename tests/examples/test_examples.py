@@ -30,7 +30,7 @@ def header(example):
 
 
 def compile_lines(example):
-    return [line.strip() for line in header(example) if re.match(r"    (cc|c\+\+) ", line)]
+    return [line.strip() for line in header(example) if re.match(r"    (cc|c\+\+|mpicc) ", line)]
 
 
 def documented_output(example):
@@ -145,28 +145,56 @@ class FileTest(FolderTest):
             self.file_example(self.folder / "missing")
 
 
+class MpiTest(FolderTest):
+    """Where OpenMPI is the MPI, its variables let root start more processes than there are CPUs."""
+
+    OPENMPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+               "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+
+    def test_any_number_of_ranks_gives_the_result_within_its_bound(self):
+        packed = self.folder / "packed.safetensors"
+        output([BUILD / "tools" / "mglu", "pack", MODEL / "model.safetensors", packed])
+        expected = documented_output("mpi/main.c")
+        for ranks in (1, 2, 4):
+            with self.subTest(ranks=ranks):
+                printed = output(["mpirun", "-n", ranks, BUILT / "mpi-layer", packed, "model.layers.0.mlp"],
+                                 MGLU_BACKEND="cpu", **self.OPENMPI)
+                first = f"{ranks} ranks, 512 rows, of which rank 0 has {512 // ranks}\n"
+                self.assertEqual(printed, first + expected.split("\n", 1)[1])
+        self.assertEqual(first + expected.split("\n", 1)[1], expected)
+
+
 class InstalledTest(FolderTest):
     """The compile lines, with the installed library, in a copy of the installed examples."""
 
-    def install(self):
+    def setUp(self):
+        super().setUp()
         output(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", self.folder / "root"])
         found = next(self.folder.rglob("mglu.pc"))
-        here = self.folder / "examples"
-        shutil.copytree(next(self.folder.rglob("01-hello.c")).parent, here)
-        libraries = next(self.folder.rglob("libmglu.so")).parent
-        return here, {"PKG_CONFIG_PATH": str(found.parent), "PKG_CONFIG_SYSROOT_DIR": str(self.folder / "root"),
-                      "LIBRARY_PATH": str(libraries), "LD_LIBRARY_PATH": str(libraries), "MGLU_BACKEND": "cpu"}
+        libraries = str(next(self.folder.rglob("libmglu.so")).parent)
+        self.here = self.folder / "examples"
+        shutil.copytree(next(self.folder.rglob("01-hello.c")).parent, self.here)
+        self.variables = {"PKG_CONFIG_PATH": str(found.parent), "PKG_CONFIG_SYSROOT_DIR": str(self.folder / "root"),
+                          "LIBRARY_PATH": libraries, "LD_LIBRARY_PATH": libraries, "MGLU_BACKEND": "cpu"}
+
+    def compile(self, name):
+        """Runs the compile line in the folder of the example; the program that it makes."""
+        (line,) = compile_lines(name)
+        folder = (self.here / name).parent
+        output(["sh", "-c", f"cd '{folder}' && {line}"], **self.variables)
+        return folder / re.search(r"-o (\S+)", line)[1]
 
     def test_each_compile_line_makes_a_program_that_prints_what_its_comment_says(self):
-        here, variables = self.install()
         names = examples(".c", ".cpp")
         self.assertGreaterEqual(len(names), 7)
         for name in names:
             with self.subTest(name):
-                (line,) = compile_lines(name)
-                output(["sh", "-c", f"cd '{here}' && {line}"], **variables)
-                printed = output([here / name.split(".")[0], *arguments(name)], **variables)
+                printed = output([self.compile(name), *arguments(name)], **self.variables)
                 self.assertEqual(printed, documented_output(name))
+
+    @unittest.skipUnless(shutil.which("mpicc"), "no mpicc")
+    def test_the_compile_line_of_the_mpi_example_makes_a_program(self):
+        self.assertTrue(self.compile("mpi/main.c").exists())
 
 
 if __name__ == "__main__":
