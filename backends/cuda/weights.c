@@ -16,6 +16,7 @@ struct staging {
     size_t size;
     int is_pinned;
     CUstream stream;
+    const mglu_parallel *parallel;
 };
 
 static struct mglu_cuda_matrix projection_of(const mglu_packed_weights *packed)
@@ -110,7 +111,7 @@ static mglu_status send(const struct staging *staging, CUdeviceptr target, size_
 static mglu_status send_matrix(const struct staging *staging, const struct mglu_cuda_matrix *matrix,
                                struct mglu_cuda_tiles *tiles)
 {
-    const mglu_host *host = staging->device->backend->host;
+    const mglu_parallel *parallel = staging->parallel;
     size_t bytes = strip_bytes(matrix);
     uint32_t strips = bytes ? mglu_tile_strips(matrix->rows) : 0;
     uint32_t at_once = bytes ? (uint32_t)(staging->size / bytes) : 0;
@@ -121,7 +122,7 @@ static mglu_status send_matrix(const struct staging *staging, const struct mglu_
         struct slice slice = {.matrix = matrix, .first_strip = first, .target = staging->data};
 
         atomic_init(&slice.has_infinite, 0);
-        host->parallel_for(host, count, arrange_strip, &slice);
+        parallel->parallel_for(parallel->user, count, arrange_strip, &slice);
         tiles->has_infinite |= atomic_load(&slice.has_infinite);
         status = send(staging, tiles->address + (CUdeviceptr)first * bytes, count * bytes);
     }
@@ -255,7 +256,7 @@ static void free_staging(const struct staging *staging, mglu_status status)
 static mglu_status upload(struct mglu_cuda_device *device, const mglu_packed_weights *packed,
                           struct mglu_cuda_weights *weights)
 {
-    struct staging staging = {.device = device};
+    struct staging staging = {.device = device, .parallel = packed->parallel};
     CUdeviceptr memory = 0;
     mglu_status status;
 

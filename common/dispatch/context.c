@@ -33,7 +33,6 @@ static void init_host(mglu_host *host)
 {
     host->struct_size = sizeof *host;
     host->allocator = mglu_default_allocator;
-    host->parallel_for = mglu_parallel_for;
     host->fail = mglu_fail;
     host->log = mglu_log;
 }

@@ -157,7 +157,6 @@ void mglu_log(const mglu_host *host, mglu_log_level level, const char *format, .
 extern const mglu_logger mglu_stderr_logger;
 
 /* parallel.c */
-void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument);
 /* The loops of a context without a hook: sets host.num_threads to the number of threads that can be made. */
 void mglu_parallel_use_own(mglu_context *context);
 

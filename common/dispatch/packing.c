@@ -202,10 +202,13 @@ static void run_task(void *argument, int64_t index)
 /* Works on all threads. After a failure it works again on this one, whose text names the first faulty element. */
 static mglu_status run_work(const mglu_weights *weights, struct work *work, size_t row_bytes)
 {
+    const mglu_parallel *parallel = weights->packed.parallel;
+    int64_t tasks;
+
     work->task_rows = (int64_t)(TASK_BYTES / (row_bytes + 1) + 1);
     atomic_init(&work->failed, 0);
-    mglu_parallel_for(&weights->device->context->host, (work->rows + work->task_rows - 1) / work->task_rows, run_task,
-                      work);
+    tasks = (work->rows + work->task_rows - 1) / work->task_rows;
+    parallel->parallel_for(parallel->user, tasks, run_task, work);
     return atomic_load(&work->failed) ? work->run(work, 0, work->rows) : MGLU_OK;
 }
 

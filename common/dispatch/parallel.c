@@ -102,10 +102,3 @@ void mglu_parallel_use_own(mglu_context *context)
     limit_threads(context);
     context->parallel = (mglu_parallel){.user = context, .parallel_for = run_own};
 }
-
-void mglu_parallel_for(const mglu_host *host, int64_t count, mglu_task task, void *argument)
-{
-    const mglu_parallel *parallel = &((const mglu_context *)host)->parallel; /* host is its first member */
-
-    parallel->parallel_for(parallel->user, count, task, argument);
-}

@@ -7,10 +7,12 @@ static mglu_status fill_weights(mglu_weights *weights, const mglu_weights_desc *
     mglu_status status;
 
     weights->packed = mglu_weights_shape(desc);
+    weights->packed.parallel = desc->parallel ? desc->parallel : &device->context->parallel;
     status = mglu_pack_parts(weights, desc);
     if (status == MGLU_OK)
         status = device->backend.fns->weights_create(device->backend.state, device->ordinal, &weights->packed,
                                                      &weights->state);
+    weights->packed.parallel = NULL;
     if (status != MGLU_OK || !device->info.host_memory)
         mglu_free_arena(weights);
     return status;

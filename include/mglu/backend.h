@@ -35,11 +35,6 @@ typedef struct mglu_host {
     const char *max_isa; /**< NULL: no cap */
     mglu_allocator allocator;
     mglu_device_allocator device_allocator; /**< members NULL: the backend's own */
-    /**
-     * Runs a loop as mglu_parallel does: on the context's thread pool, with OpenMP, or serially. For all calls but
-     * forward, which has mglu_forward_args.parallel.
-     */
-    void (*parallel_for)(const struct mglu_host *host, int64_t count, mglu_task task, void *argument);
     /** Sets the text of mglu_last_error() for this thread and returns `status`. */
     mglu_status (*fail)(mglu_status status, const char *format, ...)
 #if defined(__GNUC__)
@@ -84,6 +79,7 @@ typedef struct mglu_packed_weights {
     mglu_packed_matrix router;       /**< f32 [n_m][h_pad] or absent */
     mglu_packed_matrix down;         /**< [output_size][d_pad] or absent */
     const float *down_bias;          /**< [output_size] or NULL */
+    const mglu_parallel *parallel;   /**< never NULL in weights_create, whose loops are run with it; not to be stored */
 } mglu_packed_weights;
 
 /** A backend's description of one of its devices. Strings are valid until close(). */

@@ -61,6 +61,8 @@ typedef struct mglu_weights_desc {
     mglu_array router;         /**< optional, masked only: [n_m][h], gives the logits of top-K routing */
     mglu_array down;           /**< optional W_o [output_size][d] */
     mglu_array down_bias;      /**< optional [1][output_size], only with `down` */
+    /** Threads for this call, in place of those of the context; as in mglu_forward_args. NULL: the context's. */
+    const mglu_parallel *parallel;
 } mglu_weights_desc;
 #define MGLU_WEIGHTS_DESC_INIT MGLU_INIT(mglu_weights_desc)
 
@@ -80,7 +82,8 @@ typedef struct mglu_weights_info {
 #define MGLU_WEIGHTS_INFO_INIT MGLU_INIT(mglu_weights_info)
 
 /**
- * Packs the parameters and puts them on the device. Packing and checks are loops of tasks for the context's threads.
+ * Packs the parameters and puts them on the device. Packing and checks are loops whose tasks may run on threads: see
+ * `parallel`.
  *
  * @return MGLU_ERROR_INVALID_ARGUMENT for a desc that violates the rules above, MGLU_ERROR_UNSUPPORTED for what the
  * device does not support, MGLU_ERROR_NONFINITE for a weight, bias or router element that is not finite.

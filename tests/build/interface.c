@@ -69,7 +69,7 @@ static void check_structs(void)
     EXPECT_INITIAL(mglu_context_desc, MGLU_CONTEXT_DESC_INIT, cache_dir);
     EXPECT_INITIAL(mglu_device_info, MGLU_DEVICE_INFO_INIT, works_after_fork);
     EXPECT_INITIAL(mglu_queue_desc, MGLU_QUEUE_DESC_INIT, destroy_ns);
-    EXPECT_INITIAL(mglu_weights_desc, MGLU_WEIGHTS_DESC_INIT, down_bias.data);
+    EXPECT_INITIAL(mglu_weights_desc, MGLU_WEIGHTS_DESC_INIT, parallel);
     EXPECT_INITIAL(mglu_weights_info, MGLU_WEIGHTS_INFO_INIT, borrowed_bytes);
     EXPECT_INITIAL(mglu_layer_desc, MGLU_LAYER_DESC_INIT, max_batch);
     EXPECT_INITIAL(mglu_forward_args, MGLU_FORWARD_ARGS_INIT, workspace_size);

@@ -97,8 +97,8 @@ static const struct {
 } calls[] = {
     {"mglu_context_desc", sizeof(mglu_context_desc), offsetof(mglu_context_desc, backends), create_context},
     {"mglu_queue_desc", sizeof(mglu_queue_desc), offsetof(mglu_queue_desc, destroy_ns), create_queue},
-    {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), create_weights},
-    {"mglu_weights_desc", sizeof(mglu_weights_desc), sizeof(mglu_weights_desc), support_weights},
+    {"mglu_weights_desc", sizeof(mglu_weights_desc), offsetof(mglu_weights_desc, parallel), create_weights},
+    {"mglu_weights_desc", sizeof(mglu_weights_desc), offsetof(mglu_weights_desc, parallel), support_weights},
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), create_layer},
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), support_layer},
     {"mglu_forward_args", sizeof(mglu_forward_args), offsetof(mglu_forward_args, parallel), forward},

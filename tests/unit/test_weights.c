@@ -179,6 +179,30 @@ static void packing_and_checks_are_tasks_of_the_contexts_threads(void **state)
     }
 }
 
+static void the_threads_of_a_call_are_used_in_place_of_the_contexts(void **state)
+{
+    int64_t of_context = 0, of_call = 0;
+    const mglu_parallel contexts = {&of_context, run_and_count}, calls = {&of_call, run_and_count}, none = {NULL, NULL};
+    const mglu_context_desc context_desc = {.struct_size = sizeof context_desc, .parallel = &contexts};
+    mglu_weights_desc desc = describe_packed();
+    mglu_context *context;
+    mglu_device *device;
+    mglu_weights *weights;
+
+    fill();
+    assert_ok(mglu_context_create(&context_desc, &context));
+    assert_ok(mglu_device_pick(context, "ref", &device));
+    desc.parallel = &calls;
+    assert_ok(mglu_weights_create(device, &desc, &weights));
+    assert_true(of_call > 4);
+    assert_int_equal(of_context, 0);
+    mglu_weights_destroy(&weights);
+    desc.parallel = &none;
+    assert_status(mglu_weights_create(device, &desc, &weights), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("parallel_for is NULL");
+    mglu_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +210,7 @@ int main(void)
         cmocka_unit_test(the_first_number_that_is_not_finite_is_named),
         cmocka_unit_test(the_first_mask_byte_that_is_neither_0_nor_1_is_named),
         cmocka_unit_test(packing_and_checks_are_tasks_of_the_contexts_threads),
+        cmocka_unit_test(the_threads_of_a_call_are_used_in_place_of_the_contexts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
