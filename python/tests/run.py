@@ -4,14 +4,16 @@
 import pathlib
 import sys
 
+FOLDER = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parents[1] / "tests/programs"))
+from packages import without_packages  # noqa: E402
+
 try:
     import numpy  # noqa: F401
     import pytest
 except ImportError as error:
-    print(f"skipped: the Python package {error.name} was not found; tools/setup test installs it")
-    sys.exit(77)
+    without_packages(error.name)
 
-FOLDER = pathlib.Path(__file__).parent
 status = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", "--rootdir", str(FOLDER),
                       *(str(FOLDER / name) for name in sys.argv[1:])])
 sys.exit(77 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status)

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 import unittest
 
@@ -54,19 +53,6 @@ def variants(backends):
 def snapshot(folder):
     """Every file under a folder with its size."""
     return sorted((str(path), path.stat().st_size if path.is_file() else 0) for path in folder.rglob("*"))
-
-
-def without_packages(names):
-    """
-    For a script that can't import packages: it runs again in the environment that tools/setup test makes, where there
-    is one (which may be made after the build was configured), else it is skipped.
-    """
-    environment = pathlib.Path(__file__).resolve().parents[2] / "build" / "python"
-    python = environment / "bin" / "python3"
-    if python.exists() and pathlib.Path(sys.prefix) != environment:
-        os.execv(python, [str(python), *sys.argv])
-    print("skipped: Python packages were not found: %s; tools/setup test installs them" % names)
-    sys.exit(77)
 
 
 class ProgramTest(unittest.TestCase):

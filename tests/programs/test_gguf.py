@@ -7,7 +7,8 @@ import re
 import unittest
 
 import safetensors
-from harness import MODEL, ProgramTest, without_packages
+from harness import MODEL, ProgramTest
+from packages import without_packages
 
 try:
     import gguf
