@@ -2,6 +2,7 @@
 #include "common/core/library.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <stddef.h>
 
@@ -31,7 +32,11 @@ void *mglu_library_open(const char *name, const char **reason)
         return NULL;
     }
     library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
+    if (!library) {
+        const int error = errno;
+
         *reason = dlerror();
+        errno = error;
+    }
     return library;
 }
