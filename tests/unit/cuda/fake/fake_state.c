@@ -233,7 +233,7 @@ CUresult fake_enter(const char *call)
 }
 
 /* What was given to the driver with functions that hung, as a driver may hold it for ever. */
-static void *held[64];
+static void *volatile held[64];
 static int held_count;
 
 CUresult fake_keep_function(CUstream stream, CUhostFn function, void *user)
