@@ -83,11 +83,15 @@ class Context:
         desc.max_isa = max_isa.encode() if max_isa else None
         desc.backends = backends.encode() if backends else None
         desc.cache_dir = os.fsencode(cache_dir) if cache_dir else None
-        desc.parallel = ctypes.pointer(self._pool.hook)
+        desc.parallel = self.parallel()
         if not os.environ.get("MGLU_LOG"):
             desc.logger = ctypes.pointer(s.Logger(None, _log_callback, _log_level()))
         self.handle = Handle(core.mglu_context_create, byref(desc), destroy=core.mglu_context_destroy,
                              keep=(self._pool, _log_callback))
+
+    def parallel(self) -> Any:
+        """The threads as a pointer to mglu_parallel."""
+        return ctypes.pointer(self._pool.hook)
 
     @property
     def threads(self) -> int:

@@ -15,7 +15,7 @@ import numpy
 from . import _arrays as a
 from . import _pack as p
 from . import _structs as s
-from ._context import Device
+from ._context import Device, default_context
 from ._errors import Error, InvalidArgument
 from ._layer import Layer, bfloat16
 from ._library import Handle, check, core, io, text_of
@@ -120,8 +120,9 @@ class File:
 
     def weights(self, name: str, *, dtype: str | None = None, device: Device | str | None = None,
                 rows: slice | None = None) -> Weights:
-        """The weights of a layer; dtype, device and rows as of Weights."""
-        return Weights.of_desc(self._layer(name)[0], device, dtype, rows)
+        """The weights of a layer; dtype, device and rows as of Weights. What is packed in the file, and of that dtype, is
+        used where it is."""
+        return Weights.of_file(self.handle, self._layer(name)[0], device, dtype, rows)
 
     def layer(self, name: str, *, dtype: str | None = None, device: Device | str | None = None,
               rows: slice | None = None, activation: str | None = None, **options: Any) -> Layer:
@@ -130,7 +131,7 @@ class File:
         chosen = activation or named
         if chosen is None:
             raise InvalidArgument(f"{self.path} names no activation; expected activation=, as 'silu'")
-        return Layer(Weights.of_desc(desc, device, dtype, rows), activation=chosen, **options)
+        return Layer(Weights.of_file(self.handle, desc, device, dtype, rows), activation=chosen, **options)
 
     def __repr__(self) -> str:
         return f"<mglu.File {self.path}: {len(self.layers())} layers>"
@@ -171,6 +172,7 @@ def pack(source: str | os.PathLike[str], target: str | os.PathLike[str], *, dtyp
     options = p.sized(s.PackOptions, convert=dtype is not None, activation=activation.encode() if activation else None,
                       dtype=p.dtype_code(dtype) if dtype else 0, progress=s.PROGRESS_CALLBACK(report),
                       input_flags=_flags(source, fused, ignore_unread), shard_size=shard_size,
+                      parallel=default_context().parallel(),
                       format=s.FORMAT_GGUF if os.fspath(target).endswith(".gguf") else s.FORMAT_SAFETENSORS)
     function = io.mglu_file_pack_folder if os.path.isdir(source) else io.mglu_file_pack
     try:

@@ -128,15 +128,20 @@ class Handle:
     """An object of the library. It is destroyed with this one, unless the process ends: its memory goes anyway, and
     threads that still compute must not lose theirs. What is in `keep` lives at least as long."""
 
-    __slots__ = ("value", "__weakref__")
+    __slots__ = ("value", "_keep", "__weakref__")
 
     def __init__(self, create: Callable[..., int], *arguments: Any, destroy: Callable[[Any], None],
                  keep: tuple[Any, ...] = ()):
         out = c_void_p()
         check(create(*arguments, byref(out)))
         self.value: int | None = out.value
-        weakref.finalize(self, _destroy, destroy, out, keep).atexit = False
+        self._keep = list(keep)
+        weakref.finalize(self, _destroy, destroy, out, self._keep).atexit = False
+
+    def keep(self, other: Any) -> None:
+        """`other` lives at least as long, too."""
+        self._keep.append(other)
 
 
-def _destroy(destroy: Callable[[Any], None], out: c_void_p, keep: tuple[Any, ...]) -> None:
+def _destroy(destroy: Callable[[Any], None], out: c_void_p, keep: list[Any]) -> None:
     destroy(byref(out))

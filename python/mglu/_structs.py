@@ -13,7 +13,7 @@ F32, F16, BF16, Q8_0, Q4_0 = range(5)
 MASK_WORDS, MASK_BYTES, MASK_LOGITS_F32, MASK_LOGITS_F16, MASK_LOGITS_BF16, MASK_BITS = range(6)
 KIND_MASKED, KIND_PLAIN = range(2)
 FORMAT_SAFETENSORS, FORMAT_GGUF = range(2)
-WEIGHTS_ALLOW_NONFINITE = 1 << 0
+WEIGHTS_ALLOW_NONFINITE, WEIGHTS_BORROW = 1 << 0, 1 << 1
 LAYER_REPRODUCIBLE, LAYER_ALLOW_QUANTISED_X = 1 << 0, 1 << 1
 FILE_MMAP, FILE_HEADER, FILE_FUSED_HALVES, FILE_FUSED_INTERLEAVED, FILE_IGNORE_UNREAD = (1 << bit for bit in range(5))
 
@@ -80,7 +80,7 @@ class WeightsInfo(ctypes.Structure):
     c_name = "mglu_weights_info"
     _fields_ = [("struct_size", c_uint32), ("n_masks", c_int32), ("kind", c_int), ("dtype", c_int),
                 ("hidden_size", c_int64), ("intermediate_size", c_int64), ("output_size", c_int64),
-                ("device_bytes", c_uint64), ("projection_bytes", c_uint64)]
+                ("device_bytes", c_uint64), ("projection_bytes", c_uint64), ("borrowed_bytes", c_uint64)]
 
 
 class LayerDesc(ctypes.Structure):
@@ -120,7 +120,7 @@ class PackOptions(ctypes.Structure):
     c_name = "mglu_file_pack_options"
     _fields_ = [("struct_size", c_uint32), ("convert", c_int32), ("dtype", c_int), ("activation", c_char_p),
                 ("progress", PROGRESS_CALLBACK), ("user", c_void_p), ("format", c_int), ("input_flags", c_uint32),
-                ("shard_size", c_uint64)]
+                ("shard_size", c_uint64), ("parallel", POINTER(Parallel))]
 
 
 ALL = (Parallel, Logger, ContextDesc, DeviceInfo, QueueDesc, Array, MaskArray, WeightsDesc, WeightsInfo, LayerDesc,

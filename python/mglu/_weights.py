@@ -56,7 +56,8 @@ class Weights:
         self._create(desc, pick(device), rows)
         del keep
 
-    def _create(self, desc: Any, device: Device, rows: slice | None) -> None:
+    def _create(self, desc: Any, device: Device, rows: slice | None, owner: Handle | None = None) -> None:
+        """`owner` has the arrays: it lives as long as the weights where they are used in place."""
         if rows is not None:
             desc, kept = part_of(desc, rows)
         self.device = device
@@ -71,14 +72,19 @@ class Weights:
         self.output_size: int = info.output_size
         self.device_bytes: int = info.device_bytes
         self.projection_bytes: int = info.projection_bytes
+        self.borrowed_bytes: int = info.borrowed_bytes
+        if owner is not None and self.borrowed_bytes:
+            self.handle.keep(owner)
 
     @classmethod
-    def of_desc(cls, desc: Any, device: Device | str | None, dtype: str | None, rows: slice | None) -> Weights:
-        """Of a desc that libmglu-io has filled."""
+    def of_file(cls, file: Handle, desc: Any, device: Device | str | None, dtype: str | None,
+                rows: slice | None) -> Weights:
+        """Of a desc that libmglu-io has filled. What is packed in the file is used where it is."""
+        desc.flags |= s.WEIGHTS_BORROW
         if dtype is not None:
             desc.dtype = p.dtype_code(dtype)
         weights = cls.__new__(cls)
-        weights._create(desc, pick(device), rows)
+        weights._create(desc, pick(device), rows, file)
         return weights
 
     def __repr__(self) -> str:

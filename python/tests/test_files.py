@@ -74,6 +74,18 @@ def test_parts_of_a_packed_layer(path, tmp_path):
     assert_within(y.astype(np.float32), *MASKED.reference("q4_0").forward(x.astype(float)))
 
 
+@pytest.mark.parametrize("mmap", [False, True])
+def test_what_is_packed_in_a_file_is_used_where_it_is(path, tmp_path, mmap):
+    mglu.pack(path, tmp_path / "packed.safetensors", dtype="bf16")
+    file, x = mglu.File(tmp_path / "packed.safetensors", mmap=mmap), MASKED.x(3)
+    layer = file.layer("a.mlp", activation="silu")
+    assert layer.weights.borrowed_bytes >= layer.weights.projection_bytes
+    assert file.weights("a.mlp", dtype="f32").borrowed_bytes < layer.weights.borrowed_bytes
+    del file
+    gc.collect()
+    assert_within(layer(x), *MASKED.reference("bf16").forward(x.astype(float)))
+
+
 def test_packing_is_stopped_by_what_progress_raises(path, tmp_path):
     def stop(done, total):
         raise KeyboardInterrupt

@@ -81,9 +81,11 @@ def test_the_readme_is_right():
     assert done.stdout == output, done.stderr
 
 
-def test_types_are_complete():
+def test_types_are_complete(tmp_path, monkeypatch):
     mypy = pytest.importorskip("mypy.api", reason="the package mypy was not found; tools/test python installs it")
-    has_torch = importlib.util.find_spec("torch") is not None
-    sources = [str(path) for path in pathlib.Path(mglu.__file__).parent.glob("*.py") if has_torch or path.stem != "torch"]
-    output, errors, status = mypy.run(["--strict", "--cache-dir=/dev/null", *sources])
+    package = shutil.copytree(pathlib.Path(mglu.__file__).parent, tmp_path / "mglu")
+    if importlib.util.find_spec("torch") is None:
+        (package / "torch.py").unlink()
+    monkeypatch.chdir(tmp_path)
+    output, errors, status = mypy.run(["--strict", "--cache-dir=/dev/null", "mglu"])
     assert status == 0, output + errors
