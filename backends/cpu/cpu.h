@@ -17,9 +17,10 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *const *gemv; /* for each dtype of weights */
     const struct mglu_cpu_gemm_kernels *gemm;
     const struct mglu_cpu_elementwise *elementwise;
-    const struct mglu_cpu_int8 *int8;    /* NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_pairs; /* for each dtype, for several masks; NULL: none */
-    mglu_cpu_gemv_fn *gemv_bf16;         /* on x in bf16; NULL: none */
+    const struct mglu_cpu_int8 *int8;               /* NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_pairs;            /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *gemv_bf16;                    /* on x in bf16; NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_tokens; /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
 };
 
@@ -65,11 +66,12 @@ struct mglu_cpu_plan {
     int use_bf16;  /* the projection takes x in bf16 */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
-    mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
-    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
-    int32_t tile_rows;                             /* of GEMM */
-    int32_t chunk_tokens;                          /* at most */
-    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
+    mglu_cpu_gemv_fn *project_tokens, *down_tokens; /* for several tokens; NULL: each is summed alone */
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm;     /* NULL: batches are computed one token after the other */
+    int64_t project_gemm_tokens, down_gemm_tokens;  /* smallest batch that uses GEMM */
+    int32_t tile_rows;                              /* of GEMM */
+    int32_t chunk_tokens;                           /* at most */
+    int32_t int8_tokens;                            /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -216,6 +218,10 @@ void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk);
 void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk);
 int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+
+/* gemv_tokens.c: the same for several tokens at once. */
+int32_t mglu_cpu_project_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+int32_t mglu_cpu_down_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 
 /* gemv_int8.c: the same for tokens whose x or z is quantised. */
 void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk, int64_t token);

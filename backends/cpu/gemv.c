@@ -66,12 +66,13 @@ int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, i
     return 1;
 }
 
+typedef int32_t block_fn(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+
 /*
  * Applies `work` to the blocks of one task, to each for all tokens. It returns the number of tokens it computed.
  */
-static void
-for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks, int64_t rows, int64_t task,
-               int32_t (*work)(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows))
+static void for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks, int64_t rows,
+                           int64_t task, block_fn *work)
 {
     int64_t row = task * tasks->rows, end = row + tasks->rows;
 
@@ -85,17 +86,19 @@ for_each_block(const struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *
 static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+    block_fn *one = plan->use_int8 ? mglu_cpu_project_int8 : mglu_cpu_project_block;
 
     for_each_block(chunk, &plan->gemv_project, chunk->layer->weights->packed.intermediate_size, task,
-                   plan->use_int8 ? mglu_cpu_project_int8 : mglu_cpu_project_block);
+                   plan->project_tokens ? mglu_cpu_project_tokens : one);
 }
 
 static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
 {
     const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+    block_fn *one = plan->use_int8 ? mglu_cpu_down_int8 : mglu_cpu_down_block;
 
     for_each_block(chunk, &plan->gemv_down, chunk->layer->weights->packed.output_size, task,
-                   plan->use_int8 ? mglu_cpu_down_int8 : mglu_cpu_down_block);
+                   plan->down_tokens ? mglu_cpu_down_tokens : one);
 }
 
 /* Quantises a row of each token, where the layer uses int8. */

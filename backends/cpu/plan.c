@@ -77,6 +77,17 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     }
 }
 
+/* Kernels for several tokens, with the same results. They need the same masks for each. */
+static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                          const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+{
+    if (!isa->gemv_tokens || plan->use_int8)
+        return;
+    plan->down_tokens = isa->gemv_tokens->gemv[packed->dtype];
+    if (!plan->use_bf16 && desc->top_k == 0 && packed->n_masks <= isa->gemv_tokens->most_masks)
+        plan->project_tokens = isa->gemv_tokens->gemv[packed->dtype];
+}
+
 /* GEMM and GEMV have different summation orders, so reproducible layers do not use GEMM. */
 static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan,
                                        const mglu_packed_weights *packed, const mglu_layer_desc *desc)
@@ -174,6 +185,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     };
 
     select_gemv(isa, packed, desc, &plan);
+    select_tokens(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);
     plan.chunk_tokens = chunk_tokens(&plan, desc);
     plan.int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks);

@@ -87,10 +87,11 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
 #ifdef MGLU_CPU_X86
     {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemv_pairs = mglu_gemv_pairs_avx2},
-    {"avx512", has_avx512, KERNELS(avx512), .int8 = &mglu_int8_avx2},
-    {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .int8 = &mglu_int8_avx512vnni},
-    {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .int8 = &mglu_int8_avx512vnni,
-     .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
+    {"avx512", has_avx512, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512, .int8 = &mglu_int8_avx2},
+    {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
+     .int8 = &mglu_int8_avx512vnni},
+    {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
+     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AARCH64
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},

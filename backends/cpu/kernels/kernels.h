@@ -42,7 +42,7 @@ struct mglu_cpu_gemv {
     const void *x; /* f32, padded with zeros to whole groups */
     float *totals;
     float (*gates)[MGLU_CPU_BLOCK_ROWS];
-    int32_t tokens; /* of int8 kernels: number of consecutive jobs, one per token, equal except x, totals and gates */
+    int32_t tokens; /* of kernels for several: number of consecutive jobs, one per token, equal except x and the sums */
 };
 
 typedef void mglu_cpu_gemv_fn(const struct mglu_cpu_gemv *job);
@@ -138,6 +138,19 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_avx512[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_neon[MGLU_DTYPE_COUNT];
+
+/*
+ * GEMV for several tokens, with the bits of GEMV for one: jobs->tokens jobs, equal except x, totals and gates. There
+ * are 2 or 3, of at most most_masks masks.
+ */
+enum { MGLU_CPU_GEMV_MOST_TOKENS = 3 };
+
+struct mglu_cpu_gemv_tokens {
+    int32_t most_masks;
+    mglu_cpu_gemv_fn *gemv[MGLU_DTYPE_COUNT];
+};
+
+extern const struct mglu_cpu_gemv_tokens mglu_gemv_tokens_avx512;
 
 struct mglu_cpu_gemm_kernels {
     int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS */
