@@ -171,6 +171,18 @@ static void stop(struct engine *engine)
     mglu_context_destroy(&engine->context);
 }
 
+/* All matrices are used where they are. */
+static void expect_in_place(const struct engine *engine)
+{
+    mglu_weights_info info = MGLU_WEIGHTS_INFO_INIT;
+
+    assert_ok(mglu_weights_get_info(engine->weights, &info));
+    const int64_t h = info.hidden_size, d = info.intermediate_size;
+    const size_t matrix = mglu_packed_weight_size(info.dtype, d, h) + mglu_packed_scale_size(info.dtype, d, h);
+    const size_t down = mglu_packed_weight_size(info.dtype, info.output_size, d);
+    assert_int_equal(info.borrowed_bytes, (info.kind == MGLU_KIND_PLAIN ? 2 : 1) * matrix + down);
+}
+
 static struct mglu_ggml operator_of(const struct engine *engine, int64_t columns)
 {
     return (struct mglu_ggml){.layer = engine->layer,
@@ -315,6 +327,7 @@ static void test_same_numbers_as_ggmls_own_operators(void **unused)
             struct sample sample = make(&types[i], mask_counts[j]);
             struct engine engine = start("host", &sample.desc);
             struct mglu_ggml op = operator_of(&engine, sample.columns);
+            expect_in_place(&engine);
             for (size_t k = 0; k < sizeof batches / sizeof batches[0]; k++)
                 for (size_t l = 0; l < sizeof thread_counts / sizeof thread_counts[0]; l++)
                     compare(&sample, &op, batches[k], thread_counts[l]);
@@ -347,6 +360,7 @@ static void test_masked_layers_of_a_file_in_one_graph(void **unused)
         assert_ok(mglu_file_layer(file, names[i], &weights, &layer, NULL));
         weights.flags = MGLU_WEIGHTS_BORROW;
         engines[i] = start("host", &weights);
+        expect_in_place(&engines[i]);
         ops[i] = operator_of(&engines[i], SIZE);
         ops[i].workspace = ops[0].workspace;
         y = mglu_ggml_apply(graph, &ops[i], y);
