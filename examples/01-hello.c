@@ -19,7 +19,6 @@ int main(void)
 
     mglu_context *context = NULL;
     mglu_device *device;
-    mglu_queue *queue = NULL;
     mglu_weights *weights = NULL;
     mglu_layer *layer = NULL;
     mglu_memory *workspace = NULL;
@@ -34,9 +33,7 @@ int main(void)
 
     mglu_status status = mglu_context_create(NULL, &context);
     if (status == MGLU_OK)
-        status = mglu_device_pick(context, NULL, &device); /* the best available, or what MGLU_BACKEND names */
-    if (status == MGLU_OK)
-        status = mglu_queue_create(device, NULL, &queue);
+        status = mglu_device_pick(context, "host", &device); /* the best that takes pointers of the host */
     if (status == MGLU_OK)
         status = mglu_weights_create(device, &weights_desc, &weights);
     if (status == MGLU_OK)
@@ -46,10 +43,8 @@ int main(void)
     if (status == MGLU_OK) {
         args.workspace = mglu_memory_data(workspace);
         args.workspace_size = mglu_memory_size(workspace);
-        status = mglu_forward(layer, queue, &args);
+        status = mglu_forward(layer, NULL, &args); /* no queue: y is there when it returns */
     }
-    if (status == MGLU_OK)
-        status = mglu_queue_wait(queue);
     if (status == MGLU_OK)
         printf("y = %.4f %.4f\n", (double)y[0], (double)y[1]);
     else
@@ -58,7 +53,6 @@ int main(void)
     mglu_memory_destroy(&workspace);
     mglu_layer_destroy(&layer);
     mglu_weights_destroy(&weights);
-    mglu_queue_destroy(&queue);
     mglu_context_destroy(&context);
     return status == MGLU_OK ? 0 : 1;
 }
