@@ -108,12 +108,15 @@ static void mapped_weights_are_used_in_place(void **state)
     assert_return_code(close(mkstemp(packed)), 0);
     require(mglu_file_pack(path, packed, NULL));
 
+    mglu_weights_info info = MGLU_WEIGHTS_INFO_INIT;
     mglu_weights_desc weights_desc = MGLU_WEIGHTS_DESC_INIT;
     mglu_layer_desc layer_desc = MGLU_LAYER_DESC_INIT;
     require(mglu_file_open(packed, MGLU_FILE_MMAP, &file));
     require(mglu_file_layer(file, "model.layers.0.mlp", &weights_desc, &layer_desc, NULL));
     weights_desc.flags |= MGLU_WEIGHTS_BORROW;
     require(mglu_weights_create(device, &weights_desc, &weights));
+    require(mglu_weights_get_info(weights, &info)); /* info.borrowed_bytes of info.device_bytes are the file's */
+    assert_true(info.borrowed_bytes > 0 && info.borrowed_bytes <= info.device_bytes);
 
     mglu_weights_destroy(&weights); /* and all layers on them; then */
     mglu_file_close(&file);
