@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Where tests find packages beside Python's own: in the environment that tools/setup test makes."""
+"""The environments with Python packages that tools/setup makes. They may be made after a build was configured."""
 import os
 import pathlib
 import sys
 
 
-def without_packages(names):
-    """
-    For a script that can't import packages: it runs again in the environment that tools/setup test makes, where there
-    is one (which may be made after the build was configured), else it is skipped.
-    """
-    environment = pathlib.Path(__file__).resolve().parents[2] / "build" / "python"
+def enter(name):
+    """Runs the script again with the Python of build/NAME, where there is one and it is not the one that runs."""
+    environment = pathlib.Path(__file__).resolve().parents[2] / "build" / name
     python = environment / "bin" / "python3"
     if python.exists() and pathlib.Path(sys.prefix) != environment:
         os.execv(python, [str(python), *sys.argv])
-    print("skipped: Python packages were not found: %s; tools/setup test installs them" % names)
+
+
+def skip(error):
+    """Ends a script that can't import a package."""
+    print(f"skipped: the Python package {error.name} was not found; tools/setup test installs it")
     sys.exit(77)

@@ -6,15 +6,16 @@ import pathlib
 import re
 import unittest
 
+import packages
 import safetensors
 from harness import MODEL, ProgramTest
-from packages import without_packages
 
+packages.enter("python")
 try:
     import gguf
     import numpy as np
-except ImportError:
-    without_packages("gguf")
+except ImportError as error:
+    packages.skip(error)
 
 TYPES = {name: gguf.GGMLQuantizationType[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0")}
 H, D, ROWS = 64, 96, 5
