@@ -177,26 +177,31 @@ static mglu_status locate(struct layer *layer, const char *name)
     return status == MGLU_OK ? mglu_io_read_activation(&layer->reading, name, &desc, &has_activation) : status;
 }
 
-/* The down-projection of the block M that a masked projection M.up_proj belongs to. */
+/*
+ * The down-projection of the block M that a masked projection M.up_proj belongs to. Of one under another name it would
+ * be lost: the reader knows M by that name alone.
+ */
 static mglu_status find_down(struct layer *layer)
 {
-    static const char inner[] = "up_proj";
-    size_t length = strlen(layer->name), tail = sizeof inner - 1;
     const mglu_file_tensor *matrix = mglu_io_find_slice(&layer->reading, &layer->weights.weight.data)->tensor;
     struct layer whole = *layer;
+    size_t length;
     char *block;
     mglu_status status;
 
-    if (length < tail || strcmp(layer->name + length - tail, inner) != 0 ||
-        (length > tail && layer->name[length - tail - 1] != '.'))
+    if (!mglu_io_is_in_block(layer->name, &length))
         return MGLU_OK;
-    block = strndup(layer->name, length > tail ? length - tail - 1 : 0);
+    block = strndup(layer->name, length);
     if (!block)
         return mglu_io_out_of_memory(layer->plan->file->path);
     status = locate(&whole, block);
     /* else M is another projection, which has no down-projection */
-    if (status == MGLU_OK && mglu_io_find_slice(&whole.reading, &whole.weights.weight.data)->tensor == matrix)
-        status = locate(layer, block);
+    if (status == MGLU_OK && mglu_io_find_slice(&whole.reading, &whole.weights.weight.data)->tensor == matrix) {
+        if (whole.weights.output_size && strcmp(layer->name + length + (length > 0), "up_proj") != 0)
+            status = refuse(layer, "GGUF has down-projections of masked layers named up_proj alone; rename it to that");
+        else
+            status = locate(layer, block);
+    }
     free(block);
     return status;
 }

@@ -36,8 +36,7 @@ static mglu_status check_layer(const mglu_file *file, const char *prefix, unsign
     return status;
 }
 
-/* Whether a projection has the name of a matrix in a block, whose name is then of this length. */
-static int is_in_block(const char *prefix, size_t *length)
+int mglu_io_is_in_block(const char *prefix, size_t *length)
 {
     const char *dot = strrchr(prefix, '.'), *last = dot ? dot + 1 : prefix;
 
@@ -59,7 +58,7 @@ static mglu_status check_block(const mglu_file *file, const char *prefix, unsign
     mglu_weights_desc weights;
     mglu_status status;
 
-    if (!is_in_block(prefix, &length))
+    if (!mglu_io_is_in_block(prefix, &length))
         return MGLU_OK;
     block = strndup(prefix, length);
     if (!block)

@@ -16,6 +16,9 @@ enum mglu_io_role {
     MGLU_IO_ROLE_WORDS          /* copies words of masks, whose padding was checked with their layer */
 };
 
+/* Whether a projection has the name of a matrix in a block, whose name is then of this length. */
+int mglu_io_is_in_block(const char *prefix, size_t *length);
+
 /* Checks every layer and gives each tensor of the file its role; `roles` is all zero. Counts the layers with masks. */
 mglu_status mglu_io_pack_roles(const mglu_file *file, unsigned char *roles, size_t *masked);
 

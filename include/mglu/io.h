@@ -267,9 +267,8 @@ typedef struct mglu_file_pack_options {
  * F32, or is rounded once to `dtype`. Every other tensor and the metadata are copied under the same names. Metadata
  * `format`, `mglu.version` and `mglu.producer` are set. A file that is already packed may be packed again, to convert
  * it, but quantised tensors are never converted. The paths may be the same. The output is begun before the input is
- * read, and complete or absent, as with mglu_file_writer_commit(). Input and output are read and written tensor by
- * tensor: no more than the largest tensor of the input and a few megabytes is in memory, besides the headers. Only with
- * MGLU_FILE_FORMAT_GGUF the layers are in memory as a whole.
+ * read, and complete or absent, as with mglu_file_writer_commit(). Input and output are read and written in pieces of
+ * some rows: a few megabytes are in memory besides the headers, and about one more for each thread of `parallel`.
  *
  * The layers of a GGUF file are packed likewise, plain ones too: they become layers of a safetensors file. Its other
  * tensors are not copied. With MGLU_FILE_FORMAT_GGUF all layers of the input, and nothing else, become tensors of a

@@ -95,6 +95,10 @@ class PackTest(LayoutTest):
                 self.gguf("m", [layer])
                 self.gguf("m", [layer], "--dtype", "f32")
 
+    def test_a_down_projection_that_gguf_would_lose(self):
+        self.write(under("m", masked(Masked("lost"), "w3", "w2")))
+        self.refuse(1, ["'m.w3'", "up_proj"], "pack", self.model, self.folder / "x.gguf", "--activation", "silu")
+
     def test_routers_of_every_dtype(self):
         packed = self.folder / "packed.safetensors"
         numbers = flat(matrix(2, H, "router"))
