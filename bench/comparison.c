@@ -200,7 +200,7 @@ static const struct member *dense_twin(const struct comparison *comparison, cons
 /** The figures that only layers of this library have. */
 static void add_layer_figures(const struct comparison *comparison, const struct member *member, struct figures *figures)
 {
-    const double bytes = (double)member->timed.bytes, flops = timed_layer_flops(&member->timed);
+    const double bytes = (double)member->timed.bytes, flops = member->timed.flops;
     double samples[MOST_ROUNDS];
     figures->gbps = bytes / figures->median_us * 1e-3;
     figures->gflops = flops / figures->median_us * 1e-3;

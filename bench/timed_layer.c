@@ -100,16 +100,16 @@ static size_t wanted_copies(const struct timed_layer *timed)
 static bool make_copies(struct timed_layer *timed)
 {
     struct copy first = {0};
-    mglu_weights_info info = {.struct_size = sizeof info};
+    mglu_layer_info info = MGLU_LAYER_INFO_INIT;
     layer_log_clear(timed->machine->layers);
-    if (!make_copy(timed, &first) || !succeed(timed, mglu_weights_get_info(first.weights, &info))) {
+    if (!make_copy(timed, &first) || !succeed(timed, mglu_layer_get_info(first.layer, &info))) {
         mglu_layer_destroy(&first.layer);
         mglu_weights_destroy(&first.weights);
         return false;
     }
     layer_log_kernels(timed->machine->layers, timed->kernel, sizeof timed->kernel);
-    /* Without biases and routers, the bytes of a whole block are its three matrices and the masks. */
-    timed->bytes = timed->problem->op == OP_FFN ? info.device_bytes : info.projection_bytes;
+    timed->bytes = info.weight_bytes;
+    timed->flops = (double)info.operations * (double)timed->problem->batch;
     timed->copy_count = wanted_copies(timed);
     timed->copies = calloc(timed->copy_count, sizeof *timed->copies);
     if (!timed->copies)
@@ -227,14 +227,6 @@ void timed_layer_close(struct timed_layer *timed)
     timed->copies = NULL;
     timed->ids = NULL;
     timed->shares = NULL;
-}
-
-double timed_layer_flops(const struct timed_layer *timed)
-{
-    const struct problem *problem = timed->problem;
-    const double weights = (double)problem->shape.d * (double)problem->shape.h * (double)problem->batch;
-    const int32_t sums = timed->n_masks == 0 ? 2 : 1 + (timed->top_k ? timed->top_k : timed->n_masks);
-    return 2 * weights * (sums + (problem->op == OP_FFN));
 }
 
 double timed_layer_time(struct timed_layer *timed)

@@ -22,6 +22,7 @@ struct timed_layer {
     int32_t n_masks; /**< 0: the plain twin */
     int32_t top_k;   /**< 0: no routing */
     uint64_t bytes;  /**< of the weights that a call reads */
+    double flops;    /**< multiplications and additions of one call */
     struct copy *copies;
     size_t copy_count, next;
     int64_t calls; /**< in one sample */
@@ -44,9 +45,6 @@ const char *timed_layer_what(const struct timed_layer *timed);
 
 /** Outputs for each token. */
 int64_t timed_layer_width(const struct timed_layer *timed);
-
-/** Multiplications and additions of one call. */
-double timed_layer_flops(const struct timed_layer *timed);
 
 /** Seconds of one call, the mean of a sample. On failure 0, and the reason in timed->failure. */
 double timed_layer_time(struct timed_layer *timed);

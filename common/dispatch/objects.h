@@ -213,6 +213,8 @@ mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *ar
 mglu_packed_weights mglu_weights_shape(const mglu_weights_desc *desc);
 
 /* weights.c */
+/* Packed W and masks, or both plain matrices. */
+uint64_t mglu_projection_bytes(const mglu_packed_weights *packed);
 void mglu_weights_release(mglu_weights *weights);
 
 #endif

@@ -50,7 +50,7 @@ mglu_status mglu_weights_create(mglu_device *device, const mglu_weights_desc *de
     return MGLU_OK;
 }
 
-static uint64_t projection_bytes(const mglu_packed_weights *packed)
+uint64_t mglu_projection_bytes(const mglu_packed_weights *packed)
 {
     uint64_t matrix = mglu_packed_weight_size(packed->dtype, packed->intermediate_size, packed->hidden_size) +
                       mglu_packed_scale_size(packed->dtype, packed->intermediate_size, packed->hidden_size);
@@ -78,7 +78,7 @@ mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info
         .output_size = packed->output_size,
         .device_bytes = weights->arena_size + weights->borrowed_size +
                         weights->device->backend.fns->weights_bytes(weights->device->backend.state, weights->state),
-        .projection_bytes = projection_bytes(packed),
+        .projection_bytes = mglu_projection_bytes(packed),
         .borrowed_bytes = weights->borrowed_size,
     };
     return mglu_struct_write("mglu_weights_info", info, MGLU_FIRST_SIZE(mglu_weights_info, projection_bytes), &known,

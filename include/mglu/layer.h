@@ -150,6 +150,29 @@ typedef enum MGLU_ENUM32(mglu_accuracy) {
 /** The accuracy class that the layer's kernels guarantee; MGLU_ACCURACY_A for NULL. */
 MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
 
+/** What a layer costs. */
+typedef struct mglu_layer_info {
+    uint32_t struct_size;
+    mglu_accuracy accuracy;  /**< as mglu_layer_accuracy() */
+    uint64_t workspace_size; /**< as mglu_layer_workspace_size() */
+    /**
+     * Multiplications and additions for a token: two for each weight and sum that it is part of. Those are one sum of
+     * all of W and one for each mask (with top_k: for each of its terms); plain: W_g and W_v; and W_o. Biases,
+     * activations, routing and the residual are not counted.
+     */
+    uint64_t operations;
+    /** Packed matrices and masks, which a forward reads at least once whatever its batch (with top_k, all masks). */
+    uint64_t weight_bytes;
+    uint64_t
+        token_bytes; /**< of x and y, for each token: a forward moves weight_bytes + batch * token_bytes, or more */
+    const char
+        *details; /**< what computes it: as mglu_device_info.details, "isa=avx2 threads=2"; valid as the device */
+} mglu_layer_info;
+#define MGLU_LAYER_INFO_INIT MGLU_INIT(mglu_layer_info)
+
+/** Fills `info`, whose struct_size the caller has set. */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_layer_get_info(const mglu_layer *layer, mglu_layer_info *info);
+
 /**
  * The oracle: the expected y in double, and how far each element of another device's y may be from it.
  *

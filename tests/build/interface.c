@@ -72,6 +72,7 @@ static void check_structs(void)
     EXPECT_INITIAL(mglu_weights_desc, MGLU_WEIGHTS_DESC_INIT, parallel);
     EXPECT_INITIAL(mglu_weights_info, MGLU_WEIGHTS_INFO_INIT, borrowed_bytes);
     EXPECT_INITIAL(mglu_layer_desc, MGLU_LAYER_DESC_INIT, max_batch);
+    EXPECT_INITIAL(mglu_layer_info, MGLU_LAYER_INFO_INIT, details);
     EXPECT_INITIAL(mglu_forward_args, MGLU_FORWARD_ARGS_INIT, workspace_size);
 #ifdef MGLU_OPENCL_H
     EXPECT_INITIAL(mglu_opencl_stream, MGLU_OPENCL_STREAM_INIT, event);

@@ -90,6 +90,11 @@ static mglu_status get_weights_info(void *info)
     return mglu_weights_get_info(rig.weights, info);
 }
 
+static mglu_status get_layer_info(void *info)
+{
+    return mglu_layer_get_info(rig.layer, info);
+}
+
 static const struct {
     const char *name;
     size_t size, first; /* now, and in the first version */
@@ -104,6 +109,7 @@ static const struct {
     {"mglu_forward_args", sizeof(mglu_forward_args), offsetof(mglu_forward_args, parallel), forward},
     {"mglu_device_info", sizeof(mglu_device_info), offsetof(mglu_device_info, works_after_fork), get_device_info},
     {"mglu_weights_info", sizeof(mglu_weights_info), offsetof(mglu_weights_info, borrowed_bytes), get_weights_info},
+    {"mglu_layer_info", sizeof(mglu_layer_info), sizeof(mglu_layer_info), get_layer_info},
 };
 
 /* Zeros that end where memory ends: whatever reads or writes behind them is killed. */
