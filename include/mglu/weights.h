@@ -94,6 +94,28 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_create(mglu_device *device, co
 /** Fills `info`, whose struct_size the caller has set. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *weights, mglu_weights_info *info);
 
+/**
+ * A part of a layer, for tensor parallelism: rows first..first + count - 1 of the projection, with their masks and
+ * biases, and those columns of W_o. `rows`, whose struct_size the caller has set, gets the desc of the part. It points
+ * into the arrays of `whole`: nothing is packed or copied.
+ *
+ * Without a down-projection, y of a part has those columns of the whole layer's y. With one, the y of all parts add up
+ * to that of the whole: down_bias is in the part that begins at 0 alone, and a residual must be given to one part only.
+ *
+ * Masks must be MGLU_MASK_WORDS. With a down-projection a part begins at a multiple of 32 rows (q8_0: 64, q4_0: 128);
+ * the last may have any number. With MGLU_WEIGHTS_BORROW, W and masks of a part are used in place where they (and the
+ * scales) begin at a multiple of 64 bytes, as rows of floats always do; columns of W_o are copied.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_desc_rows(const mglu_weights_desc *whole, int64_t first,
+                                                            int64_t count, mglu_weights_desc *rows);
+
+/**
+ * The same of existing weights, which must then outlive those made of the part, whose flags are MGLU_WEIGHTS_BORROW and
+ * MGLU_WEIGHTS_CHECKED. MGLU_ERROR_UNSUPPORTED on a device with memory of its own.
+ */
+MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_rows(const mglu_weights *weights, int64_t first, int64_t count,
+                                                       mglu_weights_desc *rows);
+
 /** Releases the caller's reference and sets the handle to NULL; NULL is accepted. Layers hold their own. */
 MGLU_API void mglu_weights_destroy(mglu_weights **weights);
 
