@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Feed-forward blocks in ONNX Runtime: this library's operator and the runtime's own SwiGLU, timed in turn.
 
-    time_onnxruntime.py LIBRARY [--hidden 2048] [--intermediate 8192] [--masks 4] [--dtype f16] [--batch 1] [--threads 2]
-                   [--rounds 31]
+    time_onnxruntime.py LIBRARY [--help]
 
-LIBRARY is the shared library of examples/onnxruntime. The runtime's own operators compute in float32, the only type that
-they have kernels for on x86-64. Times are medians of one call of run(), with everything that Python does for it.
+LIBRARY is the shared library of examples/onnxruntime. The runtime's own operators compute in float32: on x86-64 they
+have no others. Times are medians of one call of run(), with everything that Python does for it.
 """
 import argparse
 import time

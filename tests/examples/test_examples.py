@@ -93,7 +93,7 @@ class DocumentsTest(unittest.TestCase):
     """The code in docs/embedding.md and the pages below is code that a test compiles."""
 
     def sources(self):
-        folders = [EXAMPLES, SOURCE / "tests" / "examples"]
+        folders = [EXAMPLES, SOURCE / "tests" / "examples", SOURCE / "tests" / "hosts"]
         paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".c", ".cpp", ".py")]
         return ["\n".join(lines_of(path.read_text(encoding="utf-8"))) for path in paths]
 

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "examples/ggml/mglu_ggml.h"
-#include "tests/unit/check.h"
+#include "ggml_sample.h"
 
 #include <mglu/io.h>
 
 #include <ggml-cpu.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /*
  * Operators in graphs of ggml against the same layers of ggml's own operators: matrix products, SiLU, products, and for
@@ -17,159 +13,7 @@
  * converts x to holds exactly; z it rounds, which `z_rounding` allows for.
  */
 
-enum { HIDDEN = 256, INTERMEDIATE = 1024, OUTPUT = 96, MOST_TOKENS = 64, MOST_MASKS = 4 };
-
-struct type_case {
-    enum ggml_type type;
-    double z_rounding; /* the relative error of z as ggml multiplies it */
-    bool has_down;     /* z in q8_0 has an error of another kind: no down-projection */
-};
-
-static const struct type_case types[] = {
-    {GGML_TYPE_F32, 0, true},   {GGML_TYPE_F16, 0x1p-11, true}, {GGML_TYPE_BF16, 0x1p-8, true},
-    {GGML_TYPE_Q8_0, 0, false}, {GGML_TYPE_Q4_0, 0, false},
-};
-
 static const int mask_counts[] = {0, 1, MOST_MASKS}, batches[] = {1, 3, MOST_TOKENS}, thread_counts[] = {1, 2};
-
-/* A layer in ggml's memory, and as this library's weights. */
-struct sample {
-    const struct type_case *type;
-    int n_masks; /* 0: a plain GLU */
-    struct ggml_context *tensors;
-    struct ggml_tensor *x, *gates[MOST_MASKS], *values[MOST_MASKS], *down;
-    float *down_values;
-    mglu_weights_desc desc;
-    void *masks, *packed[3];
-    double *want, *tolerance; /* [MOST_TOKENS][columns] */
-    int64_t columns;          /* of y */
-};
-
-static float draw(void)
-{
-    static uint64_t state = 1;
-
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)(int32_t)(state >> 32) * 0x1p-31f;
-}
-
-static float *draw_values(int64_t count)
-{
-    float *values = test_malloc(sizeof *values * (size_t)count);
-
-    for (int64_t i = 0; i < count; i++)
-        values[i] = draw() * 0.0625f;
-    return values;
-}
-
-/* Starts at a multiple of 64 bytes, so that it can be used in place. */
-static struct ggml_tensor *new_matrix(struct ggml_context *tensors, enum ggml_type type, int64_t columns, int64_t rows,
-                                      const float *values)
-{
-    const size_t size = ggml_row_size(type, columns) * (size_t)rows;
-    const void *memory = ggml_new_tensor_1d(tensors, GGML_TYPE_I8, (int64_t)size + 63)->data;
-
-    ggml_set_no_alloc(tensors, true);
-    struct ggml_tensor *tensor = ggml_new_tensor_2d(tensors, type, columns, rows);
-    ggml_set_no_alloc(tensors, false);
-    tensor->data = (void *)(((uintptr_t)memory + 63) / 64 * 64);
-    if (type == GGML_TYPE_F32)
-        memcpy(tensor->data, values, ggml_nbytes(tensor));
-    else
-        ggml_quantize_chunk(type, values, tensor->data, 0, rows, columns, NULL);
-    return tensor;
-}
-
-static struct ggml_tensor *new_x(struct ggml_context *tensors)
-{
-    struct ggml_tensor *x = ggml_new_tensor_2d(tensors, GGML_TYPE_F32, HIDDEN, MOST_TOKENS);
-    float *values = x->data;
-
-    for (int i = 0; i < HIDDEN * MOST_TOKENS; i++)
-        values[i] = (i % 32 == 0 ? 127 : truncf(draw() * 127)) / 16;
-    return x;
-}
-
-static void describe(const struct ggml_tensor *tensor, mglu_array *matrix, void **packed)
-{
-    assert_ok(mglu_ggml_matrix(tensor, matrix, packed));
-}
-
-static void make_plain(struct sample *sample)
-{
-    for (int i = 0; i < 2; i++) {
-        float *values = draw_values(INTERMEDIATE * HIDDEN);
-        struct ggml_tensor *matrix = new_matrix(sample->tensors, sample->type->type, HIDDEN, INTERMEDIATE, values);
-        *(i ? sample->values : sample->gates) = matrix;
-        describe(matrix, i ? &sample->desc.value_weight : &sample->desc.weight, &sample->packed[i]);
-        test_free(values);
-    }
-}
-
-/* The matrices of ggml's layer have zeros where the mask, or its complement, does. */
-static void make_masked(struct sample *sample)
-{
-    const int64_t count = INTERMEDIATE * HIDDEN;
-    float *values = draw_values(count), *selected = test_malloc(sizeof *selected * (size_t)count);
-    uint8_t *masks = sample->masks = test_malloc((size_t)(sample->n_masks * count));
-
-    for (int i = 0; i < sample->n_masks; i++)
-        for (int side = 1; side >= 0; side--) {
-            for (int64_t j = 0; j < count; j++) {
-                if (side)
-                    masks[i * count + j] = draw() > 0;
-                selected[j] = masks[i * count + j] == side ? values[j] : 0;
-            }
-            (side ? sample->gates : sample->values)[i] =
-                new_matrix(sample->tensors, sample->type->type, HIDDEN, INTERMEDIATE, selected);
-        }
-    describe(new_matrix(sample->tensors, sample->type->type, HIDDEN, INTERMEDIATE, values), &sample->desc.weight,
-             &sample->packed[0]);
-    sample->desc.masks = (mglu_mask_array){masks, MGLU_MASK_BYTES};
-    test_free(selected);
-    test_free(values);
-}
-
-static void make_down(struct sample *sample)
-{
-    if (!sample->type->has_down)
-        return;
-    sample->down_values = draw_values(OUTPUT * INTERMEDIATE);
-    sample->down = new_matrix(sample->tensors, sample->type->type, INTERMEDIATE, OUTPUT, sample->down_values);
-    sample->desc.output_size = OUTPUT;
-    describe(sample->down, &sample->desc.down, &sample->packed[2]);
-}
-
-/* A layer of a device of its own, and all that it needs. */
-struct engine {
-    mglu_context *context;
-    mglu_device *device;
-    mglu_weights *weights;
-    mglu_layer *layer;
-    mglu_memory *workspace;
-};
-
-static struct engine start(const char *backend, const mglu_weights_desc *desc)
-{
-    struct engine engine;
-    mglu_layer_desc layer = MGLU_LAYER_DESC_INIT;
-
-    layer.max_batch = MOST_TOKENS;
-    assert_ok(mglu_context_create(NULL, &engine.context));
-    assert_ok(mglu_device_pick(engine.context, backend, &engine.device));
-    assert_ok(mglu_weights_create(engine.device, desc, &engine.weights));
-    assert_ok(mglu_layer_create(engine.weights, &layer, &engine.layer));
-    assert_ok(mglu_memory_create(engine.device, mglu_layer_workspace_size(engine.layer), &engine.workspace));
-    return engine;
-}
-
-static void stop(struct engine *engine)
-{
-    mglu_memory_destroy(&engine->workspace);
-    mglu_layer_destroy(&engine->layer);
-    mglu_weights_destroy(&engine->weights);
-    mglu_context_destroy(&engine->context);
-}
 
 /* All matrices are used where they are. */
 static void expect_in_place(const struct engine *engine)
@@ -190,58 +34,6 @@ static struct mglu_ggml operator_of(const struct engine *engine, int64_t columns
                               .y_columns = columns,
                               .workspace = mglu_memory_data(engine->workspace),
                               .workspace_size = mglu_memory_size(engine->workspace)};
-}
-
-static void find_wanted(struct sample *sample)
-{
-    const size_t count = (size_t)(MOST_TOKENS * sample->columns);
-    struct engine reference = start("ref", &sample->desc);
-    mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
-
-    sample->want = test_malloc(sizeof(double) * count);
-    sample->tolerance = test_malloc(sizeof(double) * count);
-    args.batch = MOST_TOKENS;
-    args.x.data = sample->x->data;
-    assert_ok(mglu_forward_reference(reference.layer, &args, MGLU_ACCURACY_A, sample->want, sample->tolerance));
-    stop(&reference);
-}
-
-static struct sample make(const struct type_case *type, int n_masks)
-{
-    struct sample sample = {.type = type,
-                            .n_masks = n_masks,
-                            .desc = MGLU_WEIGHTS_DESC_INIT,
-                            .columns = type->has_down ? OUTPUT : INTERMEDIATE};
-
-    sample.desc.flags = MGLU_WEIGHTS_BORROW;
-    sample.desc.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN;
-    sample.desc.hidden_size = HIDDEN;
-    sample.desc.intermediate_size = INTERMEDIATE;
-    sample.desc.n_masks = n_masks;
-    sample.tensors = ggml_init((struct ggml_init_params){.mem_size = (size_t)32 << 20});
-    assert_non_null(sample.tensors);
-    sample.x = new_x(sample.tensors);
-    if (n_masks)
-        make_masked(&sample);
-    else
-        make_plain(&sample);
-    make_down(&sample);
-    sample.desc.dtype = sample.desc.weight.dtype;
-    find_wanted(&sample);
-    return sample;
-}
-
-static void discard(struct sample *sample)
-{
-    for (int i = 0; i < 3; i++)
-        free(sample->packed[i]);
-    ggml_free(sample->tensors);
-    if (sample->masks)
-        test_free(sample->masks);
-    if (sample->down_values)
-        test_free(sample->down_values);
-    test_free(sample->want);
-    test_free(sample->tolerance);
 }
 
 static struct ggml_tensor *first_rows(struct ggml_context *graph, struct ggml_tensor *x, int rows)
@@ -336,45 +128,79 @@ static void test_same_numbers_as_ggmls_own_operators(void **unused)
         }
 }
 
-/* Masks and weights as the file has them, and two layers one after the other in a graph, with one workspace. */
-static void test_masked_layers_of_a_file_in_one_graph(void **unused)
+static void require(mglu_status status)
+{
+    assert_ok(status);
+}
+
+/* Part of docs/embedding/ggml.md. */
+static struct ggml_tensor *add_block(struct ggml_context *graph, struct ggml_tensor *x, mglu_device *device,
+                                     const mglu_file *file, const char *name, struct mglu_ggml *op)
+{
+    mglu_weights_desc weights_desc = MGLU_WEIGHTS_DESC_INIT;
+    mglu_layer_desc layer_desc = MGLU_LAYER_DESC_INIT;
+    mglu_weights *weights;
+
+    require(mglu_file_layer(file, name, &weights_desc, &layer_desc, NULL));
+    weights_desc.flags = MGLU_WEIGHTS_BORROW; /* the file stays open as long as the layer */
+    layer_desc.max_batch = MOST_TOKENS;
+    require(mglu_weights_create(device, &weights_desc, &weights));
+    require(mglu_layer_create(weights, &layer_desc, &op->layer));
+    mglu_weights_destroy(&weights); /* the layer keeps them */
+    op->y_type = GGML_TYPE_F32;
+    op->y_columns = weights_desc.output_size;
+    return mglu_ggml_apply(graph, op, x);
+}
+
+/* The same blocks one after the other, without ggml. */
+static void forward_blocks(const struct mglu_ggml *ops, int count, int tokens, float *x, float *y)
+{
+    for (int i = 0; i < count; i++) {
+        mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
+        args.batch = tokens;
+        args.x.data = x;
+        args.y.data = y;
+        args.workspace = ops[i].workspace;
+        args.workspace_size = ops[i].workspace_size;
+        require(mglu_forward(ops[i].layer, NULL, &args));
+        memcpy(x, y, (size_t)(tokens * ops[i].y_columns) * sizeof *x);
+    }
+}
+
+static void test_masked_blocks_of_a_file_in_one_graph_share_a_workspace(void **unused)
 {
     static const char *const names[] = {"model.layers.0.mlp", "model.layers.1.mlp"};
     enum { COUNT = 2, SIZE = 128, TOKENS = 3 };
     struct ggml_context *graph = ggml_init((struct ggml_init_params){.mem_size = 1 << 20});
     struct ggml_tensor *y = ggml_new_tensor_2d(graph, GGML_TYPE_F32, SIZE, TOKENS);
+    struct mglu_ggml ops[COUNT] = {{0}};
     float x[TOKENS * SIZE], want[TOKENS * SIZE];
-    struct engine engines[COUNT];
-    struct mglu_ggml ops[COUNT];
+    mglu_context *context;
+    mglu_device *device;
+    mglu_memory *workspace;
     char path[4096];
     mglu_file *file;
 
     snprintf(path, sizeof path, "%s/licence-lm/model.safetensors", getenv("MGLU_TEST_DATA"));
-    assert_ok(mglu_file_open(path, 0, &file));
+    require(mglu_file_open(path, 0, &file));
+    require(mglu_context_create(NULL, &context));
+    require(mglu_device_pick(context, "host", &device));
     for (int i = 0; i < TOKENS * SIZE; i++)
         ((float *)y->data)[i] = x[i] = draw();
+    for (int i = 0; i < COUNT; i++)
+        y = add_block(graph, y, device, file, names[i], &ops[i]);
+    require(mglu_memory_create(device, mglu_layer_workspace_size(ops[0].layer), &workspace));
     for (int i = 0; i < COUNT; i++) {
-        mglu_weights_desc weights = MGLU_WEIGHTS_DESC_INIT;
-        mglu_layer_desc layer = MGLU_LAYER_DESC_INIT;
-        mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
-        assert_ok(mglu_file_layer(file, names[i], &weights, &layer, NULL));
-        weights.flags = MGLU_WEIGHTS_BORROW;
-        engines[i] = start("host", &weights);
-        expect_in_place(&engines[i]);
-        ops[i] = operator_of(&engines[i], SIZE);
-        ops[i].workspace = ops[0].workspace;
-        y = mglu_ggml_apply(graph, &ops[i], y);
-        args.batch = TOKENS;
-        args.x.data = i ? want : x;
-        args.y.data = i ? x : want;
-        args.workspace = ops[0].workspace;
-        args.workspace_size = ops[0].workspace_size;
-        assert_ok(mglu_forward(engines[i].layer, NULL, &args));
+        ops[i].workspace = mglu_memory_data(workspace);
+        ops[i].workspace_size = mglu_memory_size(workspace);
     }
     compute(graph, y, 2);
-    assert_memory_equal(y->data, x, sizeof x);
-    for (int i = COUNT - 1; i >= 0; i--)
-        stop(&engines[i]);
+    forward_blocks(ops, COUNT, TOKENS, x, want);
+    assert_memory_equal(y->data, want, sizeof want);
+    for (int i = 0; i < COUNT; i++)
+        mglu_layer_destroy(&ops[i].layer);
+    mglu_memory_destroy(&workspace);
+    mglu_context_destroy(&context);
     mglu_file_close(&file);
     ggml_free(graph);
 }
@@ -414,7 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_numbers_as_ggmls_own_operators),
-        cmocka_unit_test(test_masked_layers_of_a_file_in_one_graph),
+        cmocka_unit_test(test_masked_blocks_of_a_file_in_one_graph_share_a_workspace),
         cmocka_unit_test(test_what_cannot_be_described_is_refused_by_name),
         cmocka_unit_test(test_a_failed_forward_is_reported),
     };

@@ -68,18 +68,17 @@ class Layer:
         return z @ down.T, error @ np.abs(down).T + unit * np.abs(z) @ np.abs(down).T
 
 
-def session(nodes, initializers, x_type, library=None, threads=2):
+def session(nodes, initializers, threads=2, library=os.environ["MGLU_ORT"]):
     tensors = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in initializers.items()]
-    graph = helper.make_graph(nodes, "test", [helper.make_tensor_value_info("x", x_type, ["tokens", H])],
+    graph = helper.make_graph(nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["tokens", H])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], tensors)
     model = helper.make_model(graph, ir_version=10,
                               opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("mglu", 1)])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.register_custom_ops_library(library)
     options.log_severity_level = 4  # errors are raised as well
-    if library:
-        options.register_custom_ops_library(library)
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
 def own_operators(layer):
@@ -98,7 +97,7 @@ def own_operators(layer):
     if layer.down is not None:
         initializers["down"] = layer.down.astype(np.float32).T
         nodes.append(helper.make_node("MatMul", ["z", "down"], ["y"]))
-    return session(nodes, initializers, TensorProto.FLOAT)
+    return session(nodes, initializers)
 
 
 def weights_of(layer):
@@ -112,7 +111,7 @@ def operator(weights, x_type, threads=2):
     nodes = [helper.make_node("Cast", ["x"], ["in"], to=x_type),
              helper.make_node("GatedLinearUnit", ["in", *weights], ["out"], domain="mglu"),
              helper.make_node("Cast", ["out"], ["y"], to=TensorProto.FLOAT)]
-    return session(nodes, weights, TensorProto.FLOAT, os.environ["MGLU_ORT"], threads)
+    return session(nodes, weights, threads)
 
 
 class OperatorTest(unittest.TestCase):
@@ -150,8 +149,7 @@ class OperatorTest(unittest.TestCase):
         nodes = [helper.make_node("Reshape", ["x", "shape"], ["in"]),
                  helper.make_node("GatedLinearUnit", ["in", "weight", "second", "down"], ["y"], domain="mglu")]
         shape = {"shape": np.array([2, 3, H])}
-        y, = session(nodes, {**weights_of(layer), **shape}, TensorProto.FLOAT,
-                     os.environ["MGLU_ORT"]).run(None, {"x": self.x[:6]})
+        y, = session(nodes, {**weights_of(layer), **shape}).run(None, {"x": self.x[:6]})
         flat, = operator(weights_of(layer), TensorProto.FLOAT).run(None, {"x": self.x[:6]})
         np.testing.assert_array_equal(y, flat.reshape(2, 3, OUTPUT))
 
