@@ -30,10 +30,10 @@ enum {
 
 /** What the library provides to a backend; valid as long as the backend is open. */
 typedef struct mglu_host {
-    uint32_t struct_size;
-    int32_t num_threads; /**< at least 1 */
-    const char *max_isa; /**< NULL: no cap */
-    mglu_allocator allocator;
+    uint32_t struct_size;                   /**< sizeof(mglu_host) */
+    int32_t num_threads;                    /**< at least 1 */
+    const char *max_isa;                    /**< NULL: no cap */
+    mglu_allocator allocator;               /**< the application's, or the library's own */
     mglu_device_allocator device_allocator; /**< members NULL: the backend's own */
     /** Sets the text of mglu_last_error() for this thread and returns `status`. */
     mglu_status (*fail)(mglu_status status, const char *format, ...)
@@ -64,13 +64,13 @@ typedef struct mglu_packed_matrix {
  * they are valid as long as the weights. Others upload them in weights_create and must not store the pointers.
  */
 typedef struct mglu_packed_weights {
-    uint32_t struct_size;
-    int32_t n_masks; /**< 0 when plain */
-    mglu_kind kind;
-    mglu_dtype dtype; /**< of weight, value_weight and down */
-    int64_t hidden_size;
-    int64_t intermediate_size;
-    int64_t output_size;
+    uint32_t struct_size;            /**< sizeof(mglu_packed_weights) */
+    int32_t n_masks;                 /**< 0 when plain */
+    mglu_kind kind;                  /**< masked or plain */
+    mglu_dtype dtype;                /**< of weight, value_weight and down */
+    int64_t hidden_size;             /**< h */
+    int64_t intermediate_size;       /**< d */
+    int64_t output_size;             /**< of the down-projection; 0: none */
     mglu_packed_matrix weight;       /**< [d][h_pad] */
     mglu_packed_matrix value_weight; /**< [d][h_pad], plain only */
     const uint32_t *masks;           /**< [d][h_pad/32][n_m], masked only */
@@ -84,14 +84,14 @@ typedef struct mglu_packed_weights {
 
 /** A backend's description of one of its devices. Strings are valid until close(). */
 typedef struct mglu_backend_device {
-    uint32_t struct_size;
-    int32_t rank; /**< MGLU_RANK_* */
-    mglu_device_type type;
-    int32_t host_memory;
-    const char *name;
-    const char *reason;  /**< NULL or "" when available */
-    const char *details; /**< NULL or words as "isa=avx2" */
-    uint64_t memory_bytes;
+    uint32_t struct_size;                /**< sizeof(mglu_backend_device) */
+    int32_t rank;                        /**< MGLU_RANK_* */
+    mglu_device_type type;               /**< as in mglu_device_info */
+    int32_t host_memory;                 /**< as in mglu_device_info */
+    const char *name;                    /**< as in mglu_device_info */
+    const char *reason;                  /**< NULL or "" when available */
+    const char *details;                 /**< NULL or words as "isa=avx2" */
+    uint64_t memory_bytes;               /**< as in mglu_device_info */
     const char *const *instruction_sets; /**< as in mglu_device_info; NULL: none */
     /**
      * Nonzero: the device consists of memory and code of this process only, so that all its functions work in a forked
@@ -102,9 +102,9 @@ typedef struct mglu_backend_device {
 
 /** The layer to plan, checked and with every default filled in. */
 typedef struct mglu_layer_plan {
-    uint32_t struct_size;
-    uint32_t flags;
-    mglu_layer_desc desc;
+    uint32_t struct_size;             /**< sizeof(mglu_layer_plan) */
+    uint32_t flags;                   /**< 0 */
+    mglu_layer_desc desc;             /**< the operation */
     const mglu_packed_weights *shape; /**< sizes, dtype and which parts are present; do not read the arrays */
 } mglu_layer_plan;
 
@@ -121,32 +121,42 @@ typedef struct mglu_backend_fns {
 
     /** Opens the backend for one context: finds its devices. Fails only for invalid configuration or lack of memory. */
     mglu_status (*open)(const mglu_host *host, void **backend);
+    /** Frees what open made. */
     void (*close)(void *backend);
 
     /** At least 1: a backend without devices lists one that is unavailable, with the reason. */
     int32_t (*device_count)(void *backend);
+    /** Fills `info`, whose struct_size is set. */
     mglu_status (*device_info)(void *backend, int32_t ordinal, mglu_backend_device *info);
 
     /** MGLU_OK, or MGLU_ERROR_UNSUPPORTED with the reason as text. Must be correct for every shape. */
     mglu_status (*supports)(void *backend, int32_t ordinal, const mglu_layer_plan *plan);
 
+    /** Uploads what the device needs. In host memory the arrays stay valid as long as the weights. */
     mglu_status (*weights_create)(void *backend, int32_t ordinal, const mglu_packed_weights *packed, void **weights);
+    /** Called after the layers on them are destroyed. */
     void (*weights_destroy)(void *backend, void *weights);
     /** Bytes that the backend has allocated for these weights; host arrays used in place do not count. */
     uint64_t (*weights_bytes)(void *backend, const void *weights);
 
+    /** `desc` is never NULL. */
     mglu_status (*queue_create)(void *backend, int32_t ordinal, const mglu_queue_desc *desc, void **queue);
+    /** See mglu_queue_wait(). */
     mglu_status (*queue_wait)(void *backend, void *queue);
+    /** See queue_poll. */
     void (*queue_destroy)(void *backend, void *queue);
 
+    /** All that is slow: forward does not allocate, compile or load. */
     mglu_status (*layer_create)(void *backend, int32_t ordinal, const mglu_layer_plan *plan, void *weights,
                                 void **layer);
+    /** Called when no forward uses the layer. */
     void (*layer_destroy)(void *backend, void *layer);
     /**
      * Bytes that forward needs for `batch` tokens, 1..max_batch, in every layer of that plan; never fewer for more
      * tokens. Forward gets as many or more, and uses no others.
      */
     size_t (*workspace_size)(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
+    /** See mglu_layer_accuracy(). */
     mglu_accuracy (*layer_accuracy)(void *backend, const void *layer);
 
     /**
@@ -162,10 +172,12 @@ typedef struct mglu_backend_fns {
 
     /** All four may be NULL when every device has host memory: the host's allocator and memcpy are then used. */
     mglu_status (*memory_allocate)(void *backend, int32_t ordinal, size_t size, void **memory);
+    /** See memory_allocate. */
     void (*memory_release)(void *backend, int32_t ordinal, void *memory, size_t size);
     /** Blocking; runs after all earlier work on the queue. */
     mglu_status (*memory_write)(void *backend, void *queue, void *memory, size_t offset, const void *source,
                                 size_t size);
+    /** As memory_write. */
     mglu_status (*memory_read)(void *backend, void *queue, const void *memory, size_t offset, void *target,
                                size_t size);
 
@@ -187,6 +199,7 @@ typedef struct mglu_backend_fns {
 /** The one symbol that a plug-in exports; it returns the function table, in static storage. `host_abi` is the library's
  * MGLU_BACKEND_ABI. */
 typedef const mglu_backend_fns *(*mglu_backend_entry_fn)(uint32_t host_abi);
+/** Its name. */
 #define MGLU_BACKEND_ENTRY "mglu_backend_entry"
 
 MGLU_END_DECLS

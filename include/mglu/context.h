@@ -2,6 +2,11 @@
 #ifndef MGLU_CONTEXT_H
 #define MGLU_CONTEXT_H
 
+/**
+ * @file
+ * Contexts, and what the application can provide: memory, threads, a log, compiled programs.
+ */
+
 #include <mglu/types.h>
 
 MGLU_BEGIN_DECLS
@@ -32,7 +37,7 @@ typedef struct mglu_context mglu_context;
 
 /** Host memory. NULL members are an error; a NULL mglu_allocator means the library's own. */
 typedef struct mglu_allocator {
-    void *user;
+    void *user; /**< the first argument of the functions */
     /** `size` bytes (never 0) aligned to `alignment` (a power of two), or NULL. Called from any thread. */
     void *(*allocate)(void *user, size_t size, size_t alignment);
     /** Frees what allocate() returned; called with the same size and alignment. */
@@ -44,8 +49,10 @@ typedef struct mglu_allocator {
  * native stream that will use the memory, or NULL. The CPU backends never call it.
  */
 typedef struct mglu_device_allocator {
-    void *user;
+    void *user; /**< the first argument of the functions */
+    /** `size` bytes of the device, as the driver's own address or handle, or NULL. Called from any thread. */
     void *(*allocate)(void *user, const char *backend, int32_t ordinal, size_t size, void *stream);
+    /** Frees what allocate() returned; called with the same size. */
     void (*release)(void *user, const char *backend, int32_t ordinal, void *memory, size_t size, void *stream);
 } mglu_device_allocator;
 
@@ -58,7 +65,8 @@ typedef void (*mglu_task)(void *argument, int64_t index);
  * Results do not depend on which thread runs which task.
  */
 typedef struct mglu_parallel {
-    void *user;
+    void *user; /**< the first argument of parallel_for() */
+    /** Returns when all tasks are done. Called from any thread, from several at a time too. */
     void (*parallel_for)(void *user, int64_t count, mglu_task task, void *argument);
 } mglu_parallel;
 
@@ -68,12 +76,14 @@ typedef struct mglu_parallel {
  * compiled again without an error. It runs as code in the process: load() must return only what the host trusts.
  */
 typedef struct mglu_program_cache {
-    void *user;
+    void *user; /**< the first argument of the functions */
     /** Copies the entry of `key`, a file name of letters, to `data` if it has room, and returns its size; 0: none. */
     size_t (*load)(void *user, const char *key, void *data, size_t capacity);
+    /** Stores a copy of `data` as the entry of `key`; may fail silently. */
     void (*store)(void *user, const char *key, const void *data, size_t size);
 } mglu_program_cache;
 
+/** How important a line of the log is: the lower, the more. */
 typedef enum MGLU_ENUM32(mglu_log_level) {
     MGLU_LOG_ERROR = 1,
     MGLU_LOG_WARN = 2,
@@ -83,14 +93,15 @@ typedef enum MGLU_ENUM32(mglu_log_level) {
 
 /** Receives every text of the library, one line without a newline, from any thread. */
 typedef struct mglu_logger {
-    void *user;
+    void *user; /**< the first argument of log() */
+    /** `text` is valid during the call. */
     void (*log)(void *user, mglu_log_level level, const char *text);
     mglu_log_level level; /**< the most detailed level wanted; 0 means MGLU_LOG_WARN */
 } mglu_logger;
 
 /** Options of a new context. {.struct_size = sizeof(mglu_context_desc)} with all else zero gives the defaults. */
 typedef struct mglu_context_desc {
-    uint32_t struct_size;
+    uint32_t struct_size; /**< sizeof(mglu_context_desc) */
     /**
      * CPU threads for the library's own OpenMP loops; 0: MGLU_NUM_THREADS if set, else 1. Ignored with `parallel`.
      * With 1, OpenMP is never entered. Fewer are used where fewer can be made, and in the OpenMP regions of a host one:
@@ -118,7 +129,7 @@ typedef struct mglu_context_desc {
      */
     const char *backends;
 } mglu_context_desc;
-#define MGLU_CONTEXT_DESC_INIT MGLU_INIT(mglu_context_desc)
+#define MGLU_CONTEXT_DESC_INIT MGLU_INIT(mglu_context_desc) /**< its size, else zeros */
 
 /**
  * Makes a context. Opens no driver yet: the first call that needs the device list does.

@@ -2,6 +2,11 @@
 #ifndef MGLU_DEVICE_H
 #define MGLU_DEVICE_H
 
+/**
+ * @file
+ * Devices, queues of work on them, and their memory.
+ */
+
 #include <mglu/context.h>
 
 MGLU_BEGIN_DECLS
@@ -16,6 +21,7 @@ typedef struct mglu_device mglu_device;
  */
 typedef struct mglu_queue mglu_queue;
 
+/** What a device is, as its driver says. */
 typedef enum MGLU_ENUM32(mglu_device_type) {
     MGLU_DEVICE_CPU = 0,
     MGLU_DEVICE_GPU = 1,
@@ -24,8 +30,8 @@ typedef enum MGLU_ENUM32(mglu_device_type) {
 
 /** Description of a device. Strings are valid as long as the context. */
 typedef struct mglu_device_info {
-    uint32_t struct_size;
-    mglu_device_type type;
+    uint32_t struct_size;  /**< sizeof(mglu_device_info) */
+    mglu_device_type type; /**< what kind of processor it is */
     const char *backend;   /**< name of the backend, as "cpu" */
     const char *name;      /**< name of the device, as its driver reports it */
     const char *reason;    /**< why it is unavailable; "" when it is available */
@@ -40,7 +46,7 @@ typedef struct mglu_device_info {
     const char *const *instruction_sets;
     int32_t works_after_fork; /**< nonzero: works in a forked child, see mglu_context */
 } mglu_device_info;
-#define MGLU_DEVICE_INFO_INIT MGLU_INIT(mglu_device_info)
+#define MGLU_DEVICE_INFO_INIT MGLU_INIT(mglu_device_info) /**< its size, else zeros */
 
 /**
  * Number of devices in the list, unavailable ones included. The first call opens the drivers of all vendors, which
@@ -72,12 +78,12 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_device_pick(mglu_context *context, con
 
 /** Options of a new queue. Zeros are the defaults. */
 typedef struct mglu_queue_desc {
-    uint32_t struct_size;
+    uint32_t struct_size; /**< sizeof(mglu_queue_desc) */
     /** The caller's stream, of the type that the backend's header documents; NULL: the library makes one. */
     void *native_stream;
     uint64_t destroy_ns; /**< longest wait of mglu_queue_destroy(), in nanoseconds; 0: ten seconds */
 } mglu_queue_desc;
-#define MGLU_QUEUE_DESC_INIT MGLU_INIT(mglu_queue_desc)
+#define MGLU_QUEUE_DESC_INIT MGLU_INIT(mglu_queue_desc) /**< its size, else zeros */
 
 /** Makes a queue. @param desc NULL for all defaults. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_queue_create(mglu_device *device, const mglu_queue_desc *desc,
@@ -152,14 +158,18 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_create(mglu_device *device, siz
 
 /** The handle for mglu_input, mglu_output and mglu_forward_args: a host pointer, CUdeviceptr or cl_mem. */
 MGLU_API void *mglu_memory_data(const mglu_memory *memory);
+
+/** The size it was made with. */
 MGLU_API size_t mglu_memory_size(const mglu_memory *memory);
 
 /**
- * Copies from or to the host after all earlier work on the queue, and waits for it. Devices with host memory need no
+ * Copies from the host after all earlier work on the queue, and waits for it. Devices with host memory need no
  * queue: NULL.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_write(mglu_memory *memory, mglu_queue *queue, size_t offset,
                                                        const void *source, size_t size);
+
+/** As mglu_memory_write(), to the host. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_memory_read(const mglu_memory *memory, mglu_queue *queue, size_t offset,
                                                       void *target, size_t size);
 

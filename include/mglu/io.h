@@ -46,12 +46,12 @@ typedef enum MGLU_ENUM32(mglu_file_dtype) {
 
 /** One tensor of a file. All pointers belong to the open file, or to the caller of mglu_file_writer_tensor(). */
 typedef struct mglu_file_tensor {
-    const char *name;
-    mglu_file_dtype dtype;
-    int32_t rank;
-    const int64_t *shape; /**< `rank` sizes */
-    const void *data;     /**< rank 0 or a zero dimension: never dereferenced. No alignment is promised */
-    size_t bytes;
+    const char *name;      /**< UTF-8 */
+    mglu_file_dtype dtype; /**< of its elements */
+    int32_t rank;          /**< 0..MGLU_FILE_MAX_RANK; 0: a single element */
+    const int64_t *shape;  /**< `rank` sizes */
+    const void *data;      /**< rank 0 or a zero dimension: never dereferenced. No alignment is promised */
+    size_t bytes;          /**< of the data */
 } mglu_file_tensor;
 
 /**
@@ -134,8 +134,10 @@ MGLU_API void mglu_file_close(mglu_file **file);
 /** Path given to mglu_file_open(); of a folder that of the model.safetensors or the index in it. */
 MGLU_API const char *mglu_file_path(const mglu_file *file);
 
-/** Tensors in the order of their data; NULL out of range. */
+/** Number of tensors, which are in the order of their data. */
 MGLU_API size_t mglu_file_tensor_count(const mglu_file *file);
+
+/** Tensor number `index`; NULL out of range. */
 MGLU_API const mglu_file_tensor *mglu_file_tensor_at(const mglu_file *file, size_t index);
 
 /** The tensor of that name, or NULL. */
@@ -147,8 +149,10 @@ MGLU_API const char *mglu_file_metadata(const mglu_file *file, const char *key);
 /** Keys of __metadata__ in the order of the file; NULL out of range. */
 MGLU_API const char *mglu_file_metadata_key(const mglu_file *file, size_t index);
 
-/** Name of a file dtype ("BF16") and its element size in bytes, 0 for F4 and F6; NULL and 0 for a value not listed. */
+/** Name of a file dtype ("BF16"); NULL for a value not listed. */
 MGLU_API const char *mglu_file_dtype_name(mglu_file_dtype dtype);
+
+/** Bytes of an element; 0 for F4 and F6, and for a value not listed. */
 MGLU_API size_t mglu_file_dtype_size(mglu_file_dtype dtype);
 
 /**
@@ -204,6 +208,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_masks(const mglu_file *file, cons
 /** A safetensors file being written: collects tensors, then writes them at once. Not for several threads. */
 typedef struct mglu_file_writer mglu_file_writer;
 
+/** Makes a writer without tensors. Release with mglu_file_writer_destroy(). */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_file_writer_create(mglu_file_writer **writer);
 
 /** Adds or replaces a metadata entry; key and value are copied. MGLU_ERROR_INVALID_ARGUMENT if one is not UTF-8. */
@@ -239,7 +244,7 @@ typedef enum MGLU_ENUM32(mglu_file_format) {
 
 /** Options of mglu_file_pack(). Zeros keep the file's dtypes and its activation, if it names one. */
 typedef struct mglu_file_pack_options {
-    uint32_t struct_size;
+    uint32_t struct_size;   /**< sizeof(mglu_file_pack_options) */
     int32_t convert;        /**< nonzero: store the layers' matrices (not biases and routers) as `dtype` */
     mglu_dtype dtype;       /**< any; see mglu_pack_weights(). q4_0 needs rows of whole groups of 32 */
     const char *activation; /**< name to write as `mglu.activation`; NULL: keep */
@@ -249,7 +254,7 @@ typedef struct mglu_file_pack_options {
      * output. NULL: not called.
      */
     int (*progress)(void *user, size_t done, size_t total);
-    void *user;
+    void *user;              /**< the first argument of progress() */
     mglu_file_format format; /**< of the output */
     uint32_t input_flags;    /**< flags of mglu_file_open() for the input; the order of fused rows is written as well */
     /**
@@ -259,7 +264,7 @@ typedef struct mglu_file_pack_options {
     uint64_t shard_size;
     const mglu_parallel *parallel; /**< threads that read, pack and write; NULL: the calling one alone */
 } mglu_file_pack_options;
-#define MGLU_FILE_PACK_OPTIONS_INIT MGLU_INIT(mglu_file_pack_options)
+#define MGLU_FILE_PACK_OPTIONS_INIT MGLU_INIT(mglu_file_pack_options) /**< its size, else zeros */
 
 /**
  * Packs a training checkpoint: each P.weight with P.mask (float logits, BOOL or integers, [n_m][d][h] or [d][h])

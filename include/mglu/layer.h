@@ -2,6 +2,11 @@
 #ifndef MGLU_LAYER_H
 #define MGLU_LAYER_H
 
+/**
+ * @file
+ * Layers and their forward.
+ */
+
 #include <mglu/weights.h>
 
 MGLU_BEGIN_DECLS
@@ -41,17 +46,17 @@ enum {
 
 /** The operation. Zeros are SiLU, beta 1, f32 in and out, no routing. */
 typedef struct mglu_layer_desc {
-    uint32_t struct_size;
-    uint32_t flags;
-    mglu_activation activation;
-    float silu_beta;    /**< beta of SiLU, finite; 0 means 1. Must be 0 for other activations */
-    mglu_dtype x_dtype; /**< f32, f16 or bf16 */
-    mglu_dtype y_dtype; /**< f32, f16 or bf16; the residual's dtype too */
-    int32_t top_k;      /**< 0: no routing; else 1..n_m */
-    int32_t reserved;   /**< 0 */
-    int64_t max_batch;  /**< largest batch of a forward; at least 1 */
+    uint32_t struct_size;       /**< sizeof(mglu_layer_desc) */
+    uint32_t flags;             /**< MGLU_LAYER_* or 0 */
+    mglu_activation activation; /**< g */
+    float silu_beta;            /**< beta of SiLU, finite; 0 means 1. Must be 0 for other activations */
+    mglu_dtype x_dtype;         /**< f32, f16 or bf16 */
+    mglu_dtype y_dtype;         /**< f32, f16 or bf16; the residual's dtype too */
+    int32_t top_k;              /**< 0: no routing; else 1..n_m */
+    int32_t reserved;           /**< 0 */
+    int64_t max_batch;          /**< largest batch of a forward; at least 1 */
 } mglu_layer_desc;
-#define MGLU_LAYER_DESC_INIT MGLU_INIT(mglu_layer_desc)
+#define MGLU_LAYER_DESC_INIT MGLU_INIT(mglu_layer_desc) /**< its size, else zeros */
 
 /** A batch of rows to read. Row b starts at data + byte_offset + b * row_stride elements. */
 typedef struct mglu_input {
@@ -62,18 +67,18 @@ typedef struct mglu_input {
 
 /** A batch of rows to write. Memory between the rows is never written. */
 typedef struct mglu_output {
-    void *data;
-    size_t byte_offset;
+    void *data;         /**< as in mglu_input, like those that follow */
+    size_t byte_offset; /**< to the first row */
     int64_t row_stride; /**< elements; 0: rows are contiguous */
 } mglu_output;
 
 /** One forward call. Unused inputs stay zero. Elements need no more alignment than their own size. */
 typedef struct mglu_forward_args {
-    uint32_t struct_size;
-    uint32_t reserved; /**< 0 */
-    int64_t batch;     /**< tokens, 0..max_batch; 0: no operation */
-    mglu_input x;      /**< [batch][h] */
-    mglu_output y;     /**< [batch][d], or [batch][output_size] with a down-projection; written, never read */
+    uint32_t struct_size; /**< sizeof(mglu_forward_args) */
+    uint32_t reserved;    /**< 0 */
+    int64_t batch;        /**< tokens, 0..max_batch; 0: no operation */
+    mglu_input x;         /**< [batch][h] */
+    mglu_output y;        /**< [batch][d], or [batch][output_size] with a down-projection; written, never read */
     /**
      * Optional, shape and dtype of y. May be y itself (same address and stride): then y += layer(x). y must not overlap
      * anything else.
@@ -82,7 +87,7 @@ typedef struct mglu_forward_args {
     mglu_input routing_ids;     /**< int32 [batch][top_k]; absent: the router selects. Duplicates are summed */
     mglu_input routing_weights; /**< f32 [batch][top_k], p; present exactly when routing_ids is */
     void *workspace; /**< device memory, mglu_layer_workspace_size_for() bytes or more, 64-byte aligned; mglu_memory */
-    size_t workspace_size;
+    size_t workspace_size; /**< bytes of it */
     /**
      * Threads for this call, in place of those of the context: a host that hands its pool out only inside an operator
      * gives it here. Used during the call only. NULL: the context's. Devices that are not CPUs ignore it. A context
@@ -90,7 +95,7 @@ typedef struct mglu_forward_args {
      */
     const mglu_parallel *parallel;
 } mglu_forward_args;
-#define MGLU_FORWARD_ARGS_INIT MGLU_INIT(mglu_forward_args)
+#define MGLU_FORWARD_ARGS_INIT MGLU_INIT(mglu_forward_args) /**< its size, else zeros */
 
 /**
  * Whether a device supports an operation. Array pointers in `weights` count only as present or absent.

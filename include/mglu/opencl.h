@@ -6,6 +6,7 @@
 #include <mglu/layer.h>
 
 #ifndef CL_TARGET_OPENCL_VERSION
+/** The newest version whose functions mglu needs; one that the application has set is kept. */
 #define CL_TARGET_OPENCL_VERSION 120
 #endif
 #include <CL/cl.h>
@@ -39,7 +40,7 @@ typedef struct mglu_opencl_stream {
     const cl_event *wait_list; /**< NULL exactly when wait_count is 0 */
     cl_event *event;           /**< out, not NULL: the forward's last command; the caller releases it */
 } mglu_opencl_stream;
-#define MGLU_OPENCL_STREAM_INIT MGLU_INIT(mglu_opencl_stream)
+#define MGLU_OPENCL_STREAM_INIT MGLU_INIT(mglu_opencl_stream) /**< its size, else zeros */
 
 /** Makes an mglu_queue on a queue of the caller's. `stream` must outlive it. */
 static inline mglu_status mglu_opencl_share_queue(mglu_device *device, const mglu_opencl_stream *stream,

@@ -2,6 +2,11 @@
 #ifndef MGLU_STATUS_H
 #define MGLU_STATUS_H
 
+/**
+ * @file
+ * The status that calls return, and the text of the last failure.
+ */
+
 #include <mglu/export.h>
 
 MGLU_BEGIN_DECLS

@@ -2,6 +2,11 @@
 #ifndef MGLU_TYPES_H
 #define MGLU_TYPES_H
 
+/**
+ * @file
+ * Element types, activations, arrays and masks in host memory.
+ */
+
 #include <mglu/status.h>
 
 #include <stddef.h>
@@ -61,12 +66,16 @@ typedef enum MGLU_ENUM32(mglu_kind) {
     MGLU_KIND_PLAIN = 1   /**< two matrices, no masks */
 } mglu_kind;
 
-/** Name used in files and on command lines ("f16", "gelu_erf"); NULL for a value not listed. Static storage. */
+/** Name of a dtype in files and on command lines ("f16"); NULL for a value not listed. Static storage. */
 MGLU_API const char *mglu_dtype_name(mglu_dtype dtype);
+
+/** The same of an activation. */
 MGLU_API const char *mglu_activation_name(mglu_activation activation);
 
-/** The value of a name; MGLU_ERROR_INVALID_ARGUMENT with the list of known names for another text. */
+/** The dtype of a name; MGLU_ERROR_INVALID_ARGUMENT with the list of known names for another text. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_dtype_from_name(const char *name, mglu_dtype *dtype);
+
+/** The same of an activation. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_activation_from_name(const char *name, mglu_activation *activation);
 
 /** Bytes of one element of an unquantised dtype; 0 for a quantised or unknown one. */
@@ -114,8 +123,8 @@ typedef enum MGLU_ENUM32(mglu_mask_form) {
 
 /** n_m masks in host memory, contiguous. */
 typedef struct mglu_mask_array {
-    const void *data; /**< NULL: absent */
-    mglu_mask_form form;
+    const void *data;    /**< NULL: absent */
+    mglu_mask_form form; /**< how `data` encodes them */
 } mglu_mask_array;
 
 MGLU_END_DECLS

@@ -2,13 +2,20 @@
 #ifndef MGLU_VERSION_H
 #define MGLU_VERSION_H
 
+/**
+ * @file
+ * Versions of the headers and of the library.
+ */
+
 #include <mglu/export.h>
 
 MGLU_BEGIN_DECLS
 
 /** Version of these headers. The build reads the library's version and soversion from here. */
 #define MGLU_VERSION_MAJOR 0
+/** Minor version. */
 #define MGLU_VERSION_MINOR 1
+/** Patch version. */
 #define MGLU_VERSION_PATCH 0
 
 /** ABI number: increased when programs built against older headers must be rebuilt. */

@@ -2,6 +2,11 @@
 #ifndef MGLU_WEIGHTS_H
 #define MGLU_WEIGHTS_H
 
+/**
+ * @file
+ * The parameters of a layer.
+ */
+
 #include <mglu/device.h>
 
 MGLU_BEGIN_DECLS
@@ -44,9 +49,9 @@ enum {
  * also be quantised, but only as `dtype`: they are then copied. See mglu_pack_weights().
  */
 typedef struct mglu_weights_desc {
-    uint32_t struct_size;
-    uint32_t flags;
-    mglu_kind kind;
+    uint32_t struct_size;      /**< sizeof(mglu_weights_desc) */
+    uint32_t flags;            /**< MGLU_WEIGHTS_* or 0 */
+    mglu_kind kind;            /**< masked or plain */
     mglu_dtype dtype;          /**< of weight, value_weight and down as stored; sources are converted to it */
     int64_t hidden_size;       /**< h, inputs; 0 is valid: output depends on biases only */
     int64_t intermediate_size; /**< d, outputs of the projection; 0 is valid: the projection has no outputs */
@@ -64,22 +69,22 @@ typedef struct mglu_weights_desc {
     /** Threads for this call, in place of those of the context; as in mglu_forward_args. NULL: the context's. */
     const mglu_parallel *parallel;
 } mglu_weights_desc;
-#define MGLU_WEIGHTS_DESC_INIT MGLU_INIT(mglu_weights_desc)
+#define MGLU_WEIGHTS_DESC_INIT MGLU_INIT(mglu_weights_desc) /**< its size, else zeros */
 
 /** Memory use of weights. */
 typedef struct mglu_weights_info {
-    uint32_t struct_size;
-    int32_t n_masks;
-    mglu_kind kind;
-    mglu_dtype dtype;
-    int64_t hidden_size;
-    int64_t intermediate_size;
-    int64_t output_size;
+    uint32_t struct_size;      /**< sizeof(mglu_weights_info) */
+    int32_t n_masks;           /**< as in the desc, like those that follow */
+    mglu_kind kind;            /**< masked or plain */
+    mglu_dtype dtype;          /**< as stored */
+    int64_t hidden_size;       /**< h */
+    int64_t intermediate_size; /**< d */
+    int64_t output_size;       /**< of the down-projection; 0: none */
     uint64_t device_bytes;     /**< all memory the backend holds for them, borrowed arrays included */
     uint64_t projection_bytes; /**< of that, W and the masks (plain: both matrices) */
     uint64_t borrowed_bytes;   /**< of device_bytes, the caller's arrays that are used in place */
 } mglu_weights_info;
-#define MGLU_WEIGHTS_INFO_INIT MGLU_INIT(mglu_weights_info)
+#define MGLU_WEIGHTS_INFO_INIT MGLU_INIT(mglu_weights_info) /**< its size, else zeros */
 
 /**
  * Packs the parameters and puts them on the device. Packing and checks are loops whose tasks may run on threads: see
