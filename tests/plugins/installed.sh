@@ -25,4 +25,4 @@ quietly meson compile -C "$root/built"
 library=$(dirname "$(find "$root/system" -name libmglu.so)")
 export LD_LIBRARY_PATH="$library" MGLU_TEST_PLUGIN="$root/built/mglu-sample.so"
 "$test"
-[ -z "$program" ] || "$(find "$root/system" -name "$program" -type f)" --plugin "$MGLU_TEST_PLUGIN" --filter 'exact/*'
+[ -z "$program" ] || "$(find "$root/system" -path "*/bin/$program")" --plugin "$MGLU_TEST_PLUGIN" --filter 'exact/*'
