@@ -56,14 +56,15 @@ struct mglu_opencl_backend {
 enum { MGLU_OPENCL_KNOWN = 16 }; /* handles that a queue remembers */
 
 struct mglu_opencl_queue {
+    /* First: what a driver still has of a queue that was given up leads leak checkers to the queue itself. */
+    struct mglu_notifications notifications;
     struct mglu_opencl_device *device;
     cl_command_queue commands;
-    const mglu_opencl_stream *stream; /* the caller's, or NULL */
-    cl_mem bad_routing;               /* an int that kernels set to 1 */
-    int routed;                       /* whether kernels may have set it since the last wait */
-    cl_event marker;                  /* behind all work at the last poll that was too early, or NULL */
-    int has_newer_work;               /* work was enqueued behind the marker */
-    struct mglu_notifications notifications;
+    const mglu_opencl_stream *stream;     /* the caller's, or NULL */
+    cl_mem bad_routing;                   /* an int that kernels set to 1 */
+    int routed;                           /* whether kernels may have set it since the last wait */
+    cl_event marker;                      /* behind all work at the last poll that was too early, or NULL */
+    int has_newer_work;                   /* work was enqueued behind the marker */
     const void *known[MGLU_OPENCL_KNOWN]; /* that were objects of the driver, for forwards */
     int next_known;
 };
