@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Bytes that are read at once to take single elements of them. */
-enum { APART = 64 << 10 };
+enum { APART = 16 << 10 };
 
 static size_t element_size(const struct mglu_io_slice *slice)
 {

@@ -221,7 +221,6 @@ class LargeTest(ProgramTest):
             found = self.peak("pack", large, out, "--activation", "silu", *options)
             self.assertLessEqual(found - base, 16e6, options)
 
-
     def test_mapped_weights_are_used_in_place(self):
         """The limit counts memory that a process may write to, so not a mapped file; a copy of the weights exceeds it."""
         large, packed, x = self.folder / "large", self.folder / "packed", self.folder / "x"
