@@ -81,7 +81,7 @@ static mglu_weights_desc take_rows(const mglu_weights_desc *whole, struct range 
     if (whole->masks.data)
         part.masks.data =
             (const char *)whole->masks.data + (size_t)first * mglu_packed_mask_stride_bytes(whole->n_masks, h);
-    if (first > 0) /* in one part only, so that it is in their sum once */
+    if (first > 0 || (range.count == 0 && d > 0)) /* in one part only, so that it is in their sum once */
         part.down_bias.data = NULL;
     return part;
 }

@@ -105,7 +105,7 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *w
  * into the arrays of `whole`: nothing is packed or copied.
  *
  * Without a down-projection, y of a part has those columns of the whole layer's y. With one, the y of all parts add up
- * to that of the whole: down_bias is in the part that begins at 0 alone, and a residual must be given to one part only.
+ * to that of the whole: down_bias is in the part with row 0 alone, and a residual must be given to one part only.
  *
  * Masks must be MGLU_MASK_WORDS. With a down-projection a part begins at a multiple of 32 rows (q8_0: 64, q4_0: 128);
  * the last may have any number. With MGLU_WEIGHTS_BORROW, W and masks of a part are used in place where they (and the

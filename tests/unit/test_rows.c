@@ -6,9 +6,9 @@
 
 /* Parts of a layer, as ranks of tensor parallelism have them, together give what the whole layer does. */
 
-enum { H = 70, D = 400, OUT = 33, BATCH = 3, PARTS = 3 };
+enum { H = 70, D = 400, OUT = 33, BATCH = 3, PARTS = 4 };
 
-static const int64_t firsts[PARTS + 1] = {0, 128, 256, D};
+static const int64_t firsts[PARTS + 1] = {0, 0, 128, 256, D}; /* the first part is empty */
 
 static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 static const int32_t mask_counts[] = {0, 1, 4}; /* 0: plain */
