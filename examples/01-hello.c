@@ -22,14 +22,20 @@ int main(void)
     mglu_weights *weights = NULL;
     mglu_layer *layer = NULL;
     mglu_memory *workspace = NULL;
-    mglu_weights_desc weights_desc = {.struct_size = sizeof weights_desc,
-                                      .hidden_size = 3,
-                                      .intermediate_size = 2,
-                                      .n_masks = 1,
-                                      .weight = {.data = weight, .dtype = MGLU_DTYPE_F32},
-                                      .masks = {.data = mask, .form = MGLU_MASK_BYTES}};
-    mglu_layer_desc layer_desc = {.struct_size = sizeof layer_desc, .max_batch = 1}; /* SiLU, f32 */
-    mglu_forward_args args = {.struct_size = sizeof args, .batch = 1, .x.data = x, .y.data = y};
+    mglu_weights_desc weights_desc = MGLU_WEIGHTS_DESC_INIT;
+    mglu_layer_desc layer_desc = MGLU_LAYER_DESC_INIT; /* SiLU, f32 */
+    mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
+
+    weights_desc.hidden_size = 3;
+    weights_desc.intermediate_size = 2;
+    weights_desc.n_masks = 1;
+    weights_desc.weight.data = weight; /* f32 */
+    weights_desc.masks.data = mask;
+    weights_desc.masks.form = MGLU_MASK_BYTES;
+    layer_desc.max_batch = 1;
+    args.batch = 1;
+    args.x.data = x;
+    args.y.data = y;
 
     mglu_status status = mglu_context_create(NULL, &context);
     if (status == MGLU_OK)

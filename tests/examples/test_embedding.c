@@ -47,7 +47,9 @@ static void a_context_opens_the_backends_that_are_named(void **state)
     mglu_context *context;
     mglu_device *device;
 
-    const mglu_context_desc desc = {.struct_size = sizeof desc, .backends = "cpu,ref"};
+    mglu_context_desc desc = MGLU_CONTEXT_DESC_INIT;
+
+    desc.backends = "cpu,ref";
     require(mglu_context_create(&desc, &context));
     require(mglu_device_pick(context, "cpu", &device));
 
