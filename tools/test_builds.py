@@ -31,6 +31,7 @@ SANITIZE_ENV = {
 HOSTS = pathlib.Path("build/hosts").resolve()
 FIND_NVCC = ["sh", "-c", 'PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin; command -v nvcc >/dev/null || { echo "no nvcc"; exit 1; }']
 
+SKIPPED = 77
 # The time limits of tests are for an idle machine; others are busy, or several times slower.
 TIME_LIMIT_FACTOR = "10"
 
@@ -77,12 +78,14 @@ EXTRA_BUILDS = {
                                   "-Wdate-time -D_FORTIFY_SOURCE=2",
                                   "-Dc_link_args=-Wl,-z,relro -Wl,-z,now"]),
 }
-# Commands that are one test each.
+# Commands that are one test each; 77 is the exit status of a skipped one, and the last line of output the reason.
 EXTRA_COMMANDS = {
     "mutation": ["python3", "tests/mutation/run.py"],
     "coverage": ["tools/coverage"],
     # The wheel, beside a current PyTorch and on a bare Debian 12.
     "python": ["tools/python/test"],
+    # Packages, and a bare Debian that has them or the README's installation.
+    "debian": ["sh", "-c", "tools/setup debian || exit 77; packaging/test-debian"],
     # Each target for 20 s, with the address and undefined-behaviour sanitizers.
     "fuzz": ["sh", "-c", "tests/fuzz/build >build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }; tests/fuzz/run"],
 }
@@ -208,10 +211,11 @@ def run_builds(builds, run_all):
 
 def run_command(name, command):
     done = run(command)
-    if done.code != 0:
+    outcome = {0: "passed", SKIPPED: "skipped"}.get(done.code, "failed")
+    if outcome != "passed":
         print(done.output)
-    print(f"{name}: {'passed' if done.code == 0 else 'failed'}\n{name}: {seconds_of('run', done)}", flush=True)
-    return Counts(done.code == 0, done.code != 0, 0)
+    print(f"{name}: {outcome}\n{name}: {seconds_of('run', done)}", flush=True)
+    return Counts(outcome == "passed", outcome == "failed", outcome == "skipped")
 
 
 def main():
