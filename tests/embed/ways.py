@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every way to find the libraries and to link a program with them, in C11 and C++17, without a warning.
 
-Needs MGLU_BUILD and MGLU_SOURCE, the folders; MGLU_CC and MGLU_CXX, the compilers; MGLU_WRAPPER, what starts programs
-(empty on the machine itself). Ways that the build or this machine lacks are skipped. Arguments: names of tests.
+Needs MGLU_BUILD and MGLU_SOURCE, the folders; MGLU_CC and MGLU_CXX, the compilers (no C++ if empty); MGLU_WRAPPER, what
+starts programs (empty on the machine itself). Ways that the build or this machine lacks are skipped. Arguments: names of tests.
 """
 
 import os
@@ -17,10 +17,9 @@ BUILD, SOURCE = (pathlib.Path(os.environ[name]) for name in ("MGLU_BUILD", "MGLU
 CC, CXX, WRAPPER = (shlex.split(os.environ[name]) for name in ("MGLU_CC", "MGLU_CXX", "MGLU_WRAPPER"))
 EMBED = SOURCE / "tests" / "embed"
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-COMPILE = {
-    "c": [*CC, "-std=c11", *WARNINGS, EMBED / "consumer.c"],
-    "c++": [*CXX, "-std=c++17", *WARNINGS, "-x", "c++", EMBED / "consumer.c", "-x", "none"],
-}
+COMPILE = {"c": [*CC, "-std=c11", *WARNINGS, EMBED / "consumer.c"]}
+if CXX:
+    COMPILE["c++"] = [*CXX, "-std=c++17", *WARNINGS, "-x", "c++", EMBED / "consumer.c", "-x", "none"]
 # The caller's settings of the library do not reach the tests.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MGLU_")}
 RIGHT = "y = -12.9805 13.9872: right\n"

@@ -27,7 +27,7 @@ import overlay
 
 ROOT = overlay.HERE.parent.parent
 COPIED = ("CONTRIBUTING.md", "LICENSE", "NEWS.md", "README.md", "SECURITY.md", "meson.build", "meson_options.txt",
-          "backends", "bench", "common", "docs", "examples", "include", "tests", "tools")
+          "backends", "bench", "common", "docs", "examples", "include", "packaging", "python", "tests", "tools")
 OPTIONS = ["-Doptimization=1", "-Dwarning_level=0", "-Dtests=enabled", "-Dcuda=disabled", "-Dopencl=enabled",
            "-Dbench=disabled", "-Dtools=disabled"]
 CONFORMANCE = "tests/conformance/mglu-conformance"
