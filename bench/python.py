@@ -37,20 +37,21 @@ def masked(arguments, masks, context, random):
     return mglu.Layer(mglu.Weights(weight, bits, down=down, dtype=arguments.dtype, device=context.device("cpu")))
 
 
-def seconds(blocks, x, calls):
+def seconds(blocks, x, calls, clock):
     """Of a call; the copies of a block take turns."""
-    begin = time.perf_counter()
+    begin = clock()
     for call in range(calls):
         blocks[call % len(blocks)](x)
-    return (time.perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
 def compare(arguments, ours, theirs, x):
     """Medians of both in ms, and of the ratio."""
     calls = arguments.calls or 3 * arguments.copies
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     rounds = []
     for _ in range(arguments.rounds + 1):  # the first warms up
-        rounds.append((seconds(ours, x, calls), seconds(theirs, x, calls)))
+        rounds.append((seconds(ours, x, calls, clock), seconds(theirs, x, calls, clock)))
     rounds = rounds[1:]
     ratio = median(theirs / ours for ours, theirs in rounds)
     return median(a for a, _ in rounds) * 1e3, median(b for _, b in rounds) * 1e3, ratio
@@ -67,6 +68,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15, help="(default: %(default)s)")
     parser.add_argument("--calls", type=int, default=0, help="in a round (default: 3 for each copy)")
     parser.add_argument("--copies", type=int, default=4, help="of the weights (default: %(default)s)")
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU time: with one thread, beside other work")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
