@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Feed-forward blocks called from PyTorch: masked ones through the package mglu beside a SwiGLU of torch's own operators.
+"""Feed-forward blocks called from PyTorch: masked ones through mglu beside a SwiGLU of torch's own operators.
 
-Both are timed in turns in one process, with as many threads, and the median of the ratios of all rounds is printed. Each
-has so many copies of its weights that none is in a cache when it is used again. Needs mglu, torch and numpy.
+Both are timed in turns in one process, with as many threads, and the median of the ratios of all rounds is printed.
+Each has so many copies of its weights that none is in a cache when it is used again. Needs mglu, torch and numpy.
 """
 
 import argparse

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Gated linear units, masked and plain, on numpy arrays, torch tensors and all else with __dlpack__. See docs/python.md.
-"""
+"""Gated linear units, masked and plain, on numpy arrays, torch tensors and all else with __dlpack__: docs/python.md."""
 
 from ._context import Context, Device, default_context, devices
 from ._errors import (AfterFork, BadRouting, BuildFailed, Cancelled, CorruptFile, DeviceError, DeviceLost,

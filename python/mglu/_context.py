@@ -105,8 +105,8 @@ class Context:
         return [Device(self, core.mglu_device_at(self.handle.value, index)) for index in range(count.value)]
 
     def device(self, name: str | None = None) -> Device:
-        """The device of a backend, as "cpu" or "opencl"; "auto": the best; "host": the best that computes in host memory.
-        None: MGLU_BACKEND if set, else "host", which opens no driver."""
+        """The device of a backend, as "cpu" or "opencl"; "auto": the best; "host": the best that computes in host
+        memory. None: MGLU_BACKEND if set, else "host", which opens no driver."""
         chosen = name.encode() if name else None if os.environ.get("MGLU_BACKEND") else b"host"
         out = c_void_p()
         check(core.mglu_device_pick(self.handle.value, chosen, byref(out)))

@@ -120,8 +120,8 @@ class File:
 
     def weights(self, name: str, *, dtype: str | None = None, device: Device | str | None = None,
                 rows: slice | None = None) -> Weights:
-        """The weights of a layer; dtype, device and rows as of Weights. What is packed in the file, and of that dtype, is
-        used where it is."""
+        """The weights of a layer; dtype, device and rows as of Weights. What is packed in the file, and of that dtype,
+        is used where it is."""
         return Weights.of_file(self.handle, self._layer(name)[0], device, dtype, rows)
 
     def layer(self, name: str, *, dtype: str | None = None, device: Device | str | None = None,
@@ -241,6 +241,7 @@ def _write(writer: Handle, name: str, array: Any) -> Any:
     if view.dtype not in _FILE_DTYPE_OF or view.place != a.HOST:
         raise InvalidArgument(f"{name} is {a.dtype_of(array)} in {view.place} memory; expected floats in host memory")
     shape = (c_int64 * len(view.shape))(*view.shape)
-    tensor = s.FileTensor(name.encode(), _FILE_CODES[_FILE_DTYPE_OF[view.dtype]], len(view.shape), shape, view.address, 0)
+    code = _FILE_CODES[_FILE_DTYPE_OF[view.dtype]]
+    tensor = s.FileTensor(name.encode(), code, len(view.shape), shape, view.address, 0)
     check(io.mglu_file_writer_tensor(writer.value, byref(tensor)))
     return view.keep

@@ -111,8 +111,8 @@ class Layer:
         if not target.writable:
             raise InvalidArgument("out is read-only")
         if target.place != source.place:
-            raise InvalidArgument(f"x is in the memory of {source.place} and out in that of {target.place}; expected the "
-                                  "same")
+            raise InvalidArgument(f"x is in the memory of {source.place} and out in that of {target.place}; expected "
+                                  "the same")
 
     def __repr__(self) -> str:
         return f"<mglu.Layer {self.hidden_size} -> {self.output_size}, {self.activation}, {self.weights!r}>"

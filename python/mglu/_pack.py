@@ -97,7 +97,8 @@ def mask_array(masks: Any, rows: int, columns: int) -> tuple[s.MaskArray, int, A
         if view.dtype == a.UINT8 and shape[2] == -(-columns // 8):
             return s.MaskArray(view.address, s.MASK_BITS), shape[0], view.keep
     raise InvalidArgument(f"masks are {a.dtype_of(masks)} of the shape {tuple(view.shape)}; expected [n_masks, {rows}, "
-                          f"{columns}] of bool, uint8 or float logits, or uint32 [{rows}, {-(-columns // 32)}, n_masks]")
+                          f"{columns}] of bool, uint8 or float logits, or uint32 [{rows}, {-(-columns // 32)}, "
+                          "n_masks]")
 
 
 def pack_weights(weight: Any, dtype: str = "f16", *, allow_nonfinite: bool = False) -> Packed:

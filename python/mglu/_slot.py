@@ -90,7 +90,8 @@ class Slot:
                 setattr(self._args, member, s.Input())
 
     def _forward_parts(self, source: a.View, target: a.View, rows: int, others: Operands, max_batch: int) -> None:
-        moved = [(self._x, source), (self._y, target), *((getattr(self._args, member), view) for member, view in others)]
+        moved = [(self._x, source), (self._y, target)]
+        moved += [(getattr(self._args, member), view) for member, view in others]
         for first in range(0, rows, max_batch):
             self._forward(min(max_batch, rows - first))
             for pointer, view in moved:

@@ -73,7 +73,7 @@ class WeightsDesc(ctypes.Structure):
                 ("hidden_size", c_int64), ("intermediate_size", c_int64), ("output_size", c_int64),
                 ("n_masks", c_int32), ("reserved", c_int32), ("weight", Array), ("value_weight", Array),
                 ("masks", MaskArray), ("gate_bias", Array), ("value_bias", Array), ("router", Array), ("down", Array),
-                ("down_bias", Array)]
+                ("down_bias", Array), ("parallel", POINTER(Parallel))]
 
 
 class WeightsInfo(ctypes.Structure):

@@ -44,8 +44,8 @@ def _is_compiling() -> bool:
 
 
 class GLU(torch.nn.Module):
-    """A layer as a module: in place of the MLP of a transformer, say. torch.compile keeps it in one graph. It computes no
-    gradients: call it under torch.no_grad()."""
+    """A layer as a module: in place of the MLP of a transformer, say. torch.compile keeps it in one graph. It computes
+    no gradients: call it under torch.no_grad()."""
 
     def __init__(self, layer: Layer):
         super().__init__()

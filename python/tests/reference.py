@@ -70,7 +70,8 @@ def router_error(x, router, ids, p):
     epsilon = ((2 * terms_in_sum(columns) + 2) * U * size + floor).max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(logits, ids, axis=-1)
     odds = 1 / np.maximum(p, 1e-300) - 1
-    largest = np.maximum(np.abs(1 / (1 + odds * np.exp(2 * epsilon)) - p), np.abs(1 / (1 + odds * np.exp(-2 * epsilon)) - p))
+    changed = [1 / (1 + odds * np.exp(sign * 2 * epsilon)) for sign in (1, -1)]
+    largest = np.maximum(np.abs(changed[0] - p), np.abs(changed[1] - p))
     below = chosen.max(axis=-1, keepdims=True) - chosen
     return largest + p * (16 + 2 * below) * U + TINY
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""run.py ENVIRONMENT TESTS: pytest of this folder in build/ENVIRONMENT, which tools/setup makes; with the Python that runs
-this where there is none. Skipped where numpy or pytest is missing."""
+"""run.py ENVIRONMENT TESTS: pytest of this folder in build/ENVIRONMENT, which tools/setup makes; with the Python that
+runs this where there is none. Skipped where numpy or pytest is missing."""
 
 import pathlib
 import sys

@@ -18,7 +18,8 @@ PLAIN = Problem(64, 96, masks=0, outputs=64, biases=True)
 @pytest.fixture
 def path(tmp_path):
     """A file with a masked block, a plain block, and a projection."""
-    layers = {"a.mlp": MASKED.arrays, "b.mlp": PLAIN.arrays, "c": Problem(64, 8, masks=3, biases=True, router=True).arrays}
+    projection = Problem(64, 8, masks=3, biases=True, router=True)
+    layers = {"a.mlp": MASKED.arrays, "b.mlp": PLAIN.arrays, "c": projection.arrays}
     mglu.save(tmp_path / "model.safetensors", layers, activation="gelu_tanh", metadata={"note": "größe"})
     return tmp_path / "model.safetensors"
 
@@ -130,9 +131,9 @@ WRONG = {
     "an unknown order": (mglu.InvalidArgument, ValueError, lambda path: mglu.File(path, fused="x"), "halves"),
     "an unknown array": (mglu.InvalidArgument, ValueError,
                          lambda path: mglu.save(path, {"m": {**MASKED.arrays, "bias": MASKED.x(1)}}), "'bias'"),
-    "masks in integers": (mglu.InvalidArgument, ValueError,
-                          lambda path: mglu.save(path, {"m": {"weight": np.zeros((2, 2), "i8"), "masks": np.eye(2, dtype=bool)}}),
-                          "m.weight is int64"),
+    "weights in integers": (mglu.InvalidArgument, ValueError,
+                            lambda path: mglu.save(path, {"m": {**MASKED.arrays, "down": np.eye(96, dtype="i8")}}),
+                            "m.down_proj.weight is int64"),
 }
 
 

@@ -35,7 +35,8 @@ def test_structs_are_those_of_the_headers(tmp_path):
             lines.append(f'_Static_assert({where} && {size}, "{name}.{field}");')
     source = tmp_path / "structs.c"
     source.write_text("\n".join(lines) + "\n")
-    done = subprocess.run([compiler, "-std=c11", f"-I{HEADERS}", "-fsyntax-only", source], capture_output=True, text=True)
+    command = [compiler, "-std=c11", f"-I{HEADERS}", "-fsyntax-only", source]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
