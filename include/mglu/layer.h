@@ -157,7 +157,7 @@ MGLU_API mglu_accuracy mglu_layer_accuracy(const mglu_layer *layer);
 
 /** What a layer costs. */
 typedef struct mglu_layer_info {
-    uint32_t struct_size;
+    uint32_t struct_size;    /**< sizeof(mglu_layer_info) */
     mglu_accuracy accuracy;  /**< as mglu_layer_accuracy() */
     uint64_t workspace_size; /**< as mglu_layer_workspace_size() */
     /**
@@ -168,12 +168,12 @@ typedef struct mglu_layer_info {
     uint64_t operations;
     /** Packed matrices and masks, which a forward reads at least once whatever its batch (with top_k, all masks). */
     uint64_t weight_bytes;
-    uint64_t
-        token_bytes; /**< of x and y, for each token: a forward moves weight_bytes + batch * token_bytes, or more */
-    const char
-        *details; /**< what computes it: as mglu_device_info.details, "isa=avx2 threads=2"; valid as the device */
+    /** Of x and y, for each token: a forward moves weight_bytes + batch * token_bytes, or more. */
+    uint64_t token_bytes;
+    /** What computes it: as mglu_device_info.details, "isa=avx2 threads=2"; valid as the device. */
+    const char *details;
 } mglu_layer_info;
-#define MGLU_LAYER_INFO_INIT MGLU_INIT(mglu_layer_info)
+#define MGLU_LAYER_INFO_INIT MGLU_INIT(mglu_layer_info) /**< its size, else zeros */
 
 /** Fills `info`, whose struct_size the caller has set. */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_layer_get_info(const mglu_layer *layer, mglu_layer_info *info);
