@@ -228,6 +228,7 @@ def main():
     if unknown:
         parser.error(f"unknown build {unknown[0]}; known: {' '.join(known)}")
     names = arguments.names or (known if arguments.all else BUILDS)
+    print(f"{len(names)} builds, each reported when its tests have ended: {' '.join(names)}", flush=True)
     begin = time.monotonic()
     results = run_builds({name: known[name] for name in names if name not in EXTRA_COMMANDS}, arguments.all)
     results += [run_command(name, EXTRA_COMMANDS[name]) for name in names if name in EXTRA_COMMANDS]
