@@ -20,8 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/** Rows are divided in groups of 32, as quantised and packed matrices are. */
-enum { GROUP = 32 };
+/** A share begins at a multiple of this, which mglu_weights_desc_rows() accepts for every dtype. */
+enum { GROUP = 128 };
 
 struct share {
     int rank, ranks;
@@ -45,39 +45,21 @@ static void *allocate(int64_t count, size_t size)
     return memory;
 }
 
+/** Rounded up, so that the first share is never empty. */
+static int64_t first_row(int64_t rows, int rank, int ranks)
+{
+    const int64_t groups = (rows + GROUP - 1) / GROUP, first = (groups * rank + ranks - 1) / ranks * GROUP;
+    return first < rows ? first : rows;
+}
+
 static struct share share_of_rank(int64_t rows)
 {
     struct share share;
     MPI_Comm_rank(MPI_COMM_WORLD, &share.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &share.ranks);
-    const int64_t groups = (rows + GROUP - 1) / GROUP, end = groups * (share.rank + 1) / share.ranks * GROUP;
-    share.first = groups * share.rank / share.ranks * GROUP;
-    share.count = (end < rows ? end : rows) - share.first;
+    share.first = first_row(rows, share.rank, share.ranks);
+    share.count = first_row(rows, share.rank + 1, share.ranks) - share.first;
     return share;
-}
-
-/** The columns of the down-projection from `first` on; they stay where they are. */
-static mglu_array columns_from(mglu_array down, int64_t columns, int64_t first)
-{
-    const size_t size = mglu_dtype_size(down.dtype);
-    if (!down.stride_bytes)
-        down.stride_bytes = (size_t)columns * size;
-    down.data = (const char *)down.data + (size_t)first * size;
-    return down;
-}
-
-/** The share of a layer: rows of W and the masks, which are packed, and columns of the down-projection. */
-static mglu_weights_desc share_of_weights(const mglu_weights_desc *all, const struct share *share)
-{
-    mglu_weights_desc mine = *all;
-    const int64_t h = all->hidden_size;
-    mine.weight.data = (const char *)all->weight.data + (size_t)(share->first * h) * mglu_dtype_size(all->weight.dtype);
-    mine.masks.data = (const char *)all->masks.data + mglu_packed_mask_offset(all->n_masks, h, share->first, 0, 0);
-    mine.intermediate_size = share->count;
-    mine.down = columns_from(all->down, all->intermediate_size, share->first);
-    if (share->rank != 0)
-        mine.down_bias.data = NULL; /* added once */
-    return mine;
 }
 
 /** y = layer(x) of these weights. */
@@ -122,26 +104,16 @@ static int is_right(mglu_device *reference, const mglu_weights_desc *all, const 
     return right;
 }
 
-/** What this example can divide. */
-static void require_packed_block(const mglu_weights_desc *all)
-{
-    if (all->masks.data && all->masks.form == MGLU_MASK_WORDS && all->down.data && !all->gate_bias.data &&
-        !all->value_bias.data && !mglu_dtype_is_quantised(all->dtype))
-        return;
-    fprintf(stderr,
-            "a masked layer from mglu pack is needed, f32, f16 or bf16, with a down-projection, without biases\n");
-    MPI_Abort(MPI_COMM_WORLD, 1);
-}
-
 static void run(mglu_context *context, const mglu_weights_desc *all, const mglu_layer_desc *layer_desc)
 {
     const struct share share = share_of_rank(all->intermediate_size);
-    const mglu_weights_desc mine = share_of_weights(all, &share);
+    mglu_weights_desc mine = MGLU_WEIGHTS_DESC_INIT;
     float *x = allocate(all->hidden_size, sizeof *x), *y = allocate(all->output_size, sizeof *y);
     mglu_device *device, *reference;
 
     for (int64_t i = 0; i < all->hidden_size; i++)
         x[i] = (float)(i % 7 - 3);
+    require(mglu_weights_desc_rows(all, share.first, share.count, &mine));
     require(mglu_device_pick(context, "host", &device));
     require(mglu_device_pick(context, "ref", &reference));
     forward(device, &mine, layer_desc, x, y);
@@ -175,7 +147,11 @@ int main(int count, char **arguments)
     }
     require(mglu_file_open(arguments[1], MGLU_FILE_MMAP, &file));
     require(mglu_file_layer(file, arguments[2], &weights, &layer, NULL));
-    require_packed_block(&weights);
+    if (!weights.down.data) {
+        fprintf(stderr, "%s has no down-projection: name a whole block, as model.layers.0.mlp\n", arguments[2]);
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    weights.flags |= MGLU_WEIGHTS_BORROW;
     require(mglu_context_create(NULL, &context));
     run(context, &weights, &layer);
     mglu_context_destroy(&context);
