@@ -69,7 +69,7 @@ static struct obstacle find_obstacle(const struct part *part)
 
 static int can_borrow_part(const mglu_weights *weights, const mglu_weights_desc *desc, const struct part *part)
 {
-    return part->matrix && wants_borrow(weights, desc) && part->source->dtype == part->dtype &&
+    return part->is_large && wants_borrow(weights, desc) && part->source->dtype == part->dtype &&
            !find_obstacle(part).what;
 }
 
