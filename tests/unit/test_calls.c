@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "sample.h"
+#include "told.h"
 
 #include <math.h>
 #include <string.h>
@@ -160,19 +161,6 @@ static void without_a_queue_a_bad_routing_id_is_an_error_of_the_call(void **stat
         assert_ok(mglu_forward(made.rig.layer, NULL, &args));
         destroy(&made);
     }
-}
-
-struct told {
-    int calls;
-    mglu_status status;
-};
-
-static void tell(void *user, mglu_status status)
-{
-    struct told *told = user;
-
-    told->calls++;
-    told->status = status;
 }
 
 static void a_queue_whose_work_is_done_notifies_at_once(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
+#include "tests/unit/told.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -139,19 +140,6 @@ static mglu_status run_given(struct use *use)
                                                       .y.data = mglu_memory_data(use->y),
                                                       .routing_ids.data = mglu_memory_data(use->x),
                                                       .routing_weights.data = mglu_memory_data(use->x)});
-}
-
-struct told {
-    int calls;
-    mglu_status status;
-};
-
-static void tell(void *user, mglu_status status)
-{
-    struct told *told = user;
-
-    told->calls++;
-    told->status = status;
 }
 
 static void a_notification_comes_once_at_the_end_of_the_work_with_its_status(void **state)

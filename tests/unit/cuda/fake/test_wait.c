@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "tests/unit/told.h"
 #include "use.h"
 
 #include <pthread.h>
@@ -176,19 +177,6 @@ static void work_that_ends_in_time_is_waited_for(void **state)
     assert_string_equal(text, "");
     assert_ok(mglu_queue_create(use.rig.device, NULL, &use.rig.queue));
     use_free(&use);
-}
-
-struct told {
-    int calls;
-    mglu_status status;
-};
-
-static void tell(void *user, mglu_status status)
-{
-    struct told *told = user;
-
-    told->calls++;
-    told->status = status;
 }
 
 /* Routing of the caller's, with `id` for each term. */
