@@ -144,3 +144,26 @@ void write_parts(const char *path, const char *metadata, const struct part *part
     assert_int_equal(fclose(file), 0);
     free(header);
 }
+
+const struct part packable_layer[MOST_PARTS] = {
+    {"P.weight", "F32", "1, 3", NULL, 12},
+    {"P.mask", "U8", "1, 3", NULL, 3},
+};
+
+void write_some(const char *path, const char *metadata, const struct part parts[MOST_PARTS])
+{
+    size_t count = 0;
+
+    while (count < MOST_PARTS && parts[count].name)
+        count++;
+    write_parts(path, metadata, parts, count);
+}
+
+mglu_file *open_parts(uint32_t flags, const char *metadata, const struct part parts[MOST_PARTS])
+{
+    mglu_file *file;
+
+    write_some(scratch("model.st"), metadata, parts);
+    assert_ok(mglu_file_open(scratch("model.st"), flags, &file));
+    return file;
+}

@@ -41,6 +41,16 @@ struct part {
 /* Writes a file of `count` tensors in this order; `metadata` is JSON or NULL. */
 void write_parts(const char *path, const char *metadata, const struct part *parts, size_t count);
 
+/* As many of these as have a name. */
+enum { MOST_PARTS = 6 };
+void write_some(const char *path, const char *metadata, const struct part parts[MOST_PARTS]);
+
+/* A layer that can be packed. */
+extern const struct part packable_layer[MOST_PARTS];
+
+/* Writes such a file in the folder and opens it. */
+mglu_file *open_parts(uint32_t flags, const char *metadata, const struct part parts[MOST_PARTS]);
+
 /* The shape of a tensor. */
 #define SHAPE(...) ((const int64_t[]){__VA_ARGS__})
 

@@ -170,66 +170,50 @@ static void a_file_that_is_written_again_is_the_same(void **state)
 
 static const float infinite_row[32] = {[5] = __builtin_inff()}, nan_row[32] = {[5] = __builtin_nanf("")};
 
+static char long_name[280], long_mask[280];
+static const struct {
+    const char *name, *shape, *mask_name;
+    const void *weights, *masks;
+    size_t elements;
+    mglu_file_pack_options options;
+    mglu_status status;
+    const char *says;
+} not_written[] = {
+    {"p.weight", "1, 32", "p.mask", infinite_row, floats, 32, {0}, MGLU_ERROR_NONFINITE, "layer 'p', blk.0.ffn_mglu"},
+    {"p.weight", "1, 32", "p.mask", floats, nan_row, 32, {0}, MGLU_ERROR_NONFINITE, "tensor 'p.mask': mask 0 [0][5]"},
+    {"p.weight",
+     "1, 33",
+     "p.mask",
+     floats,
+     floats,
+     33,
+     {.convert = 1, .dtype = MGLU_DTYPE_Q8_0},
+     MGLU_ERROR_INVALID_ARGUMENT,
+     "a multiple of 32 columns"},
+    {"p.weight", "0, 32", "p.mask", floats, floats, 0, {0}, MGLU_ERROR_INVALID_ARGUMENT, "without elements"},
+    {"p.weight", "1, 32", "q.mask", floats, floats, 32, {0}, MGLU_ERROR_INVALID_ARGUMENT, "no layers to write"},
+    {"p.weight",
+     "1, 32",
+     "p.mask",
+     floats,
+     floats,
+     32,
+     {.convert = 1, .dtype = MGLU_DTYPE_COUNT},
+     MGLU_ERROR_INVALID_ARGUMENT,
+     "unknown dtype"},
+    {long_name, "1, 32", long_mask, floats, floats, 32, {0}, MGLU_ERROR_INVALID_ARGUMENT, "too long for GGUF"},
+};
+
 static void what_cannot_be_written_is_refused_and_leaves_the_older_file(void **state)
 {
-    char long_name[280], long_mask[280];
-    const struct {
-        const char *name, *shape, *mask_name;
-        const void *weights, *masks;
-        size_t elements;
-        mglu_file_pack_options options;
-        mglu_status status;
-        const char *says;
-    } cases[] = {
-        {"p.weight",
-         "1, 32",
-         "p.mask",
-         infinite_row,
-         floats,
-         32,
-         {0},
-         MGLU_ERROR_NONFINITE,
-         "layer 'p', blk.0.ffn_mglu"},
-        {"p.weight",
-         "1, 32",
-         "p.mask",
-         floats,
-         nan_row,
-         32,
-         {0},
-         MGLU_ERROR_NONFINITE,
-         "tensor 'p.mask': mask 0 [0][5]"},
-        {"p.weight",
-         "1, 33",
-         "p.mask",
-         floats,
-         floats,
-         33,
-         {.convert = 1, .dtype = MGLU_DTYPE_Q8_0},
-         MGLU_ERROR_INVALID_ARGUMENT,
-         "a multiple of 32 columns"},
-        {"p.weight", "0, 32", "p.mask", floats, floats, 0, {0}, MGLU_ERROR_INVALID_ARGUMENT, "without elements"},
-        {"p.weight", "1, 32", "q.mask", floats, floats, 32, {0}, MGLU_ERROR_INVALID_ARGUMENT, "no layers to write"},
-        {"p.weight",
-         "1, 32",
-         "p.mask",
-         floats,
-         floats,
-         32,
-         {.convert = 1, .dtype = MGLU_DTYPE_COUNT},
-         MGLU_ERROR_INVALID_ARGUMENT,
-         "unknown dtype"},
-        {long_name, "1, 32", long_mask, floats, floats, 32, {0}, MGLU_ERROR_INVALID_ARGUMENT, "too long for GGUF"},
-    };
-
     snprintf(long_name, sizeof long_name, "%0256d.weight", 0);
     snprintf(long_mask, sizeof long_mask, "%0256d.mask", 0);
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(not_written); i++) {
         const struct part parts[] = {
-            {cases[i].name, "F32", cases[i].shape, cases[i].weights, 4 * cases[i].elements},
-            {cases[i].mask_name, "F32", cases[i].shape, cases[i].masks, 4 * cases[i].elements},
+            {not_written[i].name, "F32", not_written[i].shape, not_written[i].weights, 4 * not_written[i].elements},
+            {not_written[i].mask_name, "F32", not_written[i].shape, not_written[i].masks, 4 * not_written[i].elements},
         };
-        mglu_file_pack_options options = cases[i].options;
+        mglu_file_pack_options options = not_written[i].options;
         unsigned char *bytes;
         size_t size;
 
@@ -237,8 +221,8 @@ static void what_cannot_be_written_is_refused_and_leaves_the_older_file(void **s
         options.format = MGLU_FILE_FORMAT_GGUF;
         write_parts(scratch("in"), NULL, parts, COUNT(parts));
         write_bytes(scratch("out.gguf"), "older", 5);
-        assert_status(mglu_file_pack(scratch("in"), scratch("out.gguf"), &options), cases[i].status);
-        assert_error_says(cases[i].says);
+        assert_status(mglu_file_pack(scratch("in"), scratch("out.gguf"), &options), not_written[i].status);
+        assert_error_says(not_written[i].says);
         bytes = read_bytes(scratch("out.gguf"), &size);
         assert_int_equal(size, 5);
         free(bytes);

@@ -3,20 +3,6 @@
 
 /* Where the arrays of a layer are in its file. Their values under every name: tests/programs/test_layouts.py. */
 
-enum { MOST_PARTS = 4 };
-
-static mglu_file *open_parts(uint32_t flags, const char *metadata, const struct part *parts)
-{
-    size_t count = 0;
-    mglu_file *file;
-
-    while (count < MOST_PARTS && parts[count].name)
-        count++;
-    write_parts(scratch("model.st"), metadata, parts, count);
-    assert_ok(mglu_file_open(scratch("model.st"), flags, &file));
-    return file;
-}
-
 /* Two rows of three columns for the gate and as many for the value, in f16. */
 static const struct part fused[MOST_PARTS] = {
     {"m.gate_up_proj.weight", "F16", "4, 3", NULL, 24},
