@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers in PyTorch: a module, an operator for torch.compile, and tensor parallelism over torch.distributed.
-
-Layers themselves take tensors: y = layer(x). What is here is for modules and for torch.compile, from torch 2.4 on;
-older versions have all but the operator.
-"""
+"""Packed layers in PyTorch: a module, an operator for torch.compile, and tensor parallelism over torch.distributed."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ._layer import Layer
+from .._layer import Layer
 
 # Operators take no objects: layers are named by numbers.
 _layers: weakref.WeakValueDictionary[int, Layer] = weakref.WeakValueDictionary()
