@@ -4,6 +4,7 @@
 
 #include <mglu/layer.h>
 #include <mglu/pack.h>
+#include <mglu/train.h>
 
 MGLU_BEGIN_DECLS
 
@@ -194,6 +195,29 @@ typedef struct mglu_backend_fns {
      * it is then unsupported.
      */
     mglu_status (*queue_notify)(void *backend, void *queue, mglu_queue_callback callback, void *user);
+
+    /**
+     * Training, see mglu/train.h: the six functions up to train_backward, or none of them; without them the backend
+     * does not train. They are called for devices with host memory only. `desc` is checked, and every default is filled
+     * in. MGLU_ERROR_UNSUPPORTED, with the reason as text, for a desc that is not supported, whatever its sizes.
+     */
+    mglu_status (*train_create)(void *backend, int32_t ordinal, const mglu_train_desc *desc, void **train);
+    /** Called when no call uses it. */
+    void (*train_destroy)(void *backend, void *train);
+    /** Bytes for a forward or a backward of `batch` tokens, 1..max_batch; never fewer for more tokens. */
+    size_t (*train_workspace_size)(void *backend, const void *train, int64_t batch);
+    /** The same of `saved`. */
+    size_t (*train_saved_size)(void *backend, const void *train, int64_t batch);
+    /**
+     * batch >= 1, strides are filled in, `parallel` is never NULL. The masks are MGLU_MASK_WORDS, 4-byte aligned, with
+     * padding bits of 0, whatever the caller gave; the workspace is this function's alone. `saved` NULL: write y only.
+     * The queue may be NULL, as in forward. It does not allocate.
+     */
+    mglu_status (*train_forward)(void *backend, void *train, void *queue, const mglu_train_forward_args *args);
+    /** The same. Gradients that are NULL are not computed. */
+    mglu_status (*train_backward)(void *backend, void *train, void *queue, const mglu_train_backward_args *args);
+    /** May be NULL: only reference backends have it. See mglu_train_reference(); the masks are MGLU_MASK_WORDS. */
+    mglu_status (*train_reference)(void *backend, void *train, const mglu_train_reference_args *args);
 } mglu_backend_fns;
 
 /** The one symbol that a plug-in exports; it returns the function table, in static storage. `host_abi` is the library's

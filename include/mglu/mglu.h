@@ -21,6 +21,7 @@
 #include <mglu/layer.h>
 #include <mglu/pack.h>
 #include <mglu/status.h>
+#include <mglu/train.h>
 #include <mglu/types.h>
 #include <mglu/version.h>
 #include <mglu/weights.h>
