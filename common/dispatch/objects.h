@@ -81,6 +81,12 @@ struct mglu_layer {
     void *state;
 };
 
+struct mglu_train {
+    mglu_device *device;
+    mglu_train_desc desc; /* with every default filled in */
+    void *state;
+};
+
 struct mglu_memory {
     mglu_device *device;
     void *data;
@@ -119,6 +125,10 @@ extern atomic_uint mglu_forks; /* between this process and the first that used t
 mglu_status mglu_fork_register(void);
 /* Whether a fork left threads behind, among which OpenMP's may have been. */
 int mglu_fork_lost_threads(void);
+
+/* A function of a backend's table, or NULL where an older table ends before it. */
+#define MGLU_TABLE_SLOT(fns, slot)                                                                                     \
+    ((fns)->struct_size >= offsetof(mglu_backend_fns, slot) + sizeof(fns)->slot ? (fns)->slot : NULL)
 
 /* Whether a context was made by a parent process. */
 static inline int is_inherited(const mglu_context *context)
@@ -204,9 +214,19 @@ size_t mglu_workspace_needed(const mglu_device *device, const mglu_layer_plan *p
 
 /* validate.c: the rules of weights.h and layer.h. */
 mglu_status mglu_validate_weights(const mglu_weights_desc *desc);
+/* The texts of errors begin with `what`. */
+mglu_status mglu_validate_activation(const char *what, mglu_activation activation, float silu_beta);
 mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_layer_desc *desc, mglu_layer_plan *plan);
 /* Fills in strides. Without output, y and the workspace are ignored. */
 mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output);
+
+/* train_validate.c: the rules of train.h. Fills in defaults and strides; batch is at least 1. */
+mglu_status mglu_validate_train(mglu_train_desc *desc);
+mglu_status mglu_validate_train_forward(const mglu_train *train, mglu_train_forward_args *args);
+mglu_status mglu_validate_train_backward(const mglu_train *train, mglu_train_backward_args *args);
+mglu_status mglu_validate_train_reference(const mglu_train *train, mglu_train_reference_args *args);
+/* The part of the rules of a backward that holds for every batch: which gradients there can be. */
+mglu_status mglu_validate_train_gradients(const mglu_train *train, const mglu_train_backward_args *args);
 
 /* parts.c */
 /* Sizes, and which parts are present: the pointer of a part is the caller's, not that of packed data. */

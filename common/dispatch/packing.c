@@ -200,9 +200,8 @@ static void run_task(void *argument, int64_t index)
 }
 
 /* Works on all threads. After a failure it works again on this one, whose text names the first faulty element. */
-static mglu_status run_work(const mglu_weights *weights, struct work *work, size_t row_bytes)
+static mglu_status run_work(const mglu_parallel *parallel, struct work *work, size_t row_bytes)
 {
-    const mglu_parallel *parallel = weights->packed.parallel;
     int64_t tasks;
 
     work->task_rows = (int64_t)(TASK_BYTES / (row_bytes + 1) + 1);
@@ -229,25 +228,30 @@ static mglu_status place_part(mglu_weights *weights, const mglu_weights_desc *de
         mglu_part_point_at(part, work.data, work.scales);
         *at = work.scales + aligned(mglu_part_scale_size(part));
     }
-    return run_work(weights, &work, mglu_part_stride(part));
+    return run_work(weights->packed.parallel, &work, mglu_part_stride(part));
+}
+
+mglu_status mglu_pack_desc_masks(const mglu_weights_desc *desc, const mglu_parallel *parallel, void *target)
+{
+    struct work work = {.run = target ? pack_mask_rows : check_mask_rows,
+                        .desc = desc,
+                        .data = target,
+                        .rows = desc->intermediate_size};
+
+    return run_work(parallel, &work, (size_t)desc->n_masks * (size_t)desc->hidden_size);
 }
 
 static mglu_status place_masks(mglu_weights *weights, const mglu_weights_desc *desc, unsigned char *at)
 {
-    const size_t source_bytes = (size_t)desc->n_masks * (size_t)desc->hidden_size;
-    struct work work = {.run = pack_mask_rows, .desc = desc, .data = at, .rows = desc->intermediate_size};
+    const int borrowed = can_borrow_masks(weights, desc);
 
     if (!desc->masks.data)
         return MGLU_OK;
-    weights->packed.masks = (const uint32_t *)(void *)at;
-    if (can_borrow_masks(weights, desc)) {
-        weights->packed.masks = desc->masks.data;
-        weights->borrowed_size += mask_size(desc);
-        if (desc->flags & MGLU_WEIGHTS_CHECKED)
-            return MGLU_OK;
-        work.run = check_mask_rows;
-    }
-    return run_work(weights, &work, source_bytes);
+    weights->packed.masks = borrowed ? desc->masks.data : (const uint32_t *)(void *)at;
+    weights->borrowed_size += borrowed ? mask_size(desc) : 0;
+    if (borrowed && desc->flags & MGLU_WEIGHTS_CHECKED)
+        return MGLU_OK;
+    return mglu_pack_desc_masks(desc, weights->packed.parallel, borrowed ? NULL : at);
 }
 
 /* Sets an address for required parts without elements, which may be NULL, so that backends need not check. */

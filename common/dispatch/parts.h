@@ -39,5 +39,7 @@ void mglu_part_point_at(const struct part *part, const void *data, const void *s
 /* packing.c: makes the packed arrays in weights->arena, except those that are borrowed. */
 mglu_status mglu_pack_parts(mglu_weights *weights, const mglu_weights_desc *desc);
 void mglu_free_arena(mglu_weights *weights);
+/* Packs the masks of a desc, of which sizes, masks and flags are read; target NULL: checks words used in place. */
+mglu_status mglu_pack_desc_masks(const mglu_weights_desc *desc, const mglu_parallel *parallel, void *target);
 
 #endif

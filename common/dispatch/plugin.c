@@ -9,6 +9,26 @@
 /* Size of the first table of this ABI. Members that are added behind it may be absent. */
 #define FIRST_TABLE MGLU_FIRST_SIZE(mglu_backend_fns, queue_notify)
 
+/* Name of the first function for training that a table does not have although it has train_create, or NULL. */
+static const char *missing_for_training(const mglu_backend_fns *fns)
+{
+    const struct {
+        const char *name;
+        int is_set;
+    } functions[] = {
+        {"train_destroy", !!MGLU_TABLE_SLOT(fns, train_destroy)},
+        {"train_workspace_size", !!MGLU_TABLE_SLOT(fns, train_workspace_size)},
+        {"train_saved_size", !!MGLU_TABLE_SLOT(fns, train_saved_size)},
+        {"train_forward", !!MGLU_TABLE_SLOT(fns, train_forward)},
+        {"train_backward", !!MGLU_TABLE_SLOT(fns, train_backward)},
+    };
+
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+        if (!functions[i].is_set && MGLU_TABLE_SLOT(fns, train_create))
+            return functions[i].name;
+    return NULL;
+}
+
 /* Name of the first required function that a table does not have, or NULL. */
 static const char *missing_function(const mglu_backend_fns *fns)
 {
@@ -41,7 +61,7 @@ static const char *missing_function(const mglu_backend_fns *fns)
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (!functions[i].is_set)
             return functions[i].name;
-    return NULL;
+    return missing_for_training(fns);
 }
 
 /* A name is typed on command lines and printed in lists. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/core/convert.h"
 #include "common/core/pack.h"
+#include "common/dispatch/memory_rows.h"
 #include "common/dispatch/objects.h"
 
 /* The arguments of the public calls are checked here and nowhere else; backends trust them. */
@@ -107,14 +108,23 @@ mglu_status mglu_validate_weights(const mglu_weights_desc *desc)
     return status;
 }
 
+mglu_status mglu_validate_activation(const char *what, mglu_activation activation, float silu_beta)
+{
+    if (!mglu_activation_name(activation))
+        return INVALID("%s: unknown activation %d", what, (int)activation);
+    if (!mglu_is_finite(silu_beta))
+        return INVALID("%s: silu_beta is not finite", what);
+    if (silu_beta != 0 && activation != MGLU_ACTIVATION_SILU)
+        return INVALID("%s: silu_beta is set, but the activation is %s", what, mglu_activation_name(activation));
+    return MGLU_OK;
+}
+
 mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_layer_desc *desc, mglu_layer_plan *plan)
 {
-    if (!mglu_activation_name(desc->activation))
-        return INVALID("layer: unknown activation %d", (int)desc->activation);
-    if (!mglu_is_finite(desc->silu_beta))
-        return INVALID("layer: silu_beta is not finite");
-    if (desc->silu_beta != 0 && desc->activation != MGLU_ACTIVATION_SILU)
-        return INVALID("layer: silu_beta is set, but the activation is %s", mglu_activation_name(desc->activation));
+    mglu_status status = mglu_validate_activation("layer", desc->activation, desc->silu_beta);
+
+    if (status != MGLU_OK)
+        return status;
     if (!mglu_dtype_size(desc->x_dtype) || !mglu_dtype_size(desc->y_dtype))
         return INVALID("layer: x_dtype and y_dtype must be f32, f16 or bf16");
     if (desc->top_k < 0 || desc->top_k > shape->n_masks)
@@ -130,59 +140,14 @@ mglu_status mglu_validate_layer(const mglu_packed_weights *shape, const mglu_lay
     return MGLU_OK;
 }
 
-/* Rows in memory: `count` of `bytes` bytes, `stride` bytes apart. Empty when count or bytes is 0. */
-struct rows {
-    const char *name;
-    const unsigned char *first;
-    size_t count, bytes, stride;
-};
-
-static int rows_overlap(const struct rows *a, const struct rows *b)
-{
-    if (!a->count || !a->bytes || !b->count || !b->bytes)
-        return 0;
-    for (size_t i = 0; i < a->count; i++) {
-        const unsigned char *begin = a->first + i * a->stride, *end = begin + a->bytes;
-        size_t k = 0;
-
-        if (end <= b->first || begin >= b->first + (b->count - 1) * b->stride + b->bytes)
-            continue;
-        /* The first row of b that ends after `begin`. */
-        if (begin >= b->first + b->bytes)
-            k = ((size_t)(begin - b->first) - b->bytes) / b->stride + 1;
-        if (b->first + k * b->stride < end)
-            return 1;
-    }
-    return 0;
-}
-
-/* Fills in the stride of a batch of rows and checks it. */
-static mglu_status check_rows(const char *name, const void *data, size_t byte_offset, int64_t *stride, int64_t batch,
-                              int64_t columns, size_t element, struct rows *rows)
-{
-    size_t bytes;
-
-    if (*stride == 0)
-        *stride = columns;
-    if (*stride < columns)
-        return INVALID("forward: row_stride of %s is %lld, a row has %lld elements", name, (long long)*stride,
-                       (long long)columns);
-    if (__builtin_mul_overflow((size_t)*stride, (size_t)batch * element, &bytes))
-        return INVALID("forward: row_stride of %s is %lld: the rows do not fit into memory", name, (long long)*stride);
-    if (!data && columns > 0)
-        return INVALID("forward: %s is NULL", name);
-    *rows = (struct rows){name, (const unsigned char *)((uintptr_t)data + byte_offset), (size_t)batch,
-                          (size_t)columns * element, (size_t)*stride * element};
-    return MGLU_OK;
-}
-
 static mglu_status check_input(const char *name, mglu_input *input, int64_t batch, int64_t columns, size_t element,
-                               struct rows *rows)
+                               struct memory_rows *rows)
 {
-    return check_rows(name, input->data, input->byte_offset, &input->row_stride, batch, columns, element, rows);
+    return mglu_rows_check("forward", name, input->data, input->byte_offset, &input->row_stride, batch, columns,
+                           element, rows);
 }
 
-static mglu_status check_routing(const mglu_layer *layer, mglu_forward_args *args, struct rows rows[2])
+static mglu_status check_routing(const mglu_layer *layer, mglu_forward_args *args, struct memory_rows rows[2])
 {
     int32_t top_k = layer->plan.desc.top_k;
     mglu_status status;
@@ -219,28 +184,19 @@ static mglu_status check_workspace(const mglu_layer *layer, const mglu_forward_a
     return MGLU_OK;
 }
 
-/* y may overlap only a residual that is y itself. */
-static mglu_status check_overlap(const struct rows *y, const struct rows *others, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (rows_overlap(y, &others[i]))
-            return INVALID("forward: y overlaps %s", others[i].name);
-    return MGLU_OK;
-}
-
 mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *args, int has_output)
 {
     const mglu_layer_desc *desc = &layer->plan.desc;
     const mglu_packed_weights *shape = layer->plan.shape;
     int64_t columns = shape->output_size ? shape->output_size : shape->intermediate_size;
     enum { X, RESIDUAL, IDS, ROUTING_WEIGHTS, WORKSPACE, OTHERS };
-    struct rows y = {0}, others[OTHERS] = {{0}};
+    struct memory_rows y = {0}, others[OTHERS] = {{0}};
     mglu_status status = MGLU_OK;
     size_t workspace_bytes;
 
     if (has_output)
-        status = check_rows("y", args->y.data, args->y.byte_offset, &args->y.row_stride, args->batch, columns,
-                            mglu_dtype_size(desc->y_dtype), &y);
+        status = mglu_rows_check("forward", "y", args->y.data, args->y.byte_offset, &args->y.row_stride, args->batch,
+                                 columns, mglu_dtype_size(desc->y_dtype), &y);
     if (status == MGLU_OK)
         status =
             check_input("x", &args->x, args->batch, shape->hidden_size, mglu_dtype_size(desc->x_dtype), &others[X]);
@@ -253,10 +209,10 @@ mglu_status mglu_validate_forward(const mglu_layer *layer, mglu_forward_args *ar
         status = check_workspace(layer, args);
     if (status != MGLU_OK || !has_output || !layer->weights->device->info.host_memory)
         return status;
+    /* y may overlap only a residual that is y itself. */
     if (others[RESIDUAL].first == y.first && others[RESIDUAL].stride == y.stride)
         others[RESIDUAL].count = 0;
     workspace_bytes = args->workspace_size < layer->workspace_size ? args->workspace_size : layer->workspace_size;
-    others[WORKSPACE] =
-        (struct rows){"the workspace", args->workspace, args->workspace ? 1 : 0, workspace_bytes, workspace_bytes};
-    return check_overlap(&y, others, OTHERS);
+    others[WORKSPACE] = memory_block("the workspace", args->workspace, workspace_bytes);
+    return mglu_rows_check_overlap("forward", &y, others, OTHERS);
 }
