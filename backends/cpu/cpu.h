@@ -32,6 +32,13 @@ enum { MGLU_CPU_MAX_ISAS = 15 };
 
 extern const struct mglu_cpu_isa mglu_cpu_isas[];
 
+/*
+ * kernels/tiles.c: tiles (Intel AMX) with products of bf16 and of int8. A layer, or training, that would use them must
+ * first ask, and use other kernels where it may not. The answer is the same for the life of the process.
+ */
+int mglu_cpu_has_tiles(void);     /* unless it asked and was refused; has no effects */
+int mglu_cpu_may_use_tiles(void); /* asks the system */
+
 struct mglu_cpu_backend {
     const mglu_host *host;
     const struct mglu_cpu_isa *isa;

@@ -55,6 +55,15 @@ static int has_avx512bf16(void)
     return has_avx512vnni() && __builtin_cpu_supports("avx512bf16");
 }
 
+#ifdef MGLU_CPU_AMX
+
+static int has_avx512amx(void)
+{
+    return has_avx512bf16() && mglu_cpu_has_tiles();
+}
+
+#endif
+
 #endif
 
 #ifdef MGLU_CPU_AARCH64
@@ -91,6 +100,10 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
      .int8 = &mglu_int8_avx512vnni},
     {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
+     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
+#endif
+#ifdef MGLU_CPU_AMX
+    {"avx512-amx", has_avx512amx, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
      .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AARCH64

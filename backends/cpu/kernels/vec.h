@@ -33,6 +33,9 @@
 #elif defined(MGLU_ISA_AVX512BF16)
 #include "vec_avx512.h"
 #define KERNEL(name) mglu_##name##_avx512bf16
+#elif defined(MGLU_ISA_AVX512AMX)
+#include "vec_avx512.h"
+#define KERNEL(name) mglu_##name##_avx512amx
 #elif defined(MGLU_ISA_NEON)
 #include "bytes_neonmull.h"
 #include "vec_neon.h"
