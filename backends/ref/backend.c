@@ -25,4 +25,11 @@ const mglu_backend_fns mglu_fns_ref = {
     .forward_reference = mglu_ref_forward_reference,
     .queue_poll = mglu_ref_queue_wait, /* work is done when forward returns */
     .queue_notify = mglu_ref_queue_notify,
+    .train_create = mglu_ref_train_create,
+    .train_destroy = mglu_ref_train_destroy,
+    .train_workspace_size = mglu_ref_train_workspace_size,
+    .train_saved_size = mglu_ref_train_saved_size,
+    .train_forward = mglu_ref_train_forward,
+    .train_backward = mglu_ref_train_backward,
+    .train_reference = mglu_ref_train_reference,
 };

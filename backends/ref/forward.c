@@ -1,26 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/ref/kernels/kernels.h"
+#include "backends/ref/kernels/store.h"
 #include "backends/ref/ref.h"
-#include "common/core/convert.h"
 #include "common/core/float_environment.h"
-
-#include <math.h>
-
-/*
- * The f32 rounded to odd: rounding it again, to a type of at most 22 bits, gives the same as rounding the double
- * directly.
- */
-static float round_to_odd(double value)
-{
-    float nearest = (float)value;
-    uint32_t bits = mglu_f32_bits(nearest);
-
-    if ((double)nearest == value || value != value)
-        return nearest;
-    if (fabs((double)nearest) > fabs(value))
-        bits--;
-    return mglu_f32_from_bits(bits | 1u);
-}
 
 static void store(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *want)
 {
@@ -29,7 +11,7 @@ static void store(const struct mglu_ref_layer *layer, const mglu_forward_args *a
                          (size_t)token * (size_t)args->y.row_stride * mglu_dtype_size(dtype);
 
     for (int64_t c = 0; c < mglu_ref_output_columns(&layer->packed); c++)
-        mglu_store_element(row, dtype, (size_t)c, dtype == MGLU_DTYPE_F32 ? (float)want[c] : round_to_odd(want[c]));
+        mglu_ref_store(row, dtype, (size_t)c, want[c]);
 }
 
 mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu_forward_args *args)

@@ -51,4 +51,13 @@ mglu_status mglu_ref_forward(void *backend, void *layer, void *queue, const mglu
 mglu_status mglu_ref_forward_reference(void *backend, void *layer, const mglu_forward_args *args,
                                        mglu_accuracy accuracy, double *want, double *tolerance);
 
+/* train.c */
+mglu_status mglu_ref_train_create(void *backend, int32_t ordinal, const mglu_train_desc *desc, void **train);
+void mglu_ref_train_destroy(void *backend, void *train);
+size_t mglu_ref_train_workspace_size(void *backend, const void *train, int64_t batch);
+size_t mglu_ref_train_saved_size(void *backend, const void *train, int64_t batch);
+mglu_status mglu_ref_train_forward(void *backend, void *train, void *queue, const mglu_train_forward_args *args);
+mglu_status mglu_ref_train_backward(void *backend, void *train, void *queue, const mglu_train_backward_args *args);
+mglu_status mglu_ref_train_reference(void *backend, void *train, const mglu_train_reference_args *args);
+
 #endif

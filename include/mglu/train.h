@@ -55,8 +55,8 @@ typedef struct mglu_train_desc {
     mglu_activation activation; /**< g */
     float silu_beta;            /**< beta of SiLU, finite; 0 means 1. Must be 0 for other activations */
     /**
-     * f32 or bf16: of x, y, dy and dx, and of the factors of all products. With bf16 a W in f32, t and s_i as they are
-     * kept, dt and ds_i are rounded to bf16; sums are f32 all the same.
+     * f32 or bf16: of x, y, dy and dx, and of the factors of all products. With bf16 devices may round to it what is
+     * f32 otherwise: a W in f32, t and s_i, dt and ds_i. Sums are f32 in any case.
      */
     mglu_dtype dtype;
     int32_t reserved;  /**< 0 */

@@ -8,6 +8,9 @@
 /* activation.c: g in double, and how far an f32 backend's g(gate) may be off when its gate is off by `error`. */
 double mglu_ref_activate(const mglu_layer_desc *desc, double gate);
 double mglu_ref_activation_error(const mglu_layer_desc *desc, double gate, double error);
+/* The same of its derivative g'. */
+double mglu_ref_slope(const mglu_layer_desc *desc, double gate);
+double mglu_ref_slope_error(const mglu_layer_desc *desc, double gate, double error);
 
 /* A row of a packed matrix. */
 struct mglu_ref_row {
@@ -63,6 +66,13 @@ struct mglu_ref_routing {
 /* routing.c: 0 when a caller's id is out of range; the weights are then NaN. */
 int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *x,
                    const mglu_accuracy *accuracy, struct mglu_ref_routing *routing);
+
+/*
+ * The top_k largest of `count` logits and their softmax, where each logit may be off by logit_error. NaN weights where
+ * a logit is NaN. `routing` is zero before.
+ */
+void mglu_ref_route_logits(const double *logits, int32_t count, int32_t top_k, double logit_error,
+                           struct mglu_ref_routing *routing);
 
 /* Doubles of scratch that one token needs. */
 size_t mglu_ref_token_scratch(const mglu_packed_weights *packed);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "backends/ref/kernels/estimate.h"
 #include "backends/ref/kernels/kernels.h"
 
-#include <float.h>
-#include <math.h>
 #include <string.h>
-
-#define UNIT (FLT_EPSILON / 2.0)
 
 /* All masks with weight 1. */
 static void route_to_all(const struct mglu_ref_layer *layer, struct mglu_ref_routing *routing)
@@ -93,12 +90,28 @@ static void softmax(const double *logits, double logit_error, struct mglu_ref_ro
     }
 }
 
+void mglu_ref_route_logits(const double *logits, int32_t count, int32_t top_k, double logit_error,
+                           struct mglu_ref_routing *routing)
+{
+    int used[MGLU_MAX_MASKS] = {0}, is_nan = 0;
+
+    for (int32_t i = 0; i < count; i++)
+        is_nan |= isnan(logits[i]);
+    routing->count = top_k;
+    for (int32_t i = 0; i < top_k; i++) {
+        routing->ids[i] = largest(logits, used, count);
+        used[routing->ids[i]] = 1;
+    }
+    softmax(logits, logit_error, routing);
+    for (int32_t i = 0; i < top_k && is_nan; i++)
+        routing->p[i] = NAN;
+}
+
 static void route_by_router(const struct mglu_ref_layer *layer, const double *x, const mglu_accuracy *accuracy,
                             struct mglu_ref_routing *routing)
 {
     const mglu_packed_weights *packed = &layer->packed;
     double logits[MGLU_MAX_MASKS], error = 0;
-    int used[MGLU_MAX_MASKS] = {0}, is_nan = 0;
     struct mglu_ref_sums sums;
 
     for (int32_t i = 0; i < packed->n_masks; i++) {
@@ -107,16 +120,8 @@ static void route_by_router(const struct mglu_ref_layer *layer, const double *x,
         logits[i] = sums.total;
         if (accuracy)
             error = fmax(error, mglu_ref_sum_error(*accuracy, packed->hidden_size, &sums));
-        is_nan |= isnan(logits[i]);
     }
-    routing->count = layer->desc.top_k;
-    for (int32_t i = 0; i < routing->count; i++) {
-        routing->ids[i] = largest(logits, used, packed->n_masks);
-        used[routing->ids[i]] = 1;
-    }
-    softmax(logits, error, routing);
-    for (int32_t i = 0; i < routing->count && is_nan; i++)
-        routing->p[i] = NAN;
+    mglu_ref_route_logits(logits, packed->n_masks, layer->desc.top_k, error, routing);
 }
 
 int mglu_ref_route(const struct mglu_ref_layer *layer, const mglu_forward_args *args, int64_t token, const double *x,

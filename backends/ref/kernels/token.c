@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include "backends/ref/kernels/estimate.h"
 #include "backends/ref/kernels/kernels.h"
 #include "common/core/quantise.h"
-
-#include <float.h>
-#include <math.h>
 
 /*
  * Equations (1) to (3) for one token, with the error bound of docs/semantics.md, term by term. Without an accuracy
  * class only the values are computed, and errors are 0. u is UNIT.
  */
-#define UNIT (FLT_EPSILON / 2.0)
-
-/* A number and the error bound of a conforming backend. */
-struct estimate {
-    double value, error;
-};
 
 static double element_of(const void *data, size_t byte_offset, int64_t row_stride, mglu_dtype dtype, int64_t row,
                          int64_t column)
