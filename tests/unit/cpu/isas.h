@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Runs tests once for every instruction set that was built; those that this machine lacks are reported as skipped. */
 
@@ -19,6 +20,27 @@ static inline const struct mglu_cpu_isa *isa_of(void **state)
     const struct mglu_cpu_isa *isa = *state;
 
     if (!isa->is_available())
+        skip();
+    return isa;
+}
+
+/* Whether an earlier instruction set has the same kernels in the member at this offset, so that they are tested. */
+static inline int is_reused(const struct mglu_cpu_isa *isa, size_t offset)
+{
+    for (const struct mglu_cpu_isa *earlier = mglu_cpu_isas; earlier < isa; earlier++)
+        if (memcmp((const char *)earlier + offset, (const char *)isa + offset, sizeof(void *)) == 0)
+            return 1;
+    return 0;
+}
+
+/* For a test of the kernels in one member, which is skipped where they are an earlier set's. */
+#define ISA_WITH_OWN(state, member) isa_with_own(state, offsetof(struct mglu_cpu_isa, member))
+
+static inline const struct mglu_cpu_isa *isa_with_own(void **state, size_t offset)
+{
+    const struct mglu_cpu_isa *isa = isa_of(state);
+
+    if (is_reused(isa, offset))
         skip();
     return isa;
 }

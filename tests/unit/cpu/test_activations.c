@@ -66,7 +66,7 @@ static void activate(const struct mglu_cpu_isa *isa, const struct activation *a,
 
 static void every_activation_has_a_kernel_and_is_among_the_cases(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
 
     for (int kind = 0; kind < MGLU_ACTIVATION_COUNT; kind++) {
         int i = 0;
@@ -106,7 +106,7 @@ static float *activated(const struct mglu_cpu_isa *isa, const struct activation 
 
 static void activations_keep_the_error_bound(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     const float *values;
     int32_t count = inputs(&values);
 
@@ -132,7 +132,7 @@ static void activations_keep_the_error_bound(void **state)
 
 static void activations_have_the_same_bits_as_baseline(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     const float *values;
     int32_t count = inputs(&values);
 
@@ -166,7 +166,7 @@ static float activate_one(const struct mglu_cpu_isa *isa, mglu_activation kind, 
 
 static void activations_take_their_limits_at_infinity(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     const struct {
         mglu_activation kind;
         float beta, at_minus, at_plus;
@@ -190,7 +190,7 @@ static void nan_stays_nan_and_finite_stays_finite(void **state)
 {
     static const uint32_t nans[] = {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0x7fffffffu, 0xff800fffu};
     static const float large[] = {FLT_MAX, -FLT_MAX, 1e19f, -1e19f, 1e30f, -1e30f, FLT_MIN, 1e-45f};
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
 
     for (int a = 0; a < ACTIVATION_COUNT; a++) {
         for (size_t i = 0; i < sizeof nans / sizeof nans[0]; i++)

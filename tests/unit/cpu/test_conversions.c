@@ -7,7 +7,7 @@ enum { HALVES = 1 << 16 };
 
 static void widening_is_exact_for_all_halves(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     static uint16_t halves[HALVES];
     static float wide[HALVES];
 
@@ -24,7 +24,7 @@ static void widening_is_exact_for_all_halves(void **state)
 /* From memory of exactly the right size at any alignment, for all lengths up to several groups. */
 static void widening_pads_with_zeros_and_reads_nothing_more(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
 
     for (mglu_dtype dtype = MGLU_DTYPE_F32; dtype <= MGLU_DTYPE_BF16; dtype++)
         for (size_t count = 0; count <= 100; count++) {
@@ -64,7 +64,7 @@ static void narrowing_rounds_as_the_scalar_functions(void **state)
     static const uint32_t mantissas[] = {0,        1,        0xfff,    0x1000,   0x1001,   0x1fff,   0x2000,   0x3000,
                                          0x7fff,   0x8000,   0x8001,   0xffff,   0x10000,  0x18000,  0x3fffff, 0x400000,
                                          0x400001, 0x5fffff, 0x600000, 0x600001, 0x7fefff, 0x7ff000, 0x7fffff};
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     static float values[512 * 32];
     int64_t count = 0;
 
@@ -80,7 +80,7 @@ static void narrowing_rounds_as_the_scalar_functions(void **state)
 
 static void narrowing_rounds_random_values_as_the_scalar_functions(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, elementwise);
     static float values[1 << 18];
     uint64_t seed = 1;
 

@@ -226,7 +226,7 @@ static void select_some_masks(struct problem *p, uint64_t seed)
 
 static void gemv_adds_in_the_documented_order(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv);
 
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
         for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
@@ -274,7 +274,7 @@ static void check_tokens(const struct mglu_cpu_isa *isa, const struct problem *p
 
 static void gemv_of_several_tokens_has_the_bits_of_gemv_of_one(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv_tokens);
 
     if (!isa->gemv_tokens)
         skip();
@@ -297,7 +297,7 @@ static void gemv_of_several_tokens_has_the_bits_of_gemv_of_one(void **state)
 
 static void gemv_pairs_adds_in_its_documented_order(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv_pairs);
 
     if (!isa->gemv_pairs)
         skip();
@@ -328,7 +328,7 @@ static uint16_t *x_in_bf16(const struct problem *p)
 
 static void bf16_gemv_of_integers_is_exact(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv_bf16);
 
     if (!isa->gemv_bf16)
         skip();
@@ -372,7 +372,7 @@ static void check_bf16_error(const struct mglu_cpu_isa *isa, const struct proble
 
 static void bf16_gemv_keeps_the_error_bound(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv_bf16);
 
     if (!isa->gemv_bf16)
         skip();

@@ -17,7 +17,7 @@ static const mglu_dtype dtypes[] = {MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 
 static const struct mglu_cpu_int8 *int8_of(void **state)
 {
-    const struct mglu_cpu_isa *isa = isa_of(state);
+    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, int8);
 
     if (!isa->int8)
         skip();
