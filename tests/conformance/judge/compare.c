@@ -138,8 +138,8 @@ static void describe(FILE *stream, const struct expectation *expected, const str
 
     for (size_t i = 0; i < y->element; i++)
         untouched = untouched && bytes[i] == ROWS_GAP;
-    fprintf(stream, "y[%lld][%lld] = %.9g, want %.9g", (long long)row, (long long)column, got,
-            expected->exact ? rounded(want, expected->dtype) : want);
+    fprintf(stream, "%s[%lld][%lld] = %.9g, want %.9g", expected->name ? expected->name : "y", (long long)row,
+            (long long)column, got, expected->exact ? rounded(want, expected->dtype) : want);
     if (untouched)
         fprintf(stream, " (never written)");
     else if (expected->exact)

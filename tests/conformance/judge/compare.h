@@ -4,13 +4,14 @@
 
 #include "problem/fills.h"
 
-/** What the elements of y must be: [batch][columns] without gaps. */
+/** What the elements of a result must be: [rows][columns] without gaps. */
 struct expectation {
+    const char *name; /**< NULL: "y" */
     mglu_dtype dtype;
     int64_t rows, columns;
     const double *want;
     const double *tolerance;
-    bool exact; /**< the tolerance is 0: y is `want` rounded to its dtype */
+    bool exact; /**< the tolerance is 0: an element is `want` rounded to the dtype */
 };
 
 /** Compares every element, fails the outcome with a text that locates the errors, and measures rho. */

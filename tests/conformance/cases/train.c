@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "judge/train.h"
+#include "cases/groups.h"
+
+/*
+ * Training steps over the shapes of the grid. A case takes a value of each axis by chance, the same at each start;
+ * there are so many that each value meets most values of the others.
+ */
+
+enum { QUICK_CASES = 180, ALL_CASES = 1500 };
+
+static const int hs[] = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 255, 257};
+static const int ds[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 67};
+static const int batches[] = {1, 2, 3, 7, 8, 16, 17, 33, 64, 129};
+static const mglu_dtype dtypes[][2] = {{MGLU_DTYPE_F32, MGLU_DTYPE_F32},
+                                       {MGLU_DTYPE_BF16, MGLU_DTYPE_BF16},
+                                       {MGLU_DTYPE_BF16, MGLU_DTYPE_F32},
+                                       {MGLU_DTYPE_F32, MGLU_DTYPE_BF16}};
+/* After the activations comes SiLU with another beta. */
+static const float other_beta = 1.702f;
+
+#define COUNT(array) (int)(sizeof(array) / sizeof((array)[0]))
+
+static int choose(struct random *random, int count)
+{
+    return (int)(random_u64(random) % (uint64_t)count);
+}
+
+/* All gradients in half of the cases; else one alone, or all but one. */
+static unsigned choose_wanted(struct random *random)
+{
+    const unsigned all = (1u << TRAIN_RESULTS) - 1, one = 1u << (1 + choose(random, TRAIN_RESULTS - 1));
+
+    switch (choose(random, 4)) {
+    case 0:
+        return one;
+    case 1:
+        return all & ~one;
+    default:
+        return all;
+    }
+}
+
+static int32_t choose_top_k(struct random *random, int32_t n_masks)
+{
+    const int32_t choices[] = {0, 0, 0, 1, n_masks < 2 ? 1 : 2, n_masks};
+
+    return choices[choose(random, COUNT(choices))];
+}
+
+static struct train_case choose_case(int number)
+{
+    struct random random = {.key = (uint64_t)number};
+    const int types = choose(&random, COUNT(dtypes)), activation = choose(&random, MGLU_ACTIVATION_COUNT + 1);
+    struct train_case test = {.dtype = dtypes[types][0],
+                              .weight = dtypes[types][1],
+                              .n_masks = 1 + number % MGLU_MAX_MASKS,
+                              .h = hs[choose(&random, COUNT(hs))],
+                              .d = ds[choose(&random, COUNT(ds))],
+                              .batch = batches[choose(&random, COUNT(batches))],
+                              .bias = (enum bias)choose(&random, BIASES),
+                              .form = (mglu_mask_form)choose(&random, MGLU_MASK_BITS + 1),
+                              .placement = (enum placement)choose(&random, PLACEMENTS),
+                              .wanted = choose_wanted(&random),
+                              .accumulate = choose(&random, 3) == 0,
+                              .integers = choose(&random, 2) == 0};
+
+    test.activation = activation == MGLU_ACTIVATION_COUNT ? MGLU_ACTIVATION_SILU : (mglu_activation)activation;
+    test.silu_beta = activation == MGLU_ACTIVATION_COUNT ? other_beta : 0;
+    if (test.integers)
+        test.activation = activation % 2 ? MGLU_ACTIVATION_IDENTITY : MGLU_ACTIVATION_RELU;
+    if (test.integers)
+        test.silu_beta = 0;
+    test.top_k = choose_top_k(&random, test.n_masks);
+    return test;
+}
+
+/* With one column either gate or value is empty: where it has no bias, every product is 0. */
+static bool can_be_nonzero(const struct train_case *test)
+{
+    return test->h > 1 || test->bias == BIAS_BOTH;
+}
+
+/* Products of the three matrix products together, and of the oracle's other work. */
+static bool is_small(const struct train_case *test, int64_t limit)
+{
+    const int64_t rows = test->batch * test->d, streams = 1 + test->n_masks;
+
+    return rows * streams * test->h <= limit && rows * streams * (1 + test->top_k) <= limit / 4;
+}
+
+/* The first cases whose sizes are small are quick; numbers that make no case are passed over. */
+static void list_train(case_sink *sink, void *user)
+{
+    static struct train_case table[ALL_CASES];
+    int count = 0;
+
+    for (int number = 0; count < ALL_CASES; number++) {
+        struct test_case named = {.tier = count < QUICK_CASES ? TIER_QUICK : TIER_FULL, .data = &table[count]};
+
+        table[count] = choose_case(number);
+        if (!can_be_nonzero(&table[count]) || !is_small(&table[count], count < QUICK_CASES ? 1 << 15 : 1 << 19))
+            continue;
+        train_name(&table[count++], named.name, sizeof named.name);
+        sink(user, &named);
+    }
+}
+
+const struct group group_train = {"train", "training: forward, and the gradients, within the error bound or exactly",
+                                  list_train, train_run};
