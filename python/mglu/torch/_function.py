@@ -27,7 +27,7 @@ class Options(NamedTuple):
 
 
 # Of a core's second-level cache: seven tensors of a part are in use at once.
-CACHED_BYTES = 1 << 18
+CACHED_BYTES = 1 << 17
 
 
 class Projection(torch.autograd.Function):
@@ -57,25 +57,23 @@ class Projection(torch.autograd.Function):
     def backward(ctx: Any, dz: torch.Tensor) -> Any:
         x, weight, masks, gate_bias, value_bias, p, total, *gates = ctx.saved_tensors
         need_x, need_weight, need_masks, *need_more = ctx.needs_input_grad[:6]
-        sums = _SumGradients(_Streams(total, gates, gate_bias, value_bias, p), dz, ctx.options, need_more)
-        dx = torch.zeros_like(x)
-        dweight = torch.zeros(weight.shape, dtype=_accumulator(weight.dtype), device=weight.device)
+        streams = _Streams(total, gates, gate_bias, value_bias, p)
+        dtotal, dgates, more = _gradients_of_sums(streams, dz, _activations.of(*ctx.options), need_more)
+        dx = dtotal @ weight if need_x else None
+        dweight = (dtotal.T @ x).to(_accumulator(weight.dtype)) if need_weight else None
         dmasks = torch.empty_like(masks) if need_masks else None
-        for i, mask in enumerate(masks):
-            dgate_sums = sums.of(i)
-            bits = _bits(mask, weight)
-            if need_x:
-                dx.addmm_(dgate_sums, _selected(weight, bits))
-            if need_weight or dmasks is not None:
-                product = dgate_sums.T @ x
+        for i, dsums in enumerate(dgates):
+            bits = _bits(masks[i], weight)
+            if dx is not None:
+                dx.addmm_(dsums, _selected(weight, bits))
+            if dweight is None and dmasks is None:
+                continue
+            product = dsums.T @ x
+            if dweight is not None:
                 dweight += _selected(product, bits)
-                if dmasks is not None:
-                    dmasks[i] = product * weight
-        if need_x:
-            dx.addmm_(sums.dtotal, weight)
-        if need_weight:
-            dweight += sums.dtotal.T @ x
-        return (dx if need_x else None, dweight.to(weight.dtype) if need_weight else None, dmasks, *sums.more(), None)
+            if dmasks is not None:
+                torch.mul(product, weight, out=dmasks[i])
+        return dx, None if dweight is None else dweight.to(weight.dtype), dmasks, *more, None
 
 
 class _Streams:
@@ -98,39 +96,29 @@ class _Streams:
         return tensor if self.p is None else tensor * self.p[rows, mask, None]
 
 
-class _SumGradients:
-    """The gradients of the sums of each mask's gate, and meanwhile of the total, the biases and p."""
-
-    def __init__(self, streams: _Streams, dz: torch.Tensor, options: Options, need: list[bool]):
-        self._streams, self._dz = streams, dz
-        self._act = _activations.of(*options)
-        self.dtotal = torch.zeros_like(streams.total)
-        dtype = _accumulator(dz.dtype)
-        self._of = (streams.gate_bias, streams.value_bias, streams.p)
-        self._dgate_bias, self._dvalue_bias, self._dp = (
-            torch.zeros_like(tensor, dtype=dtype) if wanted else None for tensor, wanted in zip(self._of, need))
-
-    def of(self, mask: int) -> torch.Tensor:
-        dsums = torch.empty_like(self.dtotal)
-        for rows in _parts(dsums):
-            gate, value = self._streams.of(mask, rows)
-            dz = self._dz[rows]
-            activated = self._act.value(gate)
-            if self._dp is not None:
-                self._dp[rows, mask] = (dz * activated * value).sum(1, dtype=self._dp.dtype)
-            dz = self._streams.scaled(dz, mask, rows)
-            dgate, dvalue = self._act.backward(value * dz, gate), activated * dz
-            for sums, terms in ((self._dgate_bias, dgate), (self._dvalue_bias, dvalue)):
+def _gradients_of_sums(streams: _Streams, dz: torch.Tensor, act: _activations.Activation, need: list[bool]) -> tuple[
+        torch.Tensor, list[torch.Tensor], list[torch.Tensor | None]]:
+    """The gradients of the total and of the sums of each gate, and those of the biases and of p that are wanted."""
+    dtotal, dgates = torch.empty_like(streams.total), [torch.empty_like(sums) for sums in streams.gates]
+    inputs = (streams.gate_bias, streams.value_bias, streams.p)
+    dgate_bias, dvalue_bias, dp = more = [
+        torch.zeros_like(tensor, dtype=_accumulator(tensor.dtype)) if tensor is not None and wanted else None
+        for tensor, wanted in zip(inputs, need)]
+    for rows in _parts(dtotal):
+        total = dtotal[rows].zero_()
+        for i, dsums in enumerate(dgates):
+            gate, value = streams.of(i, rows)
+            activated = act.value(gate)
+            if dp is not None:
+                dp[rows, i] = (dz[rows] * activated * value).sum(1, dtype=dp.dtype)
+            dterm = streams.scaled(dz[rows], i, rows)
+            dgate, dvalue = act.backward(value * dterm, gate), activated * dterm
+            for sums, terms in ((dgate_bias, dgate), (dvalue_bias, dvalue)):
                 if sums is not None:
-                    sums[mask] += terms.sum(0, dtype=sums.dtype)
-            self.dtotal[rows] += dvalue
+                    sums[i] += terms.sum(0, dtype=sums.dtype)
+            total += dvalue
             torch.sub(dgate, dvalue, out=dsums[rows])
-        return dsums
-
-    def more(self) -> Iterator[torch.Tensor | None]:
-        """The gradients of the biases and of p, where they are wanted."""
-        for gradient, tensor in zip((self._dgate_bias, self._dvalue_bias, self._dp), self._of):
-            yield None if gradient is None or tensor is None else gradient.to(tensor.dtype)
+    return dtotal, dgates, [tensor if tensor is None else tensor.to(dz.dtype) for tensor in more]
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -141,7 +129,8 @@ def _accumulator(dtype: torch.dtype) -> torch.dtype:
 def _bits(mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Integers of the width of the weights: all bits set where the mask is 1. Torch selects by them several times as
     fast as by booleans on CPUs, and not finite weights are selected too."""
-    return (mask > 0).to(_INTEGERS[weight.element_size()]).neg_()
+    ones = torch.empty(mask.shape, dtype=_INTEGERS[weight.element_size()], device=mask.device)
+    return torch.gt(mask, 0, out=ones).neg_()
 
 
 def _selected(tensor: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
