@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cases/determinism.h"
+#include "cases/pools.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 /* The same bits while other threads compute, with any number of threads, and on any thread pool. */
 
 /* Enough calls to outlast a time slice, so that threads overlap even on a busy system. */
-enum { CALLERS = 4, CALLS = 128, POOL_THREADS = 3 };
+enum { CALLERS = 4, CALLS = 128 };
 
 /* One thread that shares weights and layer with the others; queue, workspace and x are its own. */
 struct caller {
@@ -177,57 +177,11 @@ void thread_counts(const struct trial *trial)
     compare_contexts(trial, descs, sizeof descs / sizeof descs[0]);
 }
 
-static void run_backwards(void *user, int64_t count, mglu_task task, void *argument)
-{
-    for (int64_t i = count; i-- > 0;)
-        task(argument, i);
-}
-
-static void run_odd_ones_first(void *user, int64_t count, mglu_task task, void *argument)
-{
-    for (int64_t i = 1; i < count; i += 2)
-        task(argument, i);
-    for (int64_t i = 0; i < count; i += 2)
-        task(argument, i);
-}
-
-/* A loop whose tasks several threads fetch from its end, in no particular order. */
-struct loop {
-    atomic_llong left;
-    mglu_task task;
-    void *argument;
-};
-
-static void *fetch_tasks(void *argument)
-{
-    struct loop *loop = argument;
-    int64_t index;
-
-    while ((index = atomic_fetch_sub(&loop->left, 1) - 1) >= 0)
-        loop->task(loop->argument, index);
-    return NULL;
-}
-
-static void run_on_threads(void *user, int64_t count, mglu_task task, void *argument)
-{
-    struct loop loop = {.task = task, .argument = argument};
-    pthread_t threads[POOL_THREADS];
-    int started = 0;
-
-    atomic_init(&loop.left, count);
-    while (started < POOL_THREADS && pthread_create(&threads[started], NULL, fetch_tasks, &loop) == 0)
-        started++;
-    fetch_tasks(&loop);
-    while (started > 0)
-        pthread_join(threads[--started], NULL);
-}
-
 void hostile_pools(const struct trial *trial)
 {
-    static const mglu_parallel pools[] = {
-        {.parallel_for = run_backwards}, {.parallel_for = run_odd_ones_first}, {.parallel_for = run_on_threads}};
-    const mglu_context_desc descs[] = {
-        {.num_threads = 1}, {.parallel = &pools[0]}, {.parallel = &pools[1]}, {.parallel = &pools[2]}};
+    mglu_context_desc descs[1 + HOSTILE_POOLS] = {{.num_threads = 1}};
 
+    for (int i = 0; i < HOSTILE_POOLS; i++)
+        descs[1 + i].parallel = &hostile_pool[i];
     compare_contexts(trial, descs, sizeof descs / sizeof descs[0]);
 }

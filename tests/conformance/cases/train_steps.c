@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "judge/train.h"
 #include "cases/groups.h"
+#include "cases/train_calls.h"
+
+#include <string.h>
 
 /*
  * Training steps over the shapes of the grid. A case takes a value of each axis by chance, the same at each start;
@@ -90,7 +92,7 @@ static bool is_small(const struct train_case *test, int64_t limit)
 }
 
 /* The first cases whose sizes are small are quick; numbers that make no case are passed over. */
-static void list_train(case_sink *sink, void *user)
+static void list_steps(case_sink *sink, void *user)
 {
     static struct train_case table[ALL_CASES];
     int count = 0;
@@ -106,5 +108,35 @@ static void list_train(case_sink *sink, void *user)
     }
 }
 
+static const char check_prefix[] = "train/call/";
+
+static void list_checks(const struct train_check *checks, case_sink *sink, void *user)
+{
+    for (; checks->name; checks++) {
+        struct test_case named = {.tier = TIER_QUICK, .data = checks};
+
+        snprintf(named.name, sizeof named.name, "%s%s", check_prefix, checks->name);
+        sink(user, &named);
+    }
+}
+
+static void list_train(case_sink *sink, void *user)
+{
+    list_steps(sink, user);
+    list_checks(train_bit_checks, sink, user);
+    list_checks(train_call_checks, sink, user);
+    list_checks(train_rule_checks, sink, user);
+}
+
+static void run_train(const struct target *target, const struct test_case *test, struct outcome *outcome)
+{
+    const struct train_check *check = test->data;
+
+    if (strncmp(test->name, check_prefix, strlen(check_prefix)) == 0)
+        check->run(target, random_for(target, test->name, "numbers"), outcome);
+    else
+        train_run(target, test, outcome);
+}
+
 const struct group group_train = {"train", "training: forward, and the gradients, within the error bound or exactly",
-                                  list_train, train_run};
+                                  list_train, run_train};
