@@ -74,6 +74,10 @@ static void check_structs(void)
     EXPECT_INITIAL(mglu_layer_desc, MGLU_LAYER_DESC_INIT, max_batch);
     EXPECT_INITIAL(mglu_layer_info, MGLU_LAYER_INFO_INIT, details);
     EXPECT_INITIAL(mglu_forward_args, MGLU_FORWARD_ARGS_INIT, workspace_size);
+    EXPECT_INITIAL(mglu_train_desc, MGLU_TRAIN_DESC_INIT, max_batch);
+    EXPECT_INITIAL(mglu_train_forward_args, MGLU_TRAIN_FORWARD_ARGS_INIT, parallel);
+    EXPECT_INITIAL(mglu_train_backward_args, MGLU_TRAIN_BACKWARD_ARGS_INIT, parallel);
+    EXPECT_INITIAL(mglu_train_reference_args, MGLU_TRAIN_REFERENCE_ARGS_INIT, drouter_logits.want);
 #ifdef MGLU_OPENCL_H
     EXPECT_INITIAL(mglu_opencl_stream, MGLU_OPENCL_STREAM_INIT, event);
 #endif

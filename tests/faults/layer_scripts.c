@@ -8,7 +8,7 @@
 
 /* Scripts from a context to y: layers with every feature, on each backend of the CPU and on a plug-in. */
 
-enum { H = 64, D = 96, OUT = 48, MASKS = 4, BATCH = 16, D_FOR_THREADS = 4096 };
+enum { H = 64, D = 96, OUT = 48, MASKS = 4, BATCH = 16, TRAIN_BATCH = 8, D_FOR_THREADS = 4096 };
 
 float script_y[Y_SIZE];
 
@@ -21,7 +21,8 @@ static struct {
     mglu_queue *queue;
     mglu_weights *weights;
     mglu_layer *layer;
-    mglu_memory *workspace;
+    mglu_memory *workspace, *saved;
+    mglu_train *train;
 } made;
 
 static struct {
@@ -213,8 +214,81 @@ static mglu_status read_info(void)
     return status == MGLU_OK ? mglu_weights_get_info(made.weights, &weights) : status;
 }
 
+/* A plan to train, and memory for both of its calls. */
+static mglu_status make_train(void)
+{
+    const mglu_train_desc desc = {.struct_size = sizeof desc,
+                                  .flags = MGLU_TRAIN_GATE_BIAS,
+                                  .hidden_size = H,
+                                  .intermediate_size = OUT,
+                                  .n_masks = MASKS,
+                                  .top_k = 2,
+                                  .max_batch = TRAIN_BATCH};
+
+    return mglu_train_create(made.device, &desc, &made.train);
+}
+
+static mglu_status make_train_workspace(void)
+{
+    return mglu_memory_create(made.device, mglu_train_workspace_size(made.train, TRAIN_BATCH), &made.workspace);
+}
+
+static mglu_status make_saved(void)
+{
+    return mglu_memory_create(made.device, mglu_train_saved_size(made.train, TRAIN_BATCH), &made.saved);
+}
+
+static mglu_train_inputs train_inputs(void)
+{
+    return (mglu_train_inputs){.x.data = x,
+                               .weight = array(),
+                               .masks = {masks, MGLU_MASK_BYTES},
+                               .gate_bias = numbers,
+                               .router_logits.data = x};
+}
+
+static mglu_status train_forward(void)
+{
+    const mglu_train_forward_args args = {.struct_size = sizeof args,
+                                          .batch = TRAIN_BATCH,
+                                          .inputs = train_inputs(),
+                                          .y.data = script_y,
+                                          .saved = mglu_memory_data(made.saved),
+                                          .saved_size = mglu_memory_size(made.saved),
+                                          .workspace = mglu_memory_data(made.workspace),
+                                          .workspace_size = mglu_memory_size(made.workspace)};
+
+    return mglu_train_forward(made.train, made.queue, &args);
+}
+
+static mglu_status train_backward(void)
+{
+    const mglu_train_backward_args args = {.struct_size = sizeof args,
+                                           .batch = TRAIN_BATCH,
+                                           .inputs = train_inputs(),
+                                           .dy.data = x,
+                                           .saved = mglu_memory_data(made.saved),
+                                           .saved_size = mglu_memory_size(made.saved),
+                                           .dx.data = script_y,
+                                           .workspace = mglu_memory_data(made.workspace),
+                                           .workspace_size = mglu_memory_size(made.workspace)};
+
+    return mglu_train_backward(made.train, made.queue, &args);
+}
+
+static mglu_status train_oracle(void)
+{
+    static double want[TRAIN_BATCH * OUT];
+    const mglu_train_reference_args args = {
+        .struct_size = sizeof args, .batch = TRAIN_BATCH, .inputs = train_inputs(), .y.want = want};
+
+    return mglu_train_reference(made.train, &args);
+}
+
 void layer_scripts_clean_up(void)
 {
+    mglu_memory_destroy(&made.saved);
+    mglu_train_destroy(&made.train);
     mglu_memory_destroy(&made.workspace);
     mglu_layer_destroy(&made.layer);
     mglu_weights_destroy(&made.weights);
@@ -228,6 +302,9 @@ static step_fn *const oracle_steps[] = {step_context,   step_pick,    step_queue
                                         step_workspace, step_forward, oracle,     NULL};
 static step_fn *const plugin_steps[] = {step_context, load_plugin,    step_pick,    step_queue, step_weights,
                                         step_layer,   step_workspace, step_forward, NULL};
+static step_fn *const oracle_train_steps[] = {step_context,         step_pick,  step_queue,    make_train,
+                                              make_train_workspace, make_saved, train_forward, train_backward,
+                                              train_oracle,         NULL};
 
 const struct script layer_scripts[] = {
     {.name = "layer with every part, f16", .steps = layer_steps, .prepare = every_part_f16},
@@ -236,6 +313,7 @@ const struct script layer_scripts[] = {
     {.name = "batch, q8_0", .steps = layer_steps, .prepare = batch},
     {.name = "plain layer, f32", .steps = layer_steps, .prepare = plain},
     {.name = "reference", .steps = oracle_steps, .prepare = reference},
+    {.name = "training on the reference", .steps = oracle_train_steps, .prepare = reference},
     {.name = "plug-in", .steps = plugin_steps, .prepare = plugin, .kept_by_linker = 1},
     {.name = "two threads of a pool", .steps = layer_steps, .prepare = two_threads_of_a_pool},
     {.name = "two threads of OpenMP", .steps = layer_steps, .prepare = two_threads, .uses_openmp = 1},

@@ -31,12 +31,29 @@ static void set_older_abi(mglu_backend_fns *fns)
 
 static void set_table_size(mglu_backend_fns *fns)
 {
-    fns->struct_size -= sizeof(void *);
+    fns->struct_size = offsetof(mglu_backend_fns, queue_notify);
 }
 
 static void set_larger_table(mglu_backend_fns *fns)
 {
     fns->struct_size += sizeof(void *);
+}
+
+/* Not a violation: a plug-in of the time before the library could train. */
+static void set_before_training(mglu_backend_fns *fns)
+{
+    fns->struct_size = offsetof(mglu_backend_fns, train_create);
+    memset((char *)fns + fns->struct_size, 0xff, sizeof *fns - fns->struct_size);
+}
+
+static mglu_status create_no_training(void *backend, int32_t ordinal, const mglu_train_desc *desc, void **train)
+{
+    return MGLU_OK;
+}
+
+static void set_half_training(mglu_backend_fns *fns)
+{
+    fns->train_create = create_no_training;
 }
 
 /* Not a violation. */
@@ -387,6 +404,8 @@ static const struct {
     {"older-abi", set_older_abi},
     {"table-size", set_table_size},
     {"larger-table", set_larger_table},
+    {"before-training", set_before_training},
+    {"half-training", set_half_training},
     {"no-poll", set_no_poll},
     {"no-notify", set_no_notify},
     {"missing-slot", set_missing_slot},

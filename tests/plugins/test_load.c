@@ -20,6 +20,7 @@ static const struct {
     {"larger-table", MGLU_ERROR_VERSION_MISMATCH, "its table has"},
     {"not-a-fault", MGLU_ERROR_VERSION_MISMATCH, "refuses this library's ABI 2"}, /* the entry returns NULL */
     {"missing-slot", MGLU_ERROR_INVALID_ARGUMENT, "has no queue_wait"},
+    {"half-training", MGLU_ERROR_INVALID_ARGUMENT, "has no train_destroy"},
     {"half-memory", MGLU_ERROR_INVALID_ARGUMENT, "has no memory_allocate"},
     {"no-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
     {"empty-name", MGLU_ERROR_INVALID_ARGUMENT, "needs a name"},
@@ -262,6 +263,29 @@ static void a_table_without_notify_works_and_refuses_only_that(void **state)
     mglu_context_destroy(&context);
 }
 
+/* What lies behind an older table is not read: here it is no address. */
+static void a_table_from_before_training_works_and_refuses_only_that(void **state)
+{
+    const mglu_train_desc desc = {
+        .struct_size = sizeof desc, .hidden_size = 8, .intermediate_size = 8, .n_masks = 1, .max_batch = 1};
+    mglu_train *train = NULL;
+    mglu_context *context;
+    mglu_device *device;
+    mglu_queue *queue;
+
+    assert_ok(mglu_context_create(NULL, &context));
+    setenv("MGLU_TEST_FAULT", "before-training", 1);
+    assert_ok(mglu_backend_load(context, path_of_broken));
+    assert_ok(mglu_device_pick(context, "sample", &device));
+    assert_ok(mglu_queue_create(device, NULL, &queue));
+    assert_status(mglu_train_create(device, &desc, &train), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("backend 'sample' does not train");
+    assert_null(train);
+    assert_ok(mglu_queue_wait(queue));
+    mglu_queue_destroy(&queue);
+    mglu_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +298,7 @@ int main(void)
         cmocka_unit_test(what_is_no_shared_object_is_refused_by_name),
         cmocka_unit_test(a_table_without_poll_works_and_refuses_only_waits_with_a_limit),
         cmocka_unit_test(a_table_without_notify_works_and_refuses_only_that),
+        cmocka_unit_test(a_table_from_before_training_works_and_refuses_only_that),
     };
 
     path_of_broken = getenv("MGLU_TEST_BROKEN");

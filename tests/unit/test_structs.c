@@ -7,7 +7,19 @@
 /* Arguments that no correct program passes: a struct_size from nowhere, and NULL where an object belongs. */
 
 static struct rig rig;
+static mglu_train *train; /* on the reference */
 static struct sample sample;
+
+static int make_train(void)
+{
+    const mglu_train_desc desc = {
+        .struct_size = sizeof desc, .hidden_size = 8, .intermediate_size = 8, .n_masks = 2, .max_batch = 1};
+    mglu_device *device;
+
+    assert_ok(mglu_device_pick(rig.context, "ref", &device));
+    assert_ok(mglu_train_create(device, &desc, &train));
+    return 0;
+}
 
 static int open_rig(void **state)
 {
@@ -16,11 +28,12 @@ static int open_rig(void **state)
 
     sample = sample_make(&shape, 1);
     rig = rig_make("cpu", NULL, &sample.desc, &layer);
-    return 0;
+    return make_train();
 }
 
 static int close_rig(void **state)
 {
+    mglu_train_destroy(&train);
     rig_free(&rig);
     sample_free(&sample);
     return 0;
@@ -80,6 +93,30 @@ static mglu_status forward(void *args)
     return mglu_forward(rig.layer, rig.queue, args);
 }
 
+static mglu_status create_train(void *desc)
+{
+    mglu_train *other = NULL;
+    mglu_status status = mglu_train_create(rig.device, desc, &other);
+
+    mglu_train_destroy(&other);
+    return status;
+}
+
+static mglu_status train_forward(void *args)
+{
+    return mglu_train_forward(train, NULL, args);
+}
+
+static mglu_status train_backward(void *args)
+{
+    return mglu_train_backward(train, NULL, args);
+}
+
+static mglu_status train_reference(void *args)
+{
+    return mglu_train_reference(train, args);
+}
+
 static mglu_status get_device_info(void *info)
 {
     return mglu_device_get_info(rig.device, info);
@@ -107,6 +144,11 @@ static const struct {
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), create_layer},
     {"mglu_layer_desc", sizeof(mglu_layer_desc), sizeof(mglu_layer_desc), support_layer},
     {"mglu_forward_args", sizeof(mglu_forward_args), offsetof(mglu_forward_args, parallel), forward},
+    {"mglu_train_desc", sizeof(mglu_train_desc), sizeof(mglu_train_desc), create_train},
+    {"mglu_train_forward_args", sizeof(mglu_train_forward_args), sizeof(mglu_train_forward_args), train_forward},
+    {"mglu_train_backward_args", sizeof(mglu_train_backward_args), sizeof(mglu_train_backward_args), train_backward},
+    {"mglu_train_reference_args", sizeof(mglu_train_reference_args), sizeof(mglu_train_reference_args),
+     train_reference},
     {"mglu_device_info", sizeof(mglu_device_info), offsetof(mglu_device_info, works_after_fork), get_device_info},
     {"mglu_weights_info", sizeof(mglu_weights_info), offsetof(mglu_weights_info, borrowed_bytes), get_weights_info},
     {"mglu_layer_info", sizeof(mglu_layer_info), sizeof(mglu_layer_info), get_layer_info},
@@ -178,6 +220,8 @@ static void getters_accept_null(void **state)
     assert_int_equal(mglu_layer_accuracy(NULL), MGLU_ACCURACY_A);
     assert_int_equal(mglu_layer_workspace_size(NULL), 0);
     assert_int_equal(mglu_memory_size(NULL), 0);
+    assert_int_equal(mglu_train_workspace_size(NULL, 1), 0);
+    assert_int_equal(mglu_train_saved_size(NULL, 1), 0);
     assert_null(mglu_memory_data(NULL));
     assert_int_equal(mglu_first_nonfinite(NULL, MGLU_DTYPE_F32, 0), 0);
     assert_int_equal(mglu_first_nonfinite(NULL, MGLU_DTYPE_F32, 1), 0);

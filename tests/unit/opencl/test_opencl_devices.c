@@ -173,12 +173,28 @@ static void test_log_of_a_layer(void **state)
     }
 }
 
+static void test_training_needs_host_memory(void **state)
+{
+    const mglu_train_desc desc = {
+        .struct_size = sizeof desc, .hidden_size = 8, .intermediate_size = 8, .n_masks = 1, .max_batch = 1};
+    mglu_train *train = NULL;
+    struct rig rig = {0};
+
+    fake_reset();
+    assert_ok(open_fake_context(NULL, &rig));
+    assert_ok(mglu_device_pick(rig.context, "fake", &rig.device));
+    assert_status(mglu_train_create(rig.device, &desc, &train), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("backend 'fake' has memory of its own: only devices with host memory train");
+    assert_null(train);
+    rig_free(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_machines),          cmocka_unit_test(test_cpu_works_without_opencl),
         cmocka_unit_test(test_rank_follows_type), cmocka_unit_test(test_no_loader),
-        cmocka_unit_test(test_log_of_a_layer),
+        cmocka_unit_test(test_log_of_a_layer),    cmocka_unit_test(test_training_needs_host_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
