@@ -24,6 +24,13 @@ struct mglu_cpu_isa {
     mglu_cpu_gemm_fn *gemm_bf16;
 };
 
+/* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */
+struct mglu_cpu_machine {
+    struct mglu_cpu_streams streams;
+};
+
+const struct mglu_cpu_machine *mglu_cpu_this_machine(void);
+
 /*
  * In ascending order: each includes the ones before it. The last has no name. This is the only list of instruction
  * sets: all other code reads that of the device (mglu_device_info.instruction_sets).

@@ -16,6 +16,7 @@ static struct mglu_cpu_matrix matrix(const mglu_packed_matrix *packed, int64_t c
         .masks = zero_words,
         .scales = packed->scales,
         .scale_stride = packed->scale_stride_bytes,
+        .streams = mglu_cpu_this_machine()->streams,
     };
 }
 

@@ -45,10 +45,10 @@ MGLU_INLINE vec fault_mul_nonzero(vec w, vec x)
 }
 
 /* Fault 32. */
-MGLU_INLINE vec fault_add_multiplied(vec sum, vec p, uint32_t word, int part)
+MGLU_INLINE vec fault_add_multiplied(vec sum, vec p, const uint32_t *word, int part)
 {
     for (int i = 0; i < VEC_LANES; i++)
-        sum[i] += (float)((word >> (part * VEC_LANES + i)) & 1u) * p[i];
+        sum[i] += (float)((*word >> (part * VEC_LANES + i)) & 1u) * p[i];
     return sum;
 }
 

@@ -25,10 +25,10 @@
 
 mglu_cpu_gemv_fn KERNEL(gemv_int8_q8_0), KERNEL(gemv_int8_q4_0);
 
-/* Groups of a block: their scales are multiplied at once. */
-enum { BLOCK_GROUPS = 32, CHAINS = 2 };
+/* Groups of a block, whose scales are multiplied at once; rows without masks that are summed side by side. */
+enum { BLOCK_GROUPS = 32, CHAINS = 2, ROWS_AT_ONCE = 4 };
 
-/* Prefetch distance in bytes: measured on a Zen 3, where PREFETCH_DISTANCE is 10 % slower. */
+/* Prefetch distance in bytes: measured on a Zen 3, where 8 KiB are 10 % slower. */
 enum { INT8_PREFETCH = 1024 };
 
 /*
@@ -175,61 +175,62 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *jobs, int32_t r, struct sha
     }
 }
 
-/* Adds a register's groups of each of PLAIN_ROWS rows. */
+/* Adds a register's groups of each of ROWS_AT_ONCE rows. */
 MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*products)[BLOCK_GROUPS + VEC_LANES],
-                           int64_t group, mglu_dtype dtype, int chain, vec (*totals)[CHAINS])
+                           int64_t group, mglu_dtype dtype, int chain, size_t ahead, vec (*totals)[CHAINS])
 {
     const bytes of_x = bytes_load(x + group * MGLU_GROUP_COLUMNS, BYTE_GROUPS);
 
     MGLU_UNROLL
-    for (int i = 0; i < PLAIN_ROWS; i++) {
+    for (int i = 0; i < ROWS_AT_ONCE; i++) {
         const bytes w = load_quants(weights[i], group, dtype, BYTE_GROUPS);
-        prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), group_bytes(dtype), PLAIN_PREFETCH);
+        prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), group_bytes(dtype), ahead);
         totals[i][chain] = vec_fma(bytes_dot(bytes_magnitude(w), bytes_signed(of_x, w)),
                                    bytes_broadcast_scales(products[i] + group), totals[i][chain]);
     }
 }
 
-/* The totals of PLAIN_ROWS rows, `apart` rows from each other, as sum_row() makes them. */
+/* The totals of ROWS_AT_ONCE rows, `apart` rows from each other, as sum_row() makes them. */
 MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int32_t apart, mglu_dtype dtype)
 {
     const int64_t groups = job->matrix->groups;
-    float products[PLAIN_ROWS][BLOCK_GROUPS + VEC_LANES];
-    const char *weights[PLAIN_ROWS];
-    vec totals[PLAIN_ROWS][CHAINS];
+    const size_t ahead = (size_t)job->matrix->streams.plain_prefetch;
+    float products[ROWS_AT_ONCE][BLOCK_GROUPS + VEC_LANES];
+    const char *weights[ROWS_AT_ONCE];
+    vec totals[ROWS_AT_ONCE][CHAINS];
 
-    for (int i = 0; i < PLAIN_ROWS; i++)
+    for (int i = 0; i < ROWS_AT_ONCE; i++)
         totals[i][0] = totals[i][1] = vec_zero();
     for (int64_t first = 0; first < groups; first += BLOCK_GROUPS) {
         const int64_t count = groups - first < BLOCK_GROUPS ? groups - first : BLOCK_GROUPS;
         const char *x = mglu_cpu_quants(job->x, groups) + first * MGLU_GROUP_COLUMNS;
         int64_t group = 0;
         MGLU_UNROLL
-        for (int i = 0; i < PLAIN_ROWS; i++) {
+        for (int i = 0; i < ROWS_AT_ONCE; i++) {
             const struct weight_row row = row_from(job->matrix, job->first_row + r + i * apart, first, dtype);
             weights[i] = row.weights;
             multiply_scales(row.scales, (const float *)job->x + first, count, products[i]);
         }
         for (; group + CHAINS <= count; group += CHAINS) {
-            add_plain(weights, x, products, group, dtype, 0, totals);
-            add_plain(weights, x, products, group + 1, dtype, 1, totals);
+            add_plain(weights, x, products, group, dtype, 0, ahead, totals);
+            add_plain(weights, x, products, group + 1, dtype, 1, ahead, totals);
         }
         if (group < count)
-            add_plain(weights, x, products, group, dtype, 0, totals);
+            add_plain(weights, x, products, group, dtype, 0, ahead, totals);
     }
-    for (int i = 0; i < PLAIN_ROWS; i++)
+    for (int i = 0; i < ROWS_AT_ONCE; i++)
         job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
 }
 
 /* One call. Rows without masks are interleaved for one token: some machines read several streams faster than one. */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
 {
-    const int side_by_side = BYTE_GROUPS == 1 && PLAIN_ROWS > 1 && shape.n == 0 && shape.tokens == 1;
-    const int32_t apart = side_by_side ? jobs->rows / PLAIN_ROWS : 0;
+    const int may_be_side_by_side = BYTE_GROUPS == 1 && shape.n == 0 && shape.tokens == 1;
+    const int32_t apart = may_be_side_by_side && jobs->matrix->streams.plain_rows > 1 ? jobs->rows / ROWS_AT_ONCE : 0;
 
     for (int32_t r = 0; r < apart; r++)
         sum_plain_rows(jobs, r, apart, shape.dtype);
-    for (int32_t r = apart * PLAIN_ROWS; r < jobs->rows; r++)
+    for (int32_t r = apart * ROWS_AT_ONCE; r < jobs->rows; r++)
         sum_row(jobs, r, shape);
 }
 

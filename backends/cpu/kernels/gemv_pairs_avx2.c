@@ -97,6 +97,7 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
     const struct mglu_cpu_matrix *matrix = job->matrix;
     const struct weight_row row = row_from(matrix, job->first_row + r, 0, dtype);
     const uint32_t *words = mask_words(matrix, job->first_row + r, 0);
+    const size_t ahead = (size_t)matrix->streams.masked_prefetch;
     vec total = vec_zero(), gates[MOST_TIMES];
 
     for (int i = 0; i < singles + quads; i++)
@@ -105,7 +106,7 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
         const struct weight_group weights = group_of(row, group, dtype);
         struct pairs pairs[VEC_PARTS];
         vec products[VEC_PARTS];
-        prefetch_weights(weights.weights, group_bytes(dtype), PREFETCH_DISTANCE);
+        prefetch_weights(weights.weights, group_bytes(dtype), ahead);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             products[part] = multiply(&weights, (const float *)job->x + group * MGLU_GROUP_COLUMNS, part, dtype);

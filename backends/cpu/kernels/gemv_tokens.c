@@ -24,6 +24,7 @@ MGLU_INLINE void sum_part(const struct mglu_cpu_gemv *jobs, int32_t r, mglu_dtyp
     const struct mglu_cpu_matrix *matrix = jobs->matrix;
     const int64_t first = jobs->first_row + r, pitch = mask_pitch(matrix);
     struct weight_row row[MOST_ROWS];
+    const size_t ahead = (size_t)(n > 0 ? matrix->streams.masked_prefetch : matrix->streams.plain_prefetch);
     const uint32_t *words[VEC_MASKS];
     vec s[MOST_ROWS][MOST_TOKENS][1 + VEC_MASKS];
 
@@ -46,7 +47,7 @@ MGLU_INLINE void sum_part(const struct mglu_cpu_gemv *jobs, int32_t r, mglu_dtyp
             const struct weight_group weights = group_of(row[i], group, dtype);
             const vec w = load_part(&weights, part, dtype);
             if (part == 0)
-                prefetch_weights(weights.weights, group_bytes(dtype), PREFETCH_DISTANCE);
+                prefetch_weights(weights.weights, group_bytes(dtype), ahead);
             MGLU_UNROLL
             for (int t = 0; t < tokens; t++) {
                 const float *x = (const float *)jobs[t].x + group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
@@ -54,7 +55,7 @@ MGLU_INLINE void sum_part(const struct mglu_cpu_gemv *jobs, int32_t r, mglu_dtyp
                 s[i][t][0] = vec_add(s[i][t][0], p);
                 MGLU_UNROLL
                 for (int m = 0; m < n; m++)
-                    s[i][t][1 + m] = vec_add_masked(s[i][t][1 + m], p, words[m][group * pitch], part);
+                    s[i][t][1 + m] = vec_add_masked(s[i][t][1 + m], p, words[m] + group * pitch, part);
             }
         }
     }

@@ -21,18 +21,17 @@
 #define MGLU_UNROLL _Pragma("clang loop unroll(full)")
 #endif
 
-/*
- * Prefetch distance of weights in bytes, the one with the highest bandwidth of a single core: measured on a Zen 5, and
- * with masks on a Zen 3.
- */
-enum { PREFETCH_DISTANCE = 8192 };
-
 /* Prefetching beyond the end of a matrix is harmless. */
 MGLU_INLINE void prefetch_weights(const void *from, size_t bytes, size_t distance)
 {
     MGLU_UNROLL
     for (size_t line = 0; line < bytes; line += 64)
         __builtin_prefetch((const void *)((uintptr_t)from + distance + line));
+}
+
+MGLU_INLINE void prefetch_words(const uint32_t *from, int64_t distance)
+{
+    __builtin_prefetch((const void *)((uintptr_t)from + (size_t)distance * sizeof *from));
 }
 
 #endif

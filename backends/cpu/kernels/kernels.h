@@ -17,6 +17,15 @@
 /* Rows that are summed into one set of buffers and then finished together. */
 #define MGLU_CPU_BLOCK_ROWS 16
 
+/*
+ * How a machine reads rows fastest: how many side by side (without masks 1, 2 or 4, with masks 1 or 2), and prefetch
+ * distances in bytes of weights; mask words are prefetched as many groups ahead. Results do not depend on it.
+ */
+struct mglu_cpu_streams {
+    int32_t plain_rows, plain_prefetch;
+    int32_t masked_rows, masked_prefetch;
+};
+
 /* A matrix in the packed format, and the masks that go with it. */
 struct mglu_cpu_matrix {
     const char *rows;
@@ -26,6 +35,7 @@ struct mglu_cpu_matrix {
     int32_t n_masks;       /* in `masks`; 0: none */
     const char *scales;    /* of quantised rows: f16 [row][group] */
     size_t scale_stride;   /* bytes */
+    struct mglu_cpu_streams streams;
 };
 
 /*

@@ -9,7 +9,7 @@
 
 typedef __m256 vec;
 
-enum { VEC_LANES = 8, VEC_MASKS = 1, PLAIN_ROWS = 4, PLAIN_PREFETCH = 512 };
+enum { VEC_LANES = 8, VEC_MASKS = 1, VEC_MASKS_OF_TWO_ROWS = 0 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_1
 
@@ -87,14 +87,14 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 }
 
 /* A sum that began as +0 is never -0, so adding +0 does not change it. */
-MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
-    return _mm256_add_ps(sum, vec_select(p, word, part));
+    return _mm256_add_ps(sum, vec_select(p, *word, part));
 }
 
-MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
 {
-    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_lane_masks(word, part)));
+    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_lane_masks(*word, part)));
 }
 
 MGLU_INLINE vec vec_broadcast(const void *from)

@@ -9,7 +9,10 @@
 
 typedef __m512 vec;
 
-enum { VEC_LANES = 16, VEC_MASKS = 8, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+/* Half a mask word. A mask register is loaded with one, as a shift would take a unit that sums need. */
+typedef __mmask16 __attribute__((may_alias)) mask_half;
+
+enum { VEC_LANES = 16, VEC_MASKS = 8, VEC_MASKS_OF_TWO_ROWS = 4 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_8
 
@@ -76,12 +79,12 @@ MGLU_INLINE vec vec_add(vec a, vec b)
  * The sum, computed by the multiply units: on Zen cores the add units also move the bits into mask registers.
  * Multiplying p by 1 is exact.
  */
-MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
-    return _mm512_mask3_fmadd_ps(p, _mm512_set1_ps(1.0f), sum, (__mmask16)(word >> (part * VEC_LANES)));
+    return _mm512_mask3_fmadd_ps(p, _mm512_set1_ps(1.0f), sum, ((const mask_half *)word)[part]);
 }
 
-MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
 {
     return vec_add_masked(sum, vec_load_f32(p), word, part);
 }

@@ -14,7 +14,7 @@ typedef uint16_t vec_u16 __attribute__((vector_size(8)));
 typedef int8_t vec_i8 __attribute__((vector_size(4)));
 typedef uint8_t vec_u8 __attribute__((vector_size(4)));
 
-enum { VEC_LANES = 4, VEC_MASKS = 1, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+enum { VEC_LANES = 4, VEC_MASKS = 1, VEC_MASKS_OF_TWO_ROWS = 0 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_1
 
@@ -104,12 +104,12 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 }
 
 /* A sum that began as +0 is never -0, so adding +0 does not change it. */
-MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
-    return sum + vec_select(p, word, part);
+    return sum + vec_select(p, *word, part);
 }
 
-MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
 {
     return vec_add_masked(sum, vec_load_f32(p), word, part);
 }

@@ -11,7 +11,7 @@
 typedef float32x4_t vec;
 
 /* The sums of two masks and the total take 24 of 32 registers. */
-enum { VEC_LANES = 4, VEC_MASKS = 2, PLAIN_ROWS = 1, PLAIN_PREFETCH = 0 };
+enum { VEC_LANES = 4, VEC_MASKS = 2, VEC_MASKS_OF_TWO_ROWS = 0 };
 
 #define VEC_FOR_MASK_COUNTS FOR_MASK_COUNTS_2
 
@@ -95,12 +95,12 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
 }
 
 /* A sum that began as +0 is never -0, so adding +0 does not change it. */
-MGLU_INLINE vec vec_add_masked(vec sum, vec p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
-    return vaddq_f32(sum, vec_select(p, word, part));
+    return vaddq_f32(sum, vec_select(p, *word, part));
 }
 
-MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, uint32_t word, int part)
+MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
 {
     return vec_add_masked(sum, vec_load_f32(p), word, part);
 }

@@ -67,6 +67,7 @@ static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, co
 {
     const size_t stride = mglu_packed_weight_stride_bytes(p->dtype, p->h);
     const size_t scale_stride = mglu_packed_scale_stride_bytes(p->dtype, p->h);
+    const struct mglu_cpu_streams streams = {.plain_rows = 1 + (int32_t)(seed % 2), .plain_prefetch = 512};
 
     p->groups = (int64_t)mglu_format_groups((mglu_index)p->h);
     p->weights = make(stride * ROWS);
@@ -86,7 +87,8 @@ static void make_problem(struct problem *p, const struct mglu_cpu_int8 *int8, co
                                          .masks = p->masks,
                                          .n_masks = p->n_masks,
                                          .scales = p->scales,
-                                         .scale_stride = scale_stride};
+                                         .scale_stride = scale_stride,
+                                         .streams = streams};
 }
 
 static void free_problem(struct problem *p)
