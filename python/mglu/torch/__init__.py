@@ -6,6 +6,7 @@ works from torch 1.13 on.
 """
 
 from ._inference import GLU, TensorParallel, operator
+from ._mlp import MLP, replace_mlp
 from ._module import MGLU
 
-__all__ = ["GLU", "MGLU", "TensorParallel", "operator"]
+__all__ = ["GLU", "MGLU", "MLP", "TensorParallel", "operator", "replace_mlp"]

@@ -13,6 +13,7 @@ from typing import Any, Iterator, NamedTuple
 
 import torch
 
+from .._errors import Unsupported
 from . import _activations
 from ._compile import is_compiling
 
@@ -53,8 +54,9 @@ class Projection(torch.autograd.Function):
         return z
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dz: torch.Tensor) -> Any:
+        if torch.is_grad_enabled() and not is_compiling():
+            raise Unsupported("MGLU has first derivatives only; expected a backward without create_graph=True")
         x, weight, masks, gate_bias, value_bias, p, total, *gates = ctx.saved_tensors
         need_x, need_weight, need_masks, *need_more = ctx.needs_input_grad[:6]
         streams = _Streams(total, gates, gate_bias, value_bias, p)

@@ -10,12 +10,13 @@ import torch
 
 from .._errors import InvalidArgument
 from . import _activations
+from ._frozen import Freezable
 from ._function import Options, Projection
 
 MAX_MASKS = 16
 
 
-class MGLU(torch.nn.Module):
+class MGLU(Freezable):
     """z = sum over i of g(x (M_i * W)^T) * (x ((1 - M_i) * W)^T), in place of the gate and up projections of a GLU.
 
     activation: "silu", "gelu_erf", "gelu_tanh", "relu", "sigmoid" or "identity". silu_beta: beta of SiLU; 0 means 1.
@@ -36,17 +37,21 @@ class MGLU(torch.nn.Module):
         self.hidden_size, self.intermediate_size, self.n_masks = hidden_size, intermediate_size, n_masks
         self.activation, self.silu_beta, self.top_k, self.mask_std = activation, silu_beta, top_k, mask_std
         self.learn_masks = learn_masks
-        place = {"device": device, "dtype": dtype}
-        shape = (n_masks, intermediate_size, hidden_size)
-        self.weight = torch.nn.Parameter(torch.empty(shape[1:], **place))
-        if learn_masks:
-            self.mask = torch.nn.Parameter(torch.empty(shape, **place))
-        else:
-            self.register_buffer("mask", torch.empty(shape, device=device, dtype=torch.uint8))
-        for name in ("gate_bias", "value_bias"):
-            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape[:2], **place)) if bias else None)
-        self.router = torch.nn.Linear(hidden_size, n_masks, bias=False, **place) if top_k else None
+        self._make_parameters(bias, device, dtype)
         self.reset_parameters()
+
+    def _make_parameters(self, bias: bool, device: Any, dtype: torch.dtype | None) -> None:
+        def parameter(*shape: int) -> torch.nn.Parameter:
+            return torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        n, d, h = self.n_masks, self.intermediate_size, self.hidden_size
+        self.weight = parameter(d, h)
+        if self.learn_masks:
+            self.mask: torch.Tensor = parameter(n, d, h)
+        else:
+            self.register_buffer("mask", torch.empty((n, d, h), device=device, dtype=torch.uint8))
+        self.gate_bias = parameter(n, d) if bias else None
+        self.value_bias = parameter(n, d) if bias else None
+        self.router = torch.nn.Linear(h, n, bias=False, device=device, dtype=dtype) if self.top_k else None
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -64,16 +69,25 @@ class MGLU(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """z [..., d] of x [..., h]."""
+        z: torch.Tensor = (self.frozen or self._train)(x)
+        return z
+
+    def _train(self, x: torch.Tensor) -> torch.Tensor:
         p = None if self.router is None else _routing_weights(self.router(x), self.top_k)
-        dtype = _autocast_dtype(x.device.type)
-        with torch.autocast(x.device.type, enabled=False):
-            x, weight, gate_bias, value_bias = (None if tensor is None else tensor.to(dtype or tensor.dtype)
-                                                for tensor in (x, self.weight, self.gate_bias, self.value_bias))
-            if p is not None:
-                p = p.to(x.dtype).reshape(-1, self.n_masks)
-            z = Projection.apply(x.reshape(-1, self.hidden_size), weight, self.mask, gate_bias, value_bias, p,
-                                 Options(self.activation, self.silu_beta))
+        rows, dtype = x.reshape(-1, self.hidden_size), _autocast_dtype(x.device.type)
+        arguments: list[Any] = [_cast(tensor, dtype) for tensor in (rows, self.weight, self.gate_bias, self.value_bias)]
+        if p is not None:
+            p = p.reshape(-1, self.n_masks).to(arguments[0].dtype)
+        arguments[2:2] = [self.mask]
+        z: torch.Tensor = Projection.apply(*arguments, p, Options(self.activation, self.silu_beta))
         return z.reshape(*x.shape[:-1], self.intermediate_size)
+
+    def _arrays(self) -> dict[str, torch.Tensor | None]:
+        return {"weight": self.weight, "masks": self.mask > 0, "gate_bias": self.gate_bias,
+                "value_bias": self.value_bias, "router": None if self.router is None else self.router.weight}
+
+    def _operation(self) -> dict[str, Any]:
+        return {"activation": self.activation, "silu_beta": self.silu_beta, "top_k": self.top_k}
 
     def extra_repr(self) -> str:
         more = [f"top_k={self.top_k}"] if self.top_k else []
@@ -105,3 +119,8 @@ def _autocast_dtype(device_type: str) -> torch.dtype | None:
     if device_type == "cpu":
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+
+
+def _cast(tensor: torch.Tensor | None, dtype: torch.dtype | None) -> torch.Tensor | None:
+    """As autocast does: to its dtype, but for float64."""
+    return tensor if tensor is None or dtype is None or tensor.dtype == torch.float64 else tensor.to(dtype)
