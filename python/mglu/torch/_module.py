@@ -33,7 +33,7 @@ class MGLU(Freezable):
                  silu_beta: float = 0.0, bias: bool = False, top_k: int = 0, mask_std: float = 0.01,
                  learn_masks: bool = True, device: Any = None, dtype: torch.dtype | None = None):
         super().__init__()
-        _check(n_masks, activation, top_k)
+        _check(n_masks, activation, silu_beta, top_k)
         self.hidden_size, self.intermediate_size, self.n_masks = hidden_size, intermediate_size, n_masks
         self.activation, self.silu_beta, self.top_k, self.mask_std = activation, silu_beta, top_k, mask_std
         self.learn_masks = learn_masks
@@ -75,11 +75,10 @@ class MGLU(Freezable):
     def _train(self, x: torch.Tensor) -> torch.Tensor:
         p = None if self.router is None else _routing_weights(self.router(x), self.top_k)
         rows, dtype = x.reshape(-1, self.hidden_size), _autocast_dtype(x.device.type)
-        arguments: list[Any] = [_cast(tensor, dtype) for tensor in (rows, self.weight, self.gate_bias, self.value_bias)]
+        rows, weight, *biases = (_cast(tensor, dtype) for tensor in (rows, self.weight, self.gate_bias, self.value_bias))
         if p is not None:
-            p = p.reshape(-1, self.n_masks).to(arguments[0].dtype)
-        arguments[2:2] = [self.mask]
-        z: torch.Tensor = Projection.apply(*arguments, p, Options(self.activation, self.silu_beta))
+            p = p.reshape(-1, self.n_masks).to(rows.dtype)
+        z: torch.Tensor = Projection.apply(rows, weight, self.mask, *biases, p, Options(self.activation, self.silu_beta))
         return z.reshape(*x.shape[:-1], self.intermediate_size)
 
     def _arrays(self) -> dict[str, torch.Tensor | None]:
@@ -97,11 +96,13 @@ class MGLU(Freezable):
                           *more])
 
 
-def _check(n_masks: int, activation: str, top_k: int) -> None:
+def _check(n_masks: int, activation: str, silu_beta: float, top_k: int) -> None:
     if not 1 <= n_masks <= MAX_MASKS:
         raise InvalidArgument(f"n_masks is {n_masks}; expected 1 to {MAX_MASKS}")
     if activation not in _activations.NAMES:
         raise InvalidArgument(f"activation is {activation!r}; expected one of {', '.join(_activations.NAMES)}")
+    if silu_beta and activation != "silu":
+        raise InvalidArgument(f"silu_beta is {silu_beta}; expected 0 for {activation}")
     if not 0 <= top_k <= n_masks:
         raise InvalidArgument(f"top_k is {top_k}; expected 0 to n_masks, {n_masks}")
 
@@ -116,11 +117,14 @@ def _routing_weights(logits: torch.Tensor, top_k: int) -> torch.Tensor:
 
 def _autocast_dtype(device_type: str) -> torch.dtype | None:
     """What autocast computes products in on this kind of device; None outside of autocast."""
-    if device_type == "cpu":
-        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    if not hasattr(torch, "get_autocast_dtype"):  # before torch 2.4
+        if device_type == "cpu":
+            return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    enabled = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return torch.get_autocast_dtype(device_type) if enabled else None
 
 
-def _cast(tensor: torch.Tensor | None, dtype: torch.dtype | None) -> torch.Tensor | None:
+def _cast(tensor: Any, dtype: torch.dtype | None) -> Any:
     """As autocast does: to its dtype, but for float64."""
     return tensor if tensor is None or dtype is None or tensor.dtype == torch.float64 else tensor.to(dtype)
