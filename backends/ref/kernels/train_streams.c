@@ -34,10 +34,10 @@ static struct mglu_ref_row weight_row(const struct mglu_ref_train_call *call, in
                                  .dtype = weight->dtype};
 }
 
-/* The relative error of W in products: it may be rounded to their dtype. */
+/* The relative error of W in products: f32 may be rounded to bf16. */
 static double weight_unit(const struct mglu_ref_train_call *call)
 {
-    return call->inputs.weight.dtype == call->desc.dtype ? 0 : unit_of(call);
+    return call->inputs.weight.dtype == MGLU_DTYPE_F32 && call->desc.dtype == MGLU_DTYPE_BF16 ? unit_of(call) : 0;
 }
 
 struct estimate mglu_ref_train_weight(const struct mglu_ref_train_call *call, int64_t row, int64_t column)
