@@ -6,20 +6,13 @@ Each has so many copies of its weights that none is in a cache when it is used a
 """
 
 import argparse
-import statistics
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from turns import DTYPES, add_options, describe, in_turns, median, ratios
 
 import mglu
-
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
-
-
-def median(values):
-    return statistics.median(values)
 
 
 def swiglu(arguments, random):
@@ -37,24 +30,19 @@ def masked(arguments, masks, context, random):
     return mglu.Layer(mglu.Weights(weight, bits, down=down, dtype=arguments.dtype, device=context.device("cpu")))
 
 
-def seconds(blocks, x, calls, clock):
-    """Of a call; the copies of a block take turns."""
-    begin = clock()
-    for call in range(calls):
-        blocks[call % len(blocks)](x)
-    return (clock() - begin) / calls
+def calls_of(blocks, x, calls):
+    """The copies of a block take turns."""
+    def call_all():
+        for call in range(calls):
+            blocks[call % len(blocks)](x)
+    return call_all
 
 
 def compare(arguments, ours, theirs, x):
     """Medians of both in ms, and of the ratio."""
     calls = arguments.calls or 3 * arguments.copies
-    clock = time.process_time if arguments.cpu_time else time.perf_counter
-    rounds = []
-    for _ in range(arguments.rounds + 1):  # the first warms up
-        rounds.append((seconds(ours, x, calls, clock), seconds(theirs, x, calls, clock)))
-    rounds = rounds[1:]
-    ratio = median(theirs / ours for ours, theirs in rounds)
-    return median(a for a, _ in rounds) * 1e3, median(b for _, b in rounds) * 1e3, ratio
+    ours, theirs = in_turns(arguments, [calls_of(ours, x, calls), calls_of(theirs, x, calls)])
+    return median(ours) / calls * 1e3, median(theirs) / calls * 1e3, median(ratios(ours, theirs))
 
 
 def main():
@@ -64,18 +52,15 @@ def main():
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of weights, x and y (default: %(default)s)")
     parser.add_argument("--masks", type=int, nargs="+", default=[1, 2, 4], help="numbers of masks (default: 1 2 4)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default: 1)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="(default: %(default)s)")
     parser.add_argument("--calls", type=int, default=0, help="in a round (default: 3 for each copy)")
     parser.add_argument("--copies", type=int, default=4, help="of the weights (default: %(default)s)")
-    parser.add_argument("--cpu-time", action="store_true", help="count CPU time: with one thread, beside other work")
+    add_options(parser, rounds=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
     context, random = mglu.Context(threads=arguments.threads), np.random.default_rng(1)
     theirs = [swiglu(arguments, random) for _ in range(arguments.copies)]
-    print(f"torch {torch.__version__}, mglu {mglu.__version__}, {context.device('cpu').details}; h {arguments.h}, d "
-          f"{arguments.d}, {arguments.dtype}, {arguments.threads} threads, {arguments.rounds} rounds")
+    print(f"{describe(arguments, context.device('cpu'))}, {arguments.dtype}")
     print("masks  batch   mglu ms  torch ms  times as fast")
     for masks in arguments.masks:
         ours = [masked(arguments, masks, context, random) for _ in range(arguments.copies)]
