@@ -27,6 +27,7 @@ struct mglu_cpu_isa {
 /* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */
 struct mglu_cpu_machine {
     struct mglu_cpu_streams streams;
+    int bf16_dot_is_fast; /* for one token: a vdpbf16ps takes no longer than two multiply-adds of f32 */
 };
 
 const struct mglu_cpu_machine *mglu_cpu_this_machine(void);
@@ -77,7 +78,8 @@ struct mglu_cpu_tasks {
 /* plan.c: how a layer is computed, determined when it is created. */
 struct mglu_cpu_plan {
     int32_t terms; /* summed per token: n_m, top_k, or 1 when plain */
-    int use_bf16;  /* the projection takes x in bf16 */
+    int use_bf16;  /* GEMM of the projection takes x in bf16 */
+    int gemv_bf16; /* GEMV of the projection does too */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
     mglu_cpu_gemv_fn *project_tokens, *down_tokens; /* for several tokens; NULL: each is summed alone */
@@ -114,7 +116,7 @@ struct mglu_cpu_layer {
 
 /* One token's part of the workspace. */
 struct mglu_cpu_token_workspace {
-    float *x;          /* [h_pad], padded with zeros like all rows here; unused with use_bf16 except by the router */
+    float *x;          /* [h_pad], padded with zeros like all rows here; where only x_bf16 is used, for a router alone */
     uint16_t *x_bf16;  /* [h_pad], with use_bf16 */
     void *quantised_x; /* input of the int8 kernels, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */

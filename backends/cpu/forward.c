@@ -19,21 +19,27 @@ static void pad_row(void *row, int64_t columns, size_t element_bytes)
     memset((char *)row + (size_t)columns * element_bytes, 0, (padded - (size_t)columns) * element_bytes);
 }
 
+static int projects_by_gemm(const struct mglu_cpu_chunk *chunk)
+{
+    return chunk->args->batch >= chunk->layer->plan.project_gemm_tokens;
+}
+
 static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const mglu_packed_weights *packed = &layer->weights->packed;
+    const int stays_bf16 = projects_by_gemm(chunk) ? layer->plan.use_bf16 : layer->plan.gemv_bf16;
     const int64_t h = packed->hidden_size;
     const mglu_input *x = &chunk->args->x;
     const char *from = mglu_cpu_element(x->data, x->byte_offset, x->row_stride, chunk->first_token + token, 0,
                                         mglu_dtype_size(layer->desc.x_dtype));
     struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
-    if (layer->plan.use_bf16 && h > 0) {
+    if (stays_bf16 && h > 0) {
         memcpy(own.x_bf16, from, (size_t)h * sizeof(uint16_t));
         pad_row(own.x_bf16, h, sizeof(uint16_t));
     }
-    if (!layer->plan.use_bf16 || packed->router.data)
+    if (!stays_bf16 || packed->router.data)
         layer->backend->isa->elementwise->widen[layer->desc.x_dtype](from, own.x, h);
     if (packed->output_size > 0)
         pad_row(own.z, packed->intermediate_size, sizeof(float));
@@ -42,7 +48,7 @@ static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
 
 static void project(struct mglu_cpu_chunk *chunk)
 {
-    if (chunk->args->batch >= chunk->layer->plan.project_gemm_tokens)
+    if (projects_by_gemm(chunk))
         mglu_cpu_project_by_gemm(chunk);
     else
         mglu_cpu_project_by_gemv(chunk);

@@ -42,7 +42,7 @@ int32_t mglu_cpu_project_block(const struct mglu_cpu_chunk *chunk, int64_t token
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
-    const void *x = layer->plan.use_bf16 ? (const void *)own.x_bf16 : own.x;
+    const void *x = layer->plan.gemv_bf16 ? (const void *)own.x_bf16 : own.x;
     struct mglu_cpu_block block;
 
     mglu_cpu_begin_block(layer, row, rows, &block);

@@ -62,7 +62,7 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->gemv_name = "gemv";
     plan->gemv_reason = is_reproducible(desc) ? "reproducible: the summation order of all instruction sets"
                                               : "no faster kernel of this instruction set fits the layer";
-    if (plan->use_bf16) {
+    if (plan->gemv_bf16) {
         plan->project_gemv = isa->gemv_bf16;
         plan->gemv_name = "gemv_bf16dot";
         plan->gemv_reason = "weights and x are bf16";
@@ -84,7 +84,7 @@ static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weig
     if (!isa->gemv_tokens || plan->use_int8)
         return;
     plan->down_tokens = isa->gemv_tokens->gemv[packed->dtype];
-    if (!plan->use_bf16 && desc->top_k == 0 && packed->n_masks <= isa->gemv_tokens->most_masks)
+    if (!plan->gemv_bf16 && desc->top_k == 0 && packed->n_masks <= isa->gemv_tokens->most_masks)
         plan->project_tokens = isa->gemv_tokens->gemv[packed->dtype];
 }
 
@@ -177,6 +177,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     struct mglu_cpu_plan plan = {
         .terms = count_terms(packed, desc),
         .use_bf16 = takes_bf16(isa, packed, desc),
+        .gemv_bf16 = takes_bf16(isa, packed, desc) && mglu_cpu_this_machine()->bf16_dot_is_fast,
         .use_int8 = takes_int8(isa, packed, desc),
         .gemv_project = gemv_tasks(row_bytes(&packed->weight, h, packed->n_masks), d),
         .gemv_down = gemv_tasks(row_bytes(&packed->down, d, 0), out),

@@ -31,7 +31,7 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
     size_t columns = padded(packed->hidden_size);
     struct mglu_cpu_workspace_layout layout = {0};
 
-    layout.x = reserve(&layout, !plan->use_bf16 || packed->router.data ? columns * sizeof(float) : 0);
+    layout.x = reserve(&layout, !plan->gemv_bf16 || packed->router.data ? columns * sizeof(float) : 0);
     layout.x_bf16 = reserve(&layout, plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
     layout.quantised_x = reserve(&layout, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
     layout.mask_ids = reserve(&layout, (size_t)plan->terms * sizeof(int32_t));

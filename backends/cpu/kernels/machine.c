@@ -34,8 +34,10 @@ static const struct {
     int (*is_this)(void);
     struct mglu_cpu_machine machine;
 } machines[] = {
-    {is_zen3_or_4, {.streams = {.plain_rows = 4, .plain_prefetch = 512, .masked_rows = 1, .masked_prefetch = 8192}}},
-    {is_zen5, {.streams = {.plain_rows = 1, .masked_rows = 1, .masked_prefetch = 8192}}},
+    {is_zen3_or_4,
+     {.streams = {.plain_rows = 4, .plain_prefetch = 512, .masked_rows = 1, .masked_prefetch = 8192},
+      .bf16_dot_is_fast = 1}},
+    {is_zen5, {.streams = {.plain_rows = 1, .masked_rows = 1, .masked_prefetch = 8192}, .bf16_dot_is_fast = 1}},
     {is_other_amd, {.streams = {.plain_rows = 4, .plain_prefetch = 512, .masked_rows = 1, .masked_prefetch = 8192}}},
     {is_any, {.streams = {.plain_rows = 2, .plain_prefetch = 2048, .masked_rows = 2, .masked_prefetch = 2048}}},
 };
