@@ -9,12 +9,19 @@
 /** Enough for a task (docs/embedding.md), also with a sanitizer; the system's default is 8 MiB of address space. */
 enum { STACK_BYTES = 512 << 10 };
 
+/**
+ * How often a thread looks before it sleeps: 50 microseconds or less. The loops of a forward follow each other at once,
+ * and waking a thread takes as long, in a virtual machine longer. Threads that look longer hinder others.
+ */
+enum { LOOKS = 1500 };
+
 /** Tasks are taken one by one, since cores differ in speed and are shared with other processes. */
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t begun, finished;
     bool is_busy, is_ending;
-    int working; /**< threads that run tasks of the loop, without the caller */
+    atomic_int working; /**< threads that run tasks of the loop, without the caller */
+    atomic_int loops;   /**< begun so far, modulo 2^32 */
     atomic_llong next;
     int64_t count;
     mglu_task task;
@@ -30,14 +37,36 @@ static void run_tasks(struct pool *pool)
         pool->task(pool->argument, index);
 }
 
-/** Sleeps until a loop has tasks left. */
+/** Tells the processor that this is a loop that waits, so that it leaves more to the core's other thread. */
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+/** Looks for the next loop without the lock, then sleeps until there is one. */
+static void await_loop(struct pool *pool, int seen)
+{
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < LOOKS && pool->loops == seen; i++)
+        relax();
+    pthread_mutex_lock(&pool->lock);
+    while (!pool->is_ending && pool->loops == seen)
+        pthread_cond_wait(&pool->begun, &pool->lock);
+}
+
+/** Runs tasks while loops have any. */
 static void *work(void *argument)
 {
     struct pool *pool = argument;
     pthread_mutex_lock(&pool->lock);
     while (!pool->is_ending) {
+        const int seen = pool->loops;
         if (atomic_load(&pool->next) >= pool->count) {
-            pthread_cond_wait(&pool->begun, &pool->lock);
+            await_loop(pool, seen);
             continue;
         }
         pool->working++;
@@ -62,6 +91,7 @@ static bool begin_loop(struct pool *pool, int64_t count, mglu_task task, void *a
         pool->argument = argument;
         pool->count = count;
         atomic_store(&pool->next, 0);
+        pool->loops++;
     }
     pthread_mutex_unlock(&pool->lock);
     if (is_free)
@@ -72,6 +102,8 @@ static bool begin_loop(struct pool *pool, int64_t count, mglu_task task, void *a
 /** Waits for the threads that have begun; the others find no tasks left. */
 static void end_loop(struct pool *pool)
 {
+    for (int i = 0; i < LOOKS && pool->working > 0; i++)
+        relax();
     pthread_mutex_lock(&pool->lock);
     while (pool->working > 0)
         pthread_cond_wait(&pool->finished, &pool->lock);

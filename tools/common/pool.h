@@ -5,7 +5,7 @@
 /**
  * @file
  * A thread pool for mglu_parallel, of the programs and as an example for applications without one: it needs POSIX
- * threads and mglu/mglu.h alone. Idle threads sleep.
+ * threads and mglu/mglu.h alone. Idle threads sleep, after some microseconds.
  */
 
 #include <mglu/mglu.h>
