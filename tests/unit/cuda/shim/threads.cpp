@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#undef _FORTIFY_SOURCE /* its longjmp() takes a change of stacks for an error */
 #include "threads.hpp"
 
 #include "copies.hpp"
@@ -8,14 +9,19 @@
 #include <cstring>
 #include <utility>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SHIM_ADDRESS_SANITIZER
+#elif __has_feature(thread_sanitizer)
+#define SHIM_THREAD_SANITIZER
 #endif
 #elif defined(__SANITIZE_ADDRESS__)
 #define SHIM_ADDRESS_SANITIZER
+#elif defined(__SANITIZE_THREAD__)
+#define SHIM_THREAD_SANITIZER
 #endif
 #if defined(SHIM_ADDRESS_SANITIZER)
 #include <sanitizer/common_interface_defs.h>
@@ -35,7 +41,9 @@ constexpr size_t STACK_BYTES = size_t(256) << 10;
 enum fiber_state { RUNNABLE, WAITING, ENDED };
 
 struct fiber {
-    ucontext_t context;
+    ucontext_t context; /* where it starts, and with sanitizers where it goes on */
+    jmp_buf place;      /* where it goes on without them */
+    bool has_started;
     char *stack;
     size_t stack_bytes;
     void *fake_stack; /* the address sanitizer's */
@@ -77,10 +85,29 @@ void enter_stack(fiber &self, fiber *came_from_host)
 #endif
 }
 
+/* Sanitizers know changes of contexts, and take a jump to another stack for an error. */
+#if defined(SHIM_ADDRESS_SANITIZER) || defined(SHIM_THREAD_SANITIZER)
+void switch_stack(fiber &from, fiber &to)
+{
+    swapcontext(&from.context, &to.context);
+}
+#else
+/* A jump needs no system call, as a change of contexts does for its mask of signals. */
+void switch_stack(fiber &from, fiber &to)
+{
+    from.has_started = true;
+    if (_setjmp(from.place))
+        return;
+    if (to.has_started)
+        _longjmp(to.place, 1);
+    setcontext(&to.context);
+}
+#endif
+
 void go(fiber &from, fiber &to)
 {
     leave_stack(&from, to);
-    swapcontext(&from.context, &to.context);
+    switch_stack(from, to);
     enter_stack(from, nullptr);
 }
 
