@@ -63,6 +63,12 @@ static inline int run_on_isas(const struct CMUnitTest *tests, size_t count)
     return _cmocka_run_group_tests("cpu", runs, total, NULL, NULL);
 }
 
+/* The size after this one: all up to `first`, and behind it one in seven where tests are slow. */
+static inline int64_t next_size(int64_t size, int64_t first)
+{
+    return size < first || !TEST_IS_SLOW ? size + 1 : size + 7;
+}
+
 /* A small random number generator, so that a case has the same data on every machine. */
 static inline uint32_t next_random(uint64_t *state)
 {
