@@ -22,6 +22,7 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *gemv_bf16;                    /* on x in bf16; NULL: none */
     const struct mglu_cpu_gemv_tokens *gemv_tokens; /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
+    const struct mglu_cpu_packed_gemm *gemm_tiles; /* on weights and x in bf16; NULL: none */
 };
 
 /* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */
@@ -82,12 +83,15 @@ struct mglu_cpu_plan {
     int gemv_bf16; /* GEMV of the projection does too */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
-    mglu_cpu_gemv_fn *project_tokens, *down_tokens; /* for several tokens; NULL: each is summed alone */
-    mglu_cpu_gemm_fn *project_gemm, *down_gemm;     /* NULL: batches are computed one token after the other */
-    int64_t project_gemm_tokens, down_gemm_tokens;  /* smallest batch that uses GEMM */
-    int32_t tile_rows;                              /* of GEMM */
-    int32_t chunk_tokens;                           /* at most */
-    int32_t int8_tokens;                            /* per call of an int8 kernel of the projection, at most */
+    mglu_cpu_gemv_fn *project_tokens, *down_tokens;    /* for several tokens; NULL: each is summed alone */
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm;        /* NULL: batches are computed one token after the other */
+    const struct mglu_cpu_packed_gemm *project_packed; /* the source of project_gemm; NULL: it takes x as it is */
+    size_t packed_block_bytes;
+    int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
+    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
+    int32_t tile_rows;                             /* of GEMM */
+    int32_t chunk_tokens;                          /* at most */
+    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -99,11 +103,13 @@ struct mglu_cpu_workspace_layout {
     size_t size;
 };
 
-/* The buffers for GEMM's sums in the workspace of a forward, behind its tokens. */
+/* The buffers for GEMM's sums in the workspace of a forward, behind its tokens; then x where it is packed. */
 struct mglu_cpu_sum_buffers {
     size_t offset;
     int32_t count;
-    size_t bytes; /* of each */
+    size_t bytes;    /* of each */
+    size_t packed_x; /* offset */
+    size_t size;     /* of the workspace */
 };
 
 struct mglu_cpu_layer {
@@ -144,6 +150,7 @@ struct mglu_cpu_tokens_by_mask {
     int32_t first[MGLU_MAX_MASKS + 2]; /* list k: positions first[k] to first[k + 1] - 1 */
     int32_t tokens[MGLU_CPU_MOST_POSITIONS];
     int32_t positions[MGLU_CPU_MOST_POSITIONS]; /* [token][term] */
+    int32_t first_block[MGLU_MAX_MASKS + 2];    /* of packed x, as `first`; lists of all tokens share those of list 0 */
 };
 
 /* The terms of the sum over masks for a block of rows, [term][row]. */
@@ -221,6 +228,7 @@ struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *pl
 size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token);
 float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index);
+float *mglu_cpu_packed_block(const struct mglu_cpu_chunk *chunk, int32_t block);
 
 /* parallel.c */
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,

@@ -43,12 +43,63 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
         }
 }
 
+/* Divides the lists into blocks of packed x, after sorting. Without routing all lists are those of all tokens. */
+static void divide_into_blocks(const struct mglu_cpu_plan *plan, struct mglu_cpu_tokens_by_mask *by_mask)
+{
+    const int32_t lists = plan->routed_masks ? by_mask->count : 1, block = plan->project_packed->block_tokens;
+    int32_t blocks = 0;
+
+    for (int32_t list = 0; list < by_mask->count; list++) {
+        by_mask->first_block[list] = list < lists ? blocks : 0;
+        if (list < lists)
+            blocks += (by_mask->first[list + 1] - by_mask->first[list] + block - 1) / block;
+    }
+    by_mask->first_block[by_mask->count] = blocks;
+}
+
+static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
+{
+    int32_t list = chunk->layer->plan.routed_masks ? chunk->by_mask->count - 1 : 0;
+
+    while (chunk->by_mask->first_block[list] > block)
+        list--;
+    return list;
+}
+
+static void pack_block(const struct mglu_cpu_chunk *chunk, int64_t block)
+{
+    const struct mglu_cpu_packed_gemm *kernels = chunk->layer->plan.project_packed;
+    const struct mglu_cpu_tokens_by_mask *by_mask = chunk->by_mask;
+    const int32_t list = list_of_block(chunk, (int32_t)block);
+    const int32_t first = by_mask->first[list] + ((int32_t)block - by_mask->first_block[list]) * kernels->block_tokens;
+    const int32_t left = by_mask->first[list + 1] - first;
+
+    kernels->pack_x(&(struct mglu_cpu_pack_x){
+        .x = (const char *)mglu_cpu_token_workspace(chunk, 0).x_bf16,
+        .x_stride = chunk->layer->layout.size,
+        .tokens = by_mask->tokens + first,
+        .count = left < kernels->block_tokens ? left : kernels->block_tokens,
+        .groups = chunk->layer->weights->weight.groups,
+        .packed = mglu_cpu_packed_block(chunk, (int32_t)block),
+    });
+}
+
+/* Where the kernel finds the x of a list of tokens. */
+static const char *x_of_list(const struct mglu_cpu_chunk *chunk, int32_t list)
+{
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
+
+    if (plan->project_packed)
+        return (const char *)mglu_cpu_packed_block(chunk, chunk->by_mask->first_block[list]);
+    return plan->use_bf16 ? (const char *)own.x_bf16 : (const char *)own.x;
+}
+
 /* All sums of a block of rows. */
 static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_weights *weights = layer->weights;
-    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
     const int is_plain = weights->packed.kind == MGLU_KIND_PLAIN;
 
     for (int32_t list = 0; list < chunk->by_mask->count; list++) {
@@ -58,8 +109,8 @@ static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
             .first_row = row,
             .rows = rows,
             .mask = is_plain || list == 0 ? MGLU_CPU_NO_MASK : list - 1,
-            .x = layer->plan.use_bf16 ? (const char *)own.x_bf16 : (const char *)own.x,
-            .x_stride = layer->layout.size,
+            .x = x_of_list(chunk, list),
+            .x_stride = layer->plan.project_packed ? layer->plan.packed_block_bytes : layer->layout.size,
             .tokens = chunk->by_mask->tokens + first,
             .count = chunk->by_mask->first[list + 1] - first,
             .sums = sums + (size_t)first * (size_t)tile_rows(chunk),
@@ -178,27 +229,38 @@ static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
     give_buffer(chunk, buffer);
 }
 
-/* All rows of a matrix for all tokens of the chunk. */
+/* All rows of a matrix for all tokens of the chunk, which are sorted. */
 static void for_each_task(struct mglu_cpu_chunk *chunk, const struct mglu_cpu_tasks *tasks,
                           void (*task)(const struct mglu_cpu_chunk *chunk, int64_t index))
 {
-    struct mglu_cpu_tokens_by_mask by_mask;
     _Atomic uint64_t taken_buffers = 0;
 
-    sort_by_mask(chunk, &by_mask);
-    chunk->by_mask = &by_mask;
     chunk->taken_buffers = &taken_buffers;
     mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, task);
-    chunk->by_mask = NULL;
     chunk->taken_buffers = NULL;
 }
 
 void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
 {
-    for_each_task(chunk, &chunk->layer->plan.gemm_project, project_task);
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
+    struct mglu_cpu_tokens_by_mask by_mask;
+
+    sort_by_mask(chunk, &by_mask);
+    chunk->by_mask = &by_mask;
+    if (plan->project_packed) {
+        divide_into_blocks(plan, &by_mask);
+        mglu_cpu_parallel(chunk, by_mask.first_block[by_mask.count], plan->packed_block_bytes, pack_block);
+    }
+    for_each_task(chunk, &plan->gemm_project, project_task);
+    chunk->by_mask = NULL;
 }
 
 void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
 {
+    struct mglu_cpu_tokens_by_mask by_mask;
+
+    sort_by_mask(chunk, &by_mask);
+    chunk->by_mask = &by_mask;
     for_each_task(chunk, &chunk->layer->plan.gemm_down, down_task);
+    chunk->by_mask = NULL;
 }

@@ -13,6 +13,9 @@ enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
 /* Smallest batch for which GEMM is faster than GEMV; measured on a Zen 3. */
 enum { GEMM_TOKENS = 8 };
 
+/* The same by tiles. */
+enum { TILE_TOKENS = 8 };
+
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
 
@@ -115,6 +118,26 @@ static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
     return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
 }
 
+/* Asks for tiles only where they would be used: that the process may use them changes it, see kernels/tiles.c. */
+static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                       const struct mglu_cpu_plan *plan)
+{
+    return isa->gemm_tiles && plan->use_bf16 && desc->max_batch >= TILE_TOKENS &&
+           (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) >= isa->gemm_tiles->least_groups &&
+           mglu_cpu_may_use_tiles();
+}
+
+static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                         struct mglu_cpu_plan *plan)
+{
+    plan->project_packed = isa->gemm_tiles;
+    plan->project_gemm = isa->gemm_tiles->gemm;
+    plan->project_gemm_tokens = TILE_TOKENS;
+    plan->packed_block_bytes =
+        (size_t)mglu_format_groups((mglu_index)packed->hidden_size) * isa->gemm_tiles->block_group_bytes;
+    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
+}
+
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
@@ -127,6 +150,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
     plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, packed, desc, plan), plan->terms);
     plan->down_gemm_tokens = GEMM_TOKENS;
+    if (takes_tiles(isa, packed, desc, plan))
+        select_tiles(isa, packed, desc, plan);
 }
 
 /* Tokens per chunk: for GEMM as many as their sums for a block of rows fit into the buffer. */
@@ -213,7 +238,8 @@ static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t s
     else if (plan->project_gemm_tokens == INT64_MAX)
         snprintf(text, size, "gemm never: pairs are faster with %d masks", (int)plan->terms);
     else
-        snprintf(text, size, "gemm from %d tokens", (int)plan->project_gemm_tokens);
+        snprintf(text, size, "gemm%s from %d tokens", plan->project_packed ? " by tiles" : "",
+                 (int)plan->project_gemm_tokens);
 }
 
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,

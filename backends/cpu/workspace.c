@@ -42,6 +42,14 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
     return layout;
 }
 
+/* Blocks of packed x: of all tokens, and with routing of the tokens of each mask, of which the last may be short. */
+static size_t count_blocks(const struct mglu_cpu_plan *plan, size_t tokens)
+{
+    const size_t block = (size_t)plan->project_packed->block_tokens, masks = (size_t)plan->routed_masks;
+
+    return (tokens + block - 1) / block + (masks ? tokens * (size_t)plan->terms / block + masks : 0);
+}
+
 /* As many buffers as tasks can run at a time, each for the sums of a chunk; none where the batch is too small. */
 struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *plan,
                                                   const struct mglu_cpu_workspace_layout *layout, int64_t batch)
@@ -51,12 +59,16 @@ struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *pl
     const int64_t down_tasks = batch >= plan->down_gemm_tokens ? plan->gemm_down.count : 0;
     const int64_t tasks = project_tasks > down_tasks ? project_tasks : down_tasks;
     const int32_t sums = project_tasks > 0 ? 1 + plan->terms : 1;
-
-    return (struct mglu_cpu_sum_buffers){
+    struct mglu_cpu_sum_buffers buffers = {
         .offset = tokens * layout->size,
         .count = tasks < MGLU_CPU_MOST_SUM_BUFFERS ? (int32_t)tasks : MGLU_CPU_MOST_SUM_BUFFERS,
         .bytes = tokens * (size_t)sums * (size_t)plan->tile_rows * sizeof(float),
     };
+
+    buffers.packed_x = buffers.size = buffers.offset + (size_t)buffers.count * buffers.bytes;
+    if (plan->project_packed && project_tasks > 0)
+        buffers.size += count_blocks(plan, tokens) * plan->packed_block_bytes;
+    return buffers;
 }
 
 size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch)
@@ -64,9 +76,8 @@ size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_
     const struct mglu_cpu_isa *isa = ((const struct mglu_cpu_backend *)backend)->isa;
     const struct mglu_cpu_plan made = mglu_cpu_make_plan(isa, plan->shape, &plan->desc);
     const struct mglu_cpu_workspace_layout layout = mglu_cpu_lay_out_workspace(plan->shape, &made);
-    const struct mglu_cpu_sum_buffers sums = mglu_cpu_lay_out_sums(&made, &layout, batch);
 
-    return sums.offset + (size_t)sums.count * sums.bytes;
+    return mglu_cpu_lay_out_sums(&made, &layout, batch).size;
 }
 
 float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
@@ -74,6 +85,13 @@ float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
     char *buffers = (char *)chunk->args->workspace + chunk->sum_buffers.offset;
 
     return (float *)(void *)(buffers + (size_t)index * chunk->sum_buffers.bytes);
+}
+
+float *mglu_cpu_packed_block(const struct mglu_cpu_chunk *chunk, int32_t block)
+{
+    char *blocks = (char *)chunk->args->workspace + chunk->sum_buffers.packed_x;
+
+    return (float *)(void *)(blocks + (size_t)block * chunk->layer->plan.packed_block_bytes);
 }
 
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token)

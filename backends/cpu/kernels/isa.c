@@ -104,7 +104,8 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 #endif
 #ifdef MGLU_CPU_AMX
     {"avx512-amx", has_avx512amx, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
+     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16,
+     .gemm_tiles = &mglu_gemm_tiles_avx512amx},
 #endif
 #ifdef MGLU_CPU_AARCH64
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},

@@ -81,6 +81,29 @@ struct mglu_cpu_gemm {
 
 typedef void mglu_cpu_gemm_fn(const struct mglu_cpu_gemm *job);
 
+/*
+ * GEMM on x that is packed beforehand, in blocks of tokens. The x of its jobs is the first block of the list of tokens,
+ * x_stride the bytes of a block; `tokens` is not read. Rows have at least least_groups groups.
+ */
+struct mglu_cpu_pack_x {
+    const char *x; /* of token 0, padded with zeros to whole groups */
+    size_t x_stride;
+    const int32_t *tokens; /* of the block */
+    int32_t count;
+    int64_t groups;
+    float *packed;
+};
+
+typedef void mglu_cpu_pack_x_fn(const struct mglu_cpu_pack_x *job);
+
+struct mglu_cpu_packed_gemm {
+    mglu_cpu_pack_x_fn *pack_x;
+    mglu_cpu_gemm_fn *gemm;
+    int32_t block_tokens;
+    size_t block_group_bytes; /* of a group of columns of a block */
+    int64_t least_groups;
+};
+
 /* Converts to f32 and pads with zeros to whole groups. `source` has any alignment, `target` that of a vector. */
 typedef void mglu_cpu_widen_fn(const void *source, float *target, int64_t count);
 
@@ -192,5 +215,6 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT];
 /* These need x in bf16. They have a different summation order, and so different bits. */
 mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
 mglu_cpu_gemm_fn mglu_gemm_bf16_avx512bf16;
+extern const struct mglu_cpu_packed_gemm mglu_gemm_tiles_avx512amx;
 
 #endif

@@ -1,160 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/isas.h"
+#include "tests/unit/cpu/gemm_problem.h"
 
 #include "backends/cpu/kernels/gemm_order.h"
-#include "common/core/mask_format.h"
-#include "common/core/quantise.h"
-
-#include <mglu/pack.h>
 
 #include <math.h>
 
 /* GEMM of large batches, against sums in double. */
 
-enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64 };
+enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64, WIDE = 291 /* columns, enough for tiles */ };
 
-enum fill {
-    FILL_REAL,
-    FILL_INTEGERS, /* whose sums are exact in any order */
-    FILL_RISING,   /* of one sign, with rising magnitudes */
-    FILL_FALLING,  /* of one sign; one large product, then many whose rounding errors have the same sign */
-    FILL_COUNT
-};
-
-struct problem {
-    int64_t h;
-    int32_t rows, n_masks, tokens;
-    mglu_dtype dtype;
-    enum fill fill;
-    struct mglu_cpu_matrix matrix;
-    char *weights;
-    char *scales;
-    double *values; /* of the weights, [rows][h] */
-    uint32_t *masks;
-    float *x; /* [tokens][x_columns] */
-    uint16_t *x_bf16;
-    size_t x_columns;
-};
-
-static void *make(size_t bytes)
-{
-    void *memory = NULL;
-
-    assert_int_equal(posix_memalign(&memory, 64, bytes ? bytes : 1), 0);
-    memset(memory, 0, bytes);
-    return memory;
-}
-
-static float fill_weight(const struct problem *p, int64_t column, uint64_t *seed)
-{
-    switch (p->fill) {
-    case FILL_INTEGERS:
-        return (float)(int32_t)(next_random(seed) >> 30) - 1.0f;
-    case FILL_RISING:
-        return 0x1p-4f * (float)(column % 128 + 1);
-    case FILL_FALLING:
-        return column ? 0x1.8p-12f : 0x1p+0f;
-    default:
-        return random_real(seed);
-    }
-}
-
-static float fill_x(const struct problem *p, int64_t column, uint64_t *seed)
-{
-    switch (p->fill) {
-    case FILL_INTEGERS:
-        return (float)(int32_t)(next_random(seed) >> 30) - 1.0f;
-    case FILL_RISING:
-        return 1.0f + 0x1p-7f * (float)(next_random(seed) % 128);
-    case FILL_FALLING:
-        return column ? 0x1p-13f : 0x1p+0f;
-    default:
-        return mglu_bf16_to_f32(mglu_f32_to_bf16(random_real(seed)));
-    }
-}
-
-static void fill_rows(struct problem *p, uint64_t *seed)
-{
-    for (int64_t column = 0; column < p->h; column++)
-        for (int32_t row = 0; row < p->rows; row++)
-            mglu_store_element(p->weights + p->matrix.stride_bytes * (size_t)row, p->dtype, (size_t)column,
-                               fill_weight(p, column, seed));
-}
-
-/* Quants of any bits: x is 0 in padding columns. */
-static void fill_quantised_rows(struct problem *p, uint64_t *seed)
-{
-    for (size_t i = 0; i < p->matrix.stride_bytes * (size_t)p->rows; i++)
-        p->weights[i] = (char)next_random(seed);
-    for (size_t i = 0; i < p->matrix.scale_stride * (size_t)p->rows / sizeof(uint16_t); i++)
-        mglu_store_element(p->scales, MGLU_DTYPE_F16, i, p->fill == FILL_INTEGERS ? 1.0f : random_real(seed));
-}
-
-/* The weights in double, converted once: that is slow in emulators and with sanitizers. */
-static double *values_of(const struct problem *p)
-{
-    double *values = make((size_t)(p->rows * p->h) * sizeof *values);
-
-    for (int64_t row = 0; row < p->rows; row++)
-        for (int64_t column = 0; column < p->h; column++)
-            values[row * p->h + column] =
-                (double)mglu_load_weight(p->weights + p->matrix.stride_bytes * (size_t)row,
-                                         p->scales + p->matrix.scale_stride * (size_t)row, p->dtype, (size_t)column);
-    return values;
-}
-
-static struct problem make_problem(struct problem p, uint64_t seed)
-{
-    const size_t stride = mglu_packed_weight_stride_bytes(p.dtype, p.h);
-    const size_t scale_stride = mglu_packed_scale_stride_bytes(p.dtype, p.h);
-    const int64_t groups = (int64_t)mglu_format_groups((mglu_index)p.h);
-    const size_t words = (size_t)(p.rows * groups * p.n_masks);
-
-    p.x_columns = (size_t)groups * MGLU_GROUP_COLUMNS + 32; /* the stride of tokens may be any */
-    p.weights = make(stride * (size_t)p.rows);
-    p.scales = make(scale_stride * (size_t)p.rows);
-    p.masks = make(words * sizeof *p.masks);
-    p.x = make((size_t)p.tokens * p.x_columns * sizeof *p.x);
-    p.x_bf16 = make((size_t)p.tokens * p.x_columns * sizeof *p.x_bf16);
-    for (int64_t column = 0; column < p.h; column++) {
-        for (int32_t token = 0; token < p.tokens; token++) {
-            size_t at = (size_t)token * p.x_columns + (size_t)column;
-            p.x[at] = fill_x(&p, column, &seed);
-            p.x_bf16[at] = mglu_f32_to_bf16(p.x[at]);
-        }
-    }
-    for (size_t i = 0; i < words; i++)
-        p.masks[i] = next_random(&seed);
-    p.matrix = (struct mglu_cpu_matrix){.rows = p.weights,
-                                        .stride_bytes = stride,
-                                        .groups = groups,
-                                        .masks = p.masks,
-                                        .n_masks = p.n_masks,
-                                        .scales = p.scales,
-                                        .scale_stride = scale_stride};
-    if (mglu_dtype_is_quantised(p.dtype))
-        fill_quantised_rows(&p, &seed);
-    else
-        fill_rows(&p, &seed);
-    p.values = values_of(&p);
-    return p;
-}
-
-static void free_problem(struct problem *p)
-{
-    free(p->weights);
-    free(p->scales);
-    free(p->values);
-    free(p->masks);
-    free(p->x);
-    free(p->x_bf16);
-}
-
-/* A GEMM kernel and the dtype of its x. */
+/* A GEMM kernel, the dtype of its x, and how it is packed, if it is. */
 struct kernel {
     mglu_cpu_gemm_fn *run;
     int32_t rows;
     int takes_bf16;
+    const struct mglu_cpu_packed_gemm *packed;
 };
 
 static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel *kernel, int32_t mask)
@@ -165,6 +25,32 @@ static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel 
         .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
         .x_stride = p->x_columns * (kernel->takes_bf16 ? sizeof(uint16_t) : sizeof(float)),
     };
+}
+
+/* Makes the tokens of a job the blocks that its kernel needs. To be freed; NULL: it takes them as they are. */
+static float *pack_tokens(const struct kernel *kernel, struct mglu_cpu_gemm *job)
+{
+    const struct mglu_cpu_packed_gemm *packed = kernel->packed;
+    float *blocks;
+
+    if (!packed)
+        return NULL;
+    const size_t block_bytes = (size_t)job->matrix->groups * packed->block_group_bytes;
+    const int32_t block_tokens = packed->block_tokens;
+    blocks = make((size_t)(job->count / block_tokens + 1) * block_bytes);
+    for (int32_t first = 0; first < job->count; first += block_tokens)
+        packed->pack_x(&(struct mglu_cpu_pack_x){
+            .x = job->x,
+            .x_stride = job->x_stride,
+            .tokens = job->tokens + first,
+            .count = job->count - first < block_tokens ? job->count - first : block_tokens,
+            .groups = job->matrix->groups,
+            .packed = blocks + (size_t)(first / block_tokens) * block_bytes / sizeof *blocks,
+        });
+    job->x = (const char *)blocks;
+    job->x_stride = block_bytes;
+    job->tokens = NULL;
+    return blocks;
 }
 
 /* Twice the tokens in the order 1, 0, 3, 2, ...: a last one without a partner stays in place, and some are listed
@@ -206,6 +92,7 @@ static void check_mask(const struct problem *p, const struct kernel *kernel, int
     job.tokens = tokens;
     job.count = count;
     job.sums = sums;
+    float *packed = pack_tokens(kernel, &job);
     for (job.first_row = 0; job.first_row < p->rows; job.first_row += kernel->rows) {
         job.rows = p->rows - job.first_row < kernel->rows ? (int32_t)(p->rows - job.first_row) : kernel->rows;
         kernel->run(&job);
@@ -215,7 +102,7 @@ static void check_mask(const struct problem *p, const struct kernel *kernel, int
     }
     for (size_t i = 0; i < GUARD; i++)
         assert_true(sums[floats + i] == 0);
-    free(sums);
+    free(sums), free(packed);
 }
 
 static void check_kernel(struct problem p, const struct kernel *kernel, uint64_t seed)
@@ -241,22 +128,42 @@ static const struct mglu_cpu_isa *isa_with_own_gemm(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
 
-    if (reuses_gemm(isa) && reuses_gemm_bf16(isa))
+    if (reuses_gemm(isa) && reuses_gemm_bf16(isa) && !isa->gemm_tiles)
         skip();
     return isa;
 }
 
-/* The case for each dtype of weights, and for x in bf16 where there is a kernel for it. */
+/* The kernel of tiles for rows of h columns, if there is one and this process may use it. */
+static struct kernel tiles_of(const struct mglu_cpu_isa *isa, int64_t h)
+{
+    const struct mglu_cpu_packed_gemm *tiles = isa->gemm_tiles;
+
+    if (!tiles || (int64_t)mglu_format_groups((mglu_index)h) < tiles->least_groups || !mglu_cpu_may_use_tiles())
+        return (struct kernel){0};
+    return (struct kernel){tiles->gemm, isa->gemm->tile_rows, 1, tiles};
+}
+
+static void check_tiles(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
+{
+    const struct kernel tiles = tiles_of(isa, p.h);
+
+    p.dtype = MGLU_DTYPE_BF16;
+    if (tiles.run)
+        check_kernel(p, &tiles, seed);
+}
+
+/* The case for each dtype of weights, and for x in bf16 where there are kernels for it. */
 static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
 {
-    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1};
+    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1, NULL};
 
     for (p.dtype = MGLU_DTYPE_F32; p.dtype < MGLU_DTYPE_COUNT; p.dtype++)
         if (isa->gemm->gemm[p.dtype] && !reuses_gemm(isa))
-            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0}, seed);
+            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0, NULL}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run && !reuses_gemm_bf16(isa))
         check_kernel(p, &bf16, seed);
+    check_tiles(isa, p, seed);
 }
 
 static void gemm_is_within_the_bound_for_every_number_of_tokens(void **state)
@@ -264,9 +171,12 @@ static void gemm_is_within_the_bound_for_every_number_of_tokens(void **state)
     const struct mglu_cpu_isa *isa = isa_with_own_gemm(state);
 
     for (int32_t tokens = 1; tokens <= MOST_TOKENS; tokens = (int32_t)next_size(tokens, 20))
-        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
-            check_all(isa, (struct problem){.h = 67, .rows = 5, .n_masks = 2, .tokens = tokens, .fill = fill},
-                      (uint64_t)tokens);
+        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++) {
+            struct problem p = {.h = 67, .rows = 5, .n_masks = 2, .tokens = tokens, .fill = fill};
+            check_all(isa, p, (uint64_t)tokens);
+            p.h = WIDE;
+            check_tiles(isa, p, (uint64_t)tokens);
+        }
 }
 
 static void gemm_is_within_the_bound_for_every_number_of_rows_and_masks(void **state)
@@ -274,11 +184,13 @@ static void gemm_is_within_the_bound_for_every_number_of_rows_and_masks(void **s
     const struct mglu_cpu_isa *isa = isa_with_own_gemm(state);
 
     for (int32_t rows = 1; rows <= MOST_ROWS; rows = (int32_t)next_size(rows, 18))
-        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++)
-            check_all(isa,
-                      (struct problem){
-                          .h = 41, .rows = rows, .n_masks = rows % (MGLU_MAX_MASKS + 1), .tokens = 9, .fill = fill},
-                      (uint64_t)rows);
+        for (enum fill fill = FILL_REAL; fill <= FILL_INTEGERS; fill++) {
+            struct problem p = {
+                .h = 41, .rows = rows, .n_masks = rows % (MGLU_MAX_MASKS + 1), .tokens = 9, .fill = fill};
+            check_all(isa, p, (uint64_t)rows);
+            p.h = WIDE;
+            check_tiles(isa, p, (uint64_t)rows);
+        }
 }
 
 /* Every h up to 200, and those around the ends of panels and around the changes of the number of chains. */
@@ -319,35 +231,51 @@ static void rows_without_columns_sum_to_zero(void **state)
     check_all(isa, (struct problem){.h = 0, .rows = 3, .n_masks = 2, .tokens = 9}, 1);
 }
 
-/* A token's bits in batches of every size, at every index. */
-static void a_sum_does_not_depend_on_the_other_tokens(void **state)
+/* Runs a kernel on the first `count` of `tokens`. */
+static void run_first(const struct kernel *kernel, struct mglu_cpu_gemm job, const int32_t *tokens, int32_t count,
+                      float *sums)
 {
-    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemm);
-    const struct kernel kernel = {isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm->tile_rows, 0};
-    struct problem p = make_problem(
-        (struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = MGLU_DTYPE_F16}, 1);
-    struct mglu_cpu_gemm job = job_of(&p, &kernel, 0);
-    float *all = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all),
-          *some = make(MOST_TOKENS * (size_t)kernel.rows * sizeof *all);
+    job.tokens = tokens;
+    job.count = count;
+    job.sums = sums;
+    float *packed = pack_tokens(kernel, &job);
+    kernel->run(&job);
+    free(packed);
+}
+
+/* A token's bits in batches of every size, at every index. */
+static void check_bits(const struct kernel *kernel, mglu_dtype dtype)
+{
+    struct problem p =
+        make_problem((struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = dtype}, 1);
+    struct mglu_cpu_gemm job = job_of(&p, kernel, 0);
+    float *all = make(MOST_TOKENS * (size_t)kernel->rows * sizeof *all),
+          *some = make(MOST_TOKENS * (size_t)kernel->rows * sizeof *all);
     int32_t tokens[MOST_TOKENS];
 
     for (int32_t i = 0; i < MOST_TOKENS; i++)
         tokens[i] = i;
     job.rows = p.rows;
-    job.tokens = tokens;
-    job.count = MOST_TOKENS;
-    job.sums = all;
-    kernel.run(&job);
-    job.sums = some;
+    run_first(kernel, job, tokens, MOST_TOKENS, all);
     for (int32_t first = 0; first < MOST_TOKENS; first++) {
-        job.tokens = tokens + first;
-        job.count = MOST_TOKENS - first;
-        kernel.run(&job);
+        run_first(kernel, job, tokens + first, MOST_TOKENS - first, some);
         for (int32_t i = first; i < MOST_TOKENS; i++)
-            assert_memory_equal(all + i * kernel.rows, some + (i - first) * kernel.rows, (size_t)p.rows * sizeof *all);
+            assert_memory_equal(all + i * kernel->rows, some + (i - first) * kernel->rows,
+                                (size_t)p.rows * sizeof *all);
     }
     free(all), free(some);
     free_problem(&p);
+}
+
+static void a_sum_does_not_depend_on_the_other_tokens(void **state)
+{
+    const struct mglu_cpu_isa *isa = isa_with_own_gemm(state);
+    const struct kernel tiles = tiles_of(isa, 333);
+
+    if (!reuses_gemm(isa))
+        check_bits(&(struct kernel){isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm->tile_rows, 0, NULL}, MGLU_DTYPE_F16);
+    if (tiles.run)
+        check_bits(&tiles, MGLU_DTYPE_BF16);
 }
 
 /* The number of times that a product is rounded, against c of docs/semantics.md, class A. */
@@ -364,6 +292,15 @@ static void no_product_is_rounded_more_often_than_c(void **state)
         }
 }
 
+/* The same by tiles, which round it as gemm_tiles.c says. */
+static void no_product_is_rounded_more_often_than_c_by_tiles(void **state)
+{
+    const int64_t in_panel = 15 + 1 + 7, panel = 256;
+
+    for (int64_t h = 225; h <= MGLU_CPU_GEMM_COLUMNS; h++)
+        assert_true((double)(in_panel + (h + panel - 1) / panel - 1) <= 8 + sqrt((double)h));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +310,7 @@ int main(void)
         cmocka_unit_test(rows_without_columns_sum_to_zero),
         cmocka_unit_test(a_sum_does_not_depend_on_the_other_tokens),
         cmocka_unit_test(no_product_is_rounded_more_often_than_c),
+        cmocka_unit_test(no_product_is_rounded_more_often_than_c_by_tiles),
     };
 
     return run_on_isas(tests, sizeof tests / sizeof tests[0]);

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include "amx.h"
+#include "weights.h"
+
+#include <string.h>
+
+/*
+ * GEMM by tiles: weights and x in bf16. One instruction multiplies 16 rows of a group of 32 columns, as they are
+ * stored, with 16 tokens, whose x is packed as the instruction needs it: pairs of columns, [group][pair][token].
+ *
+ * Rows without a mask are loaded in place. Masked ones are copied to a panel while the first tokens are multiplied,
+ * which takes other execution units. Two tiles of rows and two of tokens give four sums, so that a product need not
+ * wait for the one before it.
+ *
+ * The instruction flushes subnormals. It adds the 16 pairs of columns in two chains, even and odd columns, adds those,
+ * and adds that to the sum of the groups before. So in a panel of 8 groups a product is rounded at most 15 + 1 + 7
+ * times, and once more for each further panel, which is within the c of docs/semantics.md from 8 groups on.
+ */
+
+enum {
+    ROW_TILES = 2,
+    ROWS = ROW_TILES * TILE_SIDE,
+    PANEL_GROUPS = 8,
+    FILLED_AHEAD = 2, /* groups of a panel */
+    TILE_SUMS = TILE_SIDE * TILE_SIDE,
+    BLOCK_SUMS = ROW_TILES * TILE_SUMS, /* of 16 tokens */
+    TILE_COLUMNS = MGLU_GROUP_COLUMNS
+};
+
+_Static_assert(TILE_COLUMNS * sizeof(uint16_t) == TILE_ROW_BYTES, "a group of bf16 is a row of a tile");
+
+/* The rows of a job, those beyond its last repeating it. */
+struct block_rows {
+    const char *weights[ROWS];
+    const uint32_t *masks[ROWS];
+    int64_t mask_pitch;
+};
+
+/* Tiles of weights: those of the second 16 rows are `second` bytes behind the first, the next group's `group`. */
+struct weight_tiles {
+    const char *first;
+    int64_t row, second, group;
+};
+
+/* A panel of masked weights in the making. */
+struct panel {
+    const struct block_rows *rows;
+    int64_t first_group;
+    int32_t groups;
+    char *tiles; /* [row tile][group] */
+};
+
+static struct block_rows find_rows(const struct mglu_cpu_gemm *job)
+{
+    static const uint32_t everything = ~0u;
+    const int masked = job->mask != MGLU_CPU_NO_MASK;
+    struct block_rows found = {.mask_pitch = masked ? mask_pitch(job->matrix) : 0};
+
+    for (int32_t r = 0; r < ROWS; r++) {
+        const int64_t row = job->first_row + (r < job->rows ? r : job->rows - 1);
+        found.weights[r] = row_from(job->matrix, row, 0, MGLU_DTYPE_BF16).weights;
+        found.masks[r] = masked ? mask_words(job->matrix, row, 0) + job->mask : &everything;
+    }
+    return found;
+}
+
+/* All rows of one group of a panel. */
+MGLU_INLINE void fill_group(const struct panel *panel, int32_t group)
+{
+    const int64_t at = panel->first_group + group, mask_at = at * panel->rows->mask_pitch;
+    char *to = panel->tiles + group * TILE_BYTES;
+
+    for (int tile = 0; tile < ROW_TILES; tile++, to += PANEL_GROUPS * TILE_BYTES)
+        for (int r = 0; r < TILE_SIDE; r++) {
+            const int row = tile * TILE_SIDE + r;
+            const __m512i weights = _mm512_loadu_si512(panel->rows->weights[row] + at * TILE_ROW_BYTES);
+            _mm512_store_si512(to + r * TILE_ROW_BYTES,
+                               _mm512_maskz_mov_epi16(panel->rows->masks[row][mask_at], weights));
+        }
+}
+
+/* The sums of a panel for two blocks of tokens, or for one. Where `fill` is not NULL, the panel is made on the way. */
+MGLU_INLINE void sum_tiles(struct weight_tiles w, const char *x, int64_t next_x, int two, int32_t groups,
+                           const struct panel *fill, float *sums)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t group = 0; fill && group < FILLED_AHEAD && group < groups; group++)
+        fill_group(fill, group);
+    for (int32_t group = 0; group < groups; group++, w.first += w.group, x += TILE_BYTES) {
+        if (fill && group + FILLED_AHEAD < groups)
+            fill_group(fill, group + FILLED_AHEAD);
+        store_before_tiles();
+        _tile_loadd(4, w.first, w.row);
+        _tile_stream_loadd(6, x, TILE_ROW_BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, w.first + w.second, w.row);
+        _tile_dpbf16ps(1, 5, 6);
+        if (two) {
+            _tile_stream_loadd(7, x + next_x, TILE_ROW_BYTES);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, sums, TILE_ROW_BYTES);
+    _tile_stored(1, sums + TILE_SUMS, TILE_ROW_BYTES);
+    if (two) {
+        _tile_stored(2, sums + 2 * TILE_SUMS, TILE_ROW_BYTES);
+        _tile_stored(3, sums + 3 * TILE_SUMS, TILE_ROW_BYTES);
+    }
+}
+
+/* The sums of a block of tokens while panels are added. The last block's have a place of their own, if it is short. */
+static float *sums_of(const struct mglu_cpu_gemm *job, int32_t block, float *last)
+{
+    return (block + 1) * TILE_SIDE <= job->count ? job->sums + (size_t)block * BLOCK_SUMS : last;
+}
+
+static void add_panel(const float *of_panel, int is_first, float *sums)
+{
+    for (int32_t i = 0; i < BLOCK_SUMS; i += VEC_LANES) {
+        const vec added = vec_load_f32(of_panel + i);
+        vec_store_f32(sums + i, is_first ? added : vec_add(vec_load_f32(sums + i), added));
+    }
+}
+
+/* Adds a panel to the sums of all tokens. It is filled with the first of them. */
+static void multiply_panel(const struct mglu_cpu_gemm *job, struct weight_tiles w, int64_t first_group, int32_t groups,
+                           const struct panel *fill, float *last)
+{
+    _Alignas(64) float of_panel[2 * BLOCK_SUMS];
+    const int64_t stride = (int64_t)job->x_stride;
+
+    for (int32_t block = 0; block * TILE_SIDE < job->count; block += 2) {
+        const char *x = job->x + block * stride + first_group * TILE_BYTES;
+        const int two = (block + 1) * TILE_SIDE < job->count;
+        if (two && block == 0 && fill)
+            sum_tiles(w, x, stride, 1, groups, fill, of_panel);
+        else if (two)
+            sum_tiles(w, x, stride, 1, groups, NULL, of_panel);
+        else if (block == 0 && fill)
+            sum_tiles(w, x, stride, 0, groups, fill, of_panel);
+        else
+            sum_tiles(w, x, stride, 0, groups, NULL, of_panel);
+        add_panel(of_panel, first_group == 0, sums_of(job, block, last));
+        if (two)
+            add_panel(of_panel + BLOCK_SUMS, first_group == 0, sums_of(job, block + 1, last));
+    }
+}
+
+/* From [row][token] to [token][row]. */
+static void transpose_sums(const float *from, int32_t tokens, float *to)
+{
+    _Alignas(64) float copy[BLOCK_SUMS];
+
+    memcpy(copy, from, sizeof copy);
+    for (int tile = 0; tile < ROW_TILES; tile++) {
+        vec rows[TILE_SIDE];
+        for (int r = 0; r < TILE_SIDE; r++)
+            rows[r] = vec_load_f32(copy + tile * TILE_SUMS + r * TILE_SIDE);
+        vec_transpose(rows);
+        for (int32_t token = 0; token < tokens; token++)
+            vec_store_f32(to + token * ROWS + tile * TILE_SIDE, rows[token]);
+    }
+}
+
+static void transpose_all(const struct mglu_cpu_gemm *job, const float *last)
+{
+    for (int32_t token = 0; token < job->count; token += TILE_SIDE) {
+        const int32_t tokens = job->count - token < TILE_SIDE ? job->count - token : TILE_SIDE;
+        float *to = job->sums + (size_t)token * ROWS;
+        transpose_sums(tokens < TILE_SIDE ? last : to, tokens, to);
+    }
+}
+
+static void gemm_tiles(const struct mglu_cpu_gemm *job)
+{
+    _Alignas(64) char tiles[ROW_TILES * PANEL_GROUPS * TILE_BYTES];
+    _Alignas(64) float last[BLOCK_SUMS];
+    const struct block_rows rows = find_rows(job);
+    const int in_place = job->mask == MGLU_CPU_NO_MASK && job->rows == ROWS;
+    const int64_t stride = (int64_t)job->matrix->stride_bytes, groups = job->matrix->groups;
+
+    configure_tiles();
+    for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
+        const int32_t part = groups - group < PANEL_GROUPS ? (int32_t)(groups - group) : PANEL_GROUPS;
+        const struct panel panel = {&rows, group, part, tiles};
+        const struct weight_tiles placed = {rows.weights[0] + group * TILE_ROW_BYTES, stride, TILE_SIDE * stride,
+                                            TILE_ROW_BYTES};
+        const struct weight_tiles copied = {tiles, TILE_ROW_BYTES, PANEL_GROUPS * TILE_BYTES, TILE_BYTES};
+        multiply_panel(job, in_place ? placed : copied, group, part, in_place ? NULL : &panel, last);
+    }
+    _tile_release();
+    transpose_all(job, last);
+}
+
+/* One block of tokens; tokens that are missing repeat the last one. */
+static void pack_tokens(const struct mglu_cpu_pack_x *job)
+{
+    for (int64_t group = 0; group < job->groups; group++) {
+        vec columns[TILE_SIDE];
+        for (int32_t t = 0; t < TILE_SIDE; t++) {
+            const int32_t token = job->tokens[t < job->count ? t : job->count - 1];
+            columns[t] = vec_load_f32(job->x + (size_t)token * job->x_stride + (size_t)group * TILE_ROW_BYTES);
+        }
+        vec_transpose(columns);
+        for (int32_t t = 0; t < TILE_SIDE; t++)
+            vec_store_f32(job->packed + (group * TILE_SIDE + t) * VEC_LANES, columns[t]);
+    }
+}
+
+const struct mglu_cpu_packed_gemm mglu_gemm_tiles_avx512amx = {
+    .pack_x = pack_tokens,
+    .gemm = gemm_tiles,
+    .block_tokens = TILE_SIDE,
+    .block_group_bytes = TILE_BYTES,
+    .least_groups = PANEL_GROUPS,
+};
