@@ -149,6 +149,7 @@ struct mglu_cpu_tokens_by_mask {
     int32_t count;
     int32_t first[MGLU_MAX_MASKS + 2]; /* list k: positions first[k] to first[k + 1] - 1 */
     int32_t tokens[MGLU_CPU_MOST_POSITIONS];
+    float p[MGLU_CPU_MOST_POSITIONS];           /* weights of the gates; undefined for totals */
     int32_t positions[MGLU_CPU_MOST_POSITIONS]; /* [token][term] */
     int32_t first_block[MGLU_MAX_MASKS + 2];    /* of packed x, as `first`; lists of all tokens share those of list 0 */
 };
@@ -260,6 +261,7 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk);
 /* epilogue.c: from sums to z and y. */
 void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block);
 void mglu_cpu_split_totals(const struct mglu_cpu_layer *layer, const float *totals, struct mglu_cpu_block *block);
+void mglu_cpu_finish_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *z);
 void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block);
 void mglu_cpu_finish_down(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *values);
 

@@ -65,7 +65,16 @@ static void store_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_
         values, mglu_cpu_element(y->data, y->byte_offset, y->row_stride, at, row, size), count);
 }
 
-/* Computes one token's z from its sums, or its y where there is no down-projection. */
+/* Takes rows of one token's z, or of its y where there is no down-projection. */
+void mglu_cpu_finish_rows(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *z)
+{
+    if (chunk->layer->weights->packed.output_size > 0)
+        memcpy(mglu_cpu_token_workspace(chunk, token).z + row, z, (size_t)rows * sizeof(float));
+    else
+        store_rows(chunk, token, row, rows, z);
+}
+
+/* Computes one token's z or y from its sums. */
 void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_block *block)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
@@ -81,10 +90,7 @@ void mglu_cpu_finish_block(const struct mglu_cpu_chunk *chunk, int64_t token, st
         for (int32_t r = 0; r < BLOCK_ROWS; r++)
             z[r] += own.p[i] * (block->gates[i][r] * block->values[i][r]);
     }
-    if (packed->output_size > 0)
-        memcpy(own.z + block->row, z, (size_t)block->rows * sizeof(float));
-    else
-        store_rows(chunk, token, block->row, block->rows, z);
+    mglu_cpu_finish_rows(chunk, token, block->row, block->rows, z);
 }
 
 /* Computes one token's y from the sums of the down-projection. */

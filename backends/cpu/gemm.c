@@ -9,7 +9,7 @@
  * the totals first and then each mask for the tokens that use it.
  */
 
-enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
+enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS, MOST_ROWS = MGLU_CPU_GEMM_MOST_ROWS };
 
 static int32_t tile_rows(const struct mglu_cpu_chunk *chunk)
 {
@@ -35,12 +35,15 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
         next[list - 1] = by_mask->first[list];
     }
     by_mask->first[by_mask->count] = position;
-    for (int32_t token = 0; token < chunk->tokens; token++)
+    for (int32_t token = 0; token < chunk->tokens; token++) {
+        const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
         for (int32_t i = 0; i < terms; i++) {
-            position = next[mglu_cpu_token_workspace(chunk, token).mask_ids[i]]++;
+            position = next[own.mask_ids[i]]++;
             by_mask->tokens[position] = token;
+            by_mask->p[position] = own.p[i];
             by_mask->positions[token * terms + i] = position;
         }
+    }
 }
 
 /* Divides the lists into blocks of packed x, after sorting. Without routing all lists are those of all tokens. */
@@ -118,24 +121,61 @@ static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
     }
 }
 
-/* The sums of one token with one block of those rows. */
-static void take_block(const struct mglu_cpu_chunk *chunk, int64_t token, const float *sums,
-                       struct mglu_cpu_block *block)
+/* Biases of a mask for a block of rows; zeros where there are none, and beyond the last row. */
+static void copy_bias(const struct mglu_cpu_chunk *chunk, const float *bias, int32_t mask, int64_t row, int32_t rows,
+                      float *copy)
+{
+    const int64_t d = chunk->layer->weights->packed.intermediate_size;
+
+    memset(copy, 0, MOST_ROWS * sizeof *copy);
+    if (bias)
+        memcpy(copy, bias + mask * d + row, (size_t)rows * sizeof *copy);
+}
+
+/* From the sums of a block of rows to the terms of the sum over masks, which replace the gates. */
+static void make_terms(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
-    const int32_t *positions = chunk->by_mask->positions + token * layer->plan.terms;
-    const float *totals = sums + token * tile_rows(chunk);
+    const mglu_packed_weights *packed = &layer->weights->packed;
+    const struct mglu_cpu_elementwise *kernels = layer->backend->isa->elementwise;
+    const struct mglu_cpu_tokens_by_mask *by_mask = chunk->by_mask;
+    const int is_plain = packed->kind == MGLU_KIND_PLAIN;
+    float gate_bias[MOST_ROWS], value_bias[MOST_ROWS];
 
-    if (layer->weights->packed.kind == MGLU_KIND_PLAIN) {
-        memcpy(block->gates[0], totals, sizeof block->gates[0]);
-        memcpy(block->values[0], sums + positions[0] * tile_rows(chunk), sizeof block->values[0]);
-        return;
+    for (int32_t list = 1; list < by_mask->count; list++) {
+        const int32_t first = by_mask->first[list];
+        float *of_list = sums + (size_t)first * (size_t)tile_rows(chunk);
+        copy_bias(chunk, packed->gate_bias, list - 1, row, rows, gate_bias);
+        copy_bias(chunk, packed->value_bias, list - 1, row, rows, value_bias);
+        kernels->terms(&(struct mglu_cpu_terms){
+            .gates = is_plain ? sums : of_list,
+            .others = is_plain ? of_list : sums,
+            .tokens = is_plain ? NULL : by_mask->tokens + first,
+            .p = by_mask->p + first,
+            .gate_bias = gate_bias,
+            .value_bias = value_bias,
+            .count = by_mask->first[list + 1] - first,
+            .activate = kernels->activate[layer->desc.activation],
+            .beta = layer->desc.silu_beta,
+        });
     }
-    for (int32_t i = 0; i < layer->plan.terms; i++)
-        memcpy(block->gates[i], sums + positions[i] * tile_rows(chunk), sizeof block->gates[i]);
-    if (block->rows < BLOCK_ROWS)
-        memset(block->values, 0, (size_t)layer->plan.terms * sizeof block->values[0]);
-    mglu_cpu_split_totals(layer, totals, block);
+}
+
+/* Adds the terms of a token. */
+static void finish_token(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows,
+                         const float *sums)
+{
+    const int32_t terms = chunk->layer->plan.terms;
+    const int is_plain = chunk->layer->weights->packed.kind == MGLU_KIND_PLAIN;
+    const int32_t *positions = chunk->by_mask->positions + token * terms;
+    float z[MOST_ROWS] = {0};
+
+    for (int32_t i = 0; i < terms; i++) {
+        const float *term = sums + (size_t)(is_plain ? token : positions[i]) * (size_t)tile_rows(chunk);
+        for (int32_t r = 0; r < rows; r++)
+            z[r] += term[r];
+    }
+    mglu_cpu_finish_rows(chunk, token, row, rows, z);
 }
 
 static int32_t rows_left(int64_t row, int64_t rows, int32_t most)
@@ -175,14 +215,9 @@ static void give_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
 static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     sum_masks(chunk, row, rows, sums);
+    make_terms(chunk, row, rows, sums);
     for (int64_t token = 0; token < chunk->tokens; token++)
-        for (int32_t part = 0; part < rows; part += BLOCK_ROWS) {
-            struct mglu_cpu_block block;
-            block.row = row + part;
-            block.rows = rows_left(part, rows, BLOCK_ROWS);
-            take_block(chunk, token, sums + part, &block);
-            mglu_cpu_finish_block(chunk, token, &block);
-        }
+        finish_token(chunk, token, row, rows, sums);
 }
 
 static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)

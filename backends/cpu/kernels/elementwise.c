@@ -90,7 +90,39 @@ static void apply_identity(float *g, int32_t count, float beta)
 {
 }
 
+/* The rows of a token, and the number of tokens at once, so that operations of one hide the latency of another's. */
+enum { TERM_ROWS = TILE_VECS * VEC_LANES, TERM_TOKENS = 8 };
+
+/* The gates and values of one token with their biases. */
+MGLU_INLINE void split_token(const struct mglu_cpu_terms *job, int32_t t, float *values)
+{
+    const float *others = job->others + (size_t)(job->tokens ? job->tokens[t] : t) * TERM_ROWS;
+    float *gates = job->gates + (size_t)t * TERM_ROWS;
+
+    for (int r = 0; r < TERM_ROWS; r++) {
+        values[r] = (job->tokens ? others[r] - gates[r] : others[r]) + job->value_bias[r];
+        gates[r] += job->gate_bias[r];
+    }
+}
+
+static void make_terms(const struct mglu_cpu_terms *job)
+{
+    float values[TERM_TOKENS][TERM_ROWS];
+
+    for (int32_t first = 0; first < job->count; first += TERM_TOKENS) {
+        const int32_t n = job->count - first < TERM_TOKENS ? job->count - first : TERM_TOKENS;
+        float *gates = job->gates + (size_t)first * TERM_ROWS;
+        for (int32_t t = 0; t < n; t++)
+            split_token(job, first + t, values[t]);
+        job->activate(gates, n * TERM_ROWS, job->beta);
+        for (int32_t t = 0; t < n; t++)
+            for (int r = 0; r < TERM_ROWS; r++)
+                gates[t * TERM_ROWS + r] = job->p[first + t] * (gates[t * TERM_ROWS + r] * values[t][r]);
+    }
+}
+
 const struct mglu_cpu_elementwise KERNEL(elementwise) = {
+    .terms = make_terms,
     .widen =
         {
             [MGLU_DTYPE_F32] = widen_f32,

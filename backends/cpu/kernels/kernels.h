@@ -185,8 +185,10 @@ struct mglu_cpu_gemv_tokens {
 
 extern const struct mglu_cpu_gemv_tokens mglu_gemv_tokens_avx512;
 
+enum { MGLU_CPU_GEMM_MOST_ROWS = 32 };
+
 struct mglu_cpu_gemm_kernels {
-    int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS */
+    int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS, up to MGLU_CPU_GEMM_MOST_ROWS */
     mglu_cpu_gemm_fn *gemm[MGLU_DTYPE_COUNT];
 };
 
@@ -195,8 +197,28 @@ extern const struct mglu_cpu_gemm_kernels mglu_gemm_avx2;
 extern const struct mglu_cpu_gemm_kernels mglu_gemm_avx512;
 extern const struct mglu_cpu_gemm_kernels mglu_gemm_neon;
 
+/*
+ * The terms of the sum over masks, for one mask and the tokens of its list, after GEMM: gates[t][r] becomes p[t] *
+ * g(gate
+ * + gate_bias[r]) * (value + value_bias[r]). The value is others[tokens[t]][r] - gate, or without tokens others[t][r].
+ * All have the tile_rows of GEMM.
+ */
+struct mglu_cpu_terms {
+    float *gates;
+    const float *others;
+    const int32_t *tokens;
+    const float *p;
+    const float *gate_bias, *value_bias;
+    int32_t count;
+    mglu_cpu_activate_fn *activate;
+    float beta;
+};
+
+typedef void mglu_cpu_terms_fn(const struct mglu_cpu_terms *job);
+
 /* The dtypes of x and y, and all activations. */
 struct mglu_cpu_elementwise {
+    mglu_cpu_terms_fn *terms;
     mglu_cpu_widen_fn *widen[MGLU_DTYPE_COUNT];
     mglu_cpu_narrow_fn *narrow[MGLU_DTYPE_COUNT];
     mglu_cpu_activate_fn *activate[MGLU_ACTIVATION_COUNT];
