@@ -127,14 +127,14 @@ static element_fn *const elements[MGLU_REF_RESULTS] = {
 
 static int64_t rows_of(const struct mglu_ref_train_call *call, enum mglu_ref_result result)
 {
-    const int64_t d = call->desc.intermediate_size, n_masks = call->desc.n_masks;
+    const int64_t d = call->desc.intermediate_size, masks = call->desc.n_masks;
     const int64_t rows[MGLU_REF_RESULTS] = {
         [MGLU_REF_Y] = call->batch,
         [MGLU_REF_DX] = call->batch,
         [MGLU_REF_DWEIGHT] = d,
-        [MGLU_REF_DLOGITS] = n_masks * d,
-        [MGLU_REF_DGATE_BIAS] = n_masks,
-        [MGLU_REF_DVALUE_BIAS] = n_masks,
+        [MGLU_REF_DLOGITS] = masks * d,
+        [MGLU_REF_DGATE_BIAS] = masks,
+        [MGLU_REF_DVALUE_BIAS] = masks,
         [MGLU_REF_DROUTER_LOGITS] = call->batch,
     };
 
