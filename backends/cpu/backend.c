@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/builtin.h"
-#include "backends/cpu/cpu.h"
+#include "backends/cpu/train.h"
 
 const mglu_backend_fns mglu_fns_cpu = {
     .abi = MGLU_BACKEND_ABI,
@@ -24,4 +24,10 @@ const mglu_backend_fns mglu_fns_cpu = {
     .forward = mglu_cpu_forward,
     .queue_poll = mglu_cpu_queue_wait, /* work is done when forward returns */
     .queue_notify = mglu_cpu_queue_notify,
+    .train_create = mglu_cpu_train_create,
+    .train_destroy = mglu_cpu_train_destroy,
+    .train_workspace_size = mglu_cpu_train_workspace_size,
+    .train_saved_size = mglu_cpu_train_saved_size,
+    .train_forward = mglu_cpu_train_forward,
+    .train_backward = mglu_cpu_train_backward,
 };

@@ -3,6 +3,7 @@
 #define MGLU_CPU_H
 
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/train.h"
 
 #include <mglu/backend.h>
 
@@ -23,6 +24,10 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_gemv_tokens *gemv_tokens; /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
     const struct mglu_cpu_packed_gemm *gemm_tiles; /* on weights and x in bf16; NULL: none */
+    const struct mglu_cpu_train_blocks *train_blocks;
+    const struct mglu_cpu_train_gates *train_gates;
+    const struct mglu_cpu_train_panels *train_f32;
+    const struct mglu_cpu_train_panels *train_bf16; /* NULL: bf16 is converted to f32 */
 };
 
 /* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */
@@ -232,11 +237,14 @@ float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index);
 float *mglu_cpu_packed_block(const struct mglu_cpu_chunk *chunk, int32_t block);
 
 /* parallel.c */
+void mglu_cpu_run_tasks(const mglu_parallel *parallel, int64_t count, int use_threads,
+                        void (*body)(void *argument, int64_t index), void *argument);
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
                        void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index));
 
 /* kernels/routing.c */
 void mglu_cpu_route(const struct mglu_cpu_chunk *chunk, int64_t token);
+void mglu_cpu_route_by_logits(const float *logits, int32_t n_masks, int32_t terms, int32_t *mask_ids, float *p);
 
 /* gemv.c: the projections of a chunk, token by token. The block functions return the number of tokens computed. */
 void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk);

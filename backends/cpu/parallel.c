@@ -8,8 +8,8 @@
  */
 
 struct loop {
-    const struct mglu_cpu_chunk *chunk;
-    void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index);
+    void (*body)(void *argument, int64_t index);
+    void *argument;
 };
 
 static void run_task(void *argument, int64_t index)
@@ -17,7 +17,7 @@ static void run_task(void *argument, int64_t index)
     MGLU_DEFAULT_FLOATS;
     const struct loop *loop = argument;
 
-    loop->body(loop->chunk, index);
+    loop->body(loop->argument, index);
 }
 
 static void run_here(const struct loop *loop, int64_t count)
@@ -25,17 +25,36 @@ static void run_here(const struct loop *loop, int64_t count)
     MGLU_DEFAULT_FLOATS;
 
     for (int64_t i = 0; i < count; i++)
-        loop->body(loop->chunk, i);
+        loop->body(loop->argument, i);
+}
+
+void mglu_cpu_run_tasks(const mglu_parallel *parallel, int64_t count, int use_threads,
+                        void (*body)(void *argument, int64_t index), void *argument)
+{
+    struct loop loop = {body, argument};
+
+    if (use_threads)
+        parallel->parallel_for(parallel->user, count, run_task, &loop);
+    else
+        run_here(&loop, count);
+}
+
+struct chunk_loop {
+    const struct mglu_cpu_chunk *chunk;
+    void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index);
+};
+
+static void run_body(void *argument, int64_t index)
+{
+    const struct chunk_loop *loop = argument;
+
+    loop->body(loop->chunk, index);
 }
 
 void mglu_cpu_parallel(const struct mglu_cpu_chunk *chunk, int64_t count, size_t bytes_per_task,
                        void (*body)(const struct mglu_cpu_chunk *chunk, int64_t index))
 {
-    const mglu_parallel *parallel = chunk->args->parallel;
-    struct loop loop = {chunk, body};
+    struct chunk_loop loop = {chunk, body};
 
-    if (mglu_cpu_is_worth_threads(count, bytes_per_task))
-        parallel->parallel_for(parallel->user, count, run_task, &loop);
-    else
-        run_here(&loop, count);
+    mglu_cpu_run_tasks(chunk->args->parallel, count, mglu_cpu_is_worth_threads(count, bytes_per_task), run_body, &loop);
 }

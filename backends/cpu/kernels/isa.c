@@ -90,7 +90,10 @@ static int has_dotprod(void)
 #endif
 
 /* The kernels compiled for the instruction set of this name. */
-#define KERNELS(isa) .gemv = mglu_gemv_##isa, .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa
+#define KERNELS(isa)                                                                                                   \
+    .gemv = mglu_gemv_##isa, .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa,                         \
+    .train_blocks = &mglu_train_blocks_##isa, .train_gates = &mglu_train_gates_##isa,                                  \
+    .train_f32 = &mglu_train_f32_##isa
 
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
@@ -100,7 +103,8 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
      .int8 = &mglu_int8_avx512vnni},
     {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16},
+     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16,
+     .train_bf16 = &mglu_train_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AMX
     {"avx512-amx", has_avx512amx, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,

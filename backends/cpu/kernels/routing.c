@@ -16,10 +16,10 @@ static void route_to_all(struct mglu_cpu_token_workspace *own, int32_t terms)
 }
 
 /* Weights that make all of the token's outputs NaN. */
-static void poison(struct mglu_cpu_token_workspace *own, int32_t terms)
+static void poison(float *p, int32_t terms)
 {
     for (int32_t i = 0; i < terms; i++)
-        own->p[i] = NAN;
+        p[i] = NAN;
 }
 
 static void route_given(const struct mglu_cpu_chunk *chunk, int64_t token, struct mglu_cpu_token_workspace *own)
@@ -40,7 +40,7 @@ static void route_given(const struct mglu_cpu_chunk *chunk, int64_t token, struc
         }
     }
     if (!in_range) {
-        poison(own, terms);
+        poison(own->p, terms);
         atomic_store(&chunk->queue->bad_routing, 1);
     }
 }
@@ -60,17 +60,30 @@ static void select_largest(const float *logits, int32_t n_masks, int32_t *mask_i
     }
 }
 
-static void softmax(const float *logits, struct mglu_cpu_token_workspace *own, int32_t terms)
+static void softmax(const float *logits, const int32_t *mask_ids, int32_t terms, float *p)
 {
-    const float largest = logits[own->mask_ids[0]];
+    const float largest = logits[mask_ids[0]];
     float sum = 0;
 
     for (int32_t i = 0; i < terms; i++) {
-        own->p[i] = mglu_exp_nonpositive(logits[own->mask_ids[i]] - largest, 0.0f);
-        sum += own->p[i];
+        p[i] = mglu_exp_nonpositive(logits[mask_ids[i]] - largest, 0.0f);
+        sum += p[i];
     }
     for (int32_t i = 0; i < terms; i++)
-        own->p[i] /= sum;
+        p[i] /= sum;
+}
+
+/* The masks of the largest logits and their weights; NaN weights if any logit is NaN. */
+void mglu_cpu_route_by_logits(const float *logits, int32_t n_masks, int32_t terms, int32_t *mask_ids, float *p)
+{
+    int is_nan = 0;
+
+    select_largest(logits, n_masks, mask_ids, terms);
+    softmax(logits, mask_ids, terms, p);
+    for (int32_t i = 0; i < n_masks; i++)
+        is_nan |= isnan(logits[i]);
+    if (is_nan)
+        poison(p, terms);
 }
 
 static void route_by_router(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_token_workspace *own)
@@ -80,15 +93,9 @@ static void route_by_router(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_
     float logits[MGLU_CPU_BLOCK_ROWS];
     const struct mglu_cpu_gemv job = {
         .matrix = &layer->weights->router, .rows = n_masks, .x = own->x, .totals = logits};
-    int is_nan = 0;
 
     layer->backend->isa->gemv[MGLU_DTYPE_F32](&job);
-    select_largest(logits, n_masks, own->mask_ids, layer->plan.terms);
-    softmax(logits, own, layer->plan.terms);
-    for (int32_t i = 0; i < n_masks; i++)
-        is_nan |= isnan(logits[i]);
-    if (is_nan)
-        poison(own, layer->plan.terms);
+    mglu_cpu_route_by_logits(logits, n_masks, layer->plan.terms, own->mask_ids, own->p);
 }
 
 _Static_assert(MGLU_MAX_MASKS <= MGLU_CPU_BLOCK_ROWS, "a router's rows make one block");
