@@ -27,7 +27,8 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_train_blocks *train_blocks;
     const struct mglu_cpu_train_gates *train_gates;
     const struct mglu_cpu_train_panels *train_f32;
-    const struct mglu_cpu_train_panels *train_bf16; /* NULL: bf16 is converted to f32 */
+    const struct mglu_cpu_train_panels *train_bf16;  /* NULL: bf16 is converted to f32 */
+    const struct mglu_cpu_train_panels *train_tiles; /* of bf16, where tiles may be used; NULL: none */
 };
 
 /* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */

@@ -59,6 +59,15 @@ static void make_plan(struct mglu_cpu_train *train)
     train->row_task_panels = WEIGHT_TASK_ROWS / panel_rows;
 }
 
+static const struct mglu_cpu_train_panels *select_panels(const struct mglu_cpu_isa *isa, mglu_dtype dtype)
+{
+    if (dtype == MGLU_DTYPE_F32)
+        return isa->train_f32;
+    if (isa->train_tiles && mglu_cpu_may_use_tiles())
+        return isa->train_tiles;
+    return isa->train_bf16 ? isa->train_bf16 : isa->train_f32;
+}
+
 mglu_status mglu_cpu_train_create(void *backend, int32_t ordinal, const mglu_train_desc *desc, void **train)
 {
     const struct mglu_cpu_backend *self = backend;
@@ -72,7 +81,7 @@ mglu_status mglu_cpu_train_create(void *backend, int32_t ordinal, const mglu_tra
         .desc = *desc,
         .blocks = isa->train_blocks,
         .gates = isa->train_gates,
-        .panels = desc->dtype == MGLU_DTYPE_BF16 && isa->train_bf16 ? isa->train_bf16 : isa->train_f32,
+        .panels = select_panels(isa, desc->dtype),
     };
     make_plan(made);
     self->host->log(self->host, MGLU_LOG_DEBUG,

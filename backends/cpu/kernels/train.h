@@ -126,5 +126,9 @@ extern const struct mglu_cpu_train_panels mglu_train_f32_avx2;
 extern const struct mglu_cpu_train_panels mglu_train_f32_avx512;
 extern const struct mglu_cpu_train_panels mglu_train_f32_neon;
 extern const struct mglu_cpu_train_panels mglu_train_bf16_avx512bf16;
+extern const struct mglu_cpu_train_panels mglu_train_bf16_avx512amx;
+
+void mglu_train_pack_left_avx512bf16(const float *elements, char *left);
+void mglu_train_pack_right_avx512bf16(const mglu_cpu_train_row *block, char *right);
 
 #endif

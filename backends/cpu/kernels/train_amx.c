@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#include "amx.h"
+#include "train.h"
+
+/*
+ * Panels of training in pairs of bf16, in Intel AMX: 32 rows and 32 columns are four tiles of sums. A group of a left
+ * panel is two tiles, one below the other, and a group of a right panel two tiles side by side.
+ */
+
+enum { SUMS_BYTES = sizeof(mglu_cpu_train_row), RIGHT_BYTES = 2 * TILE_ROW_BYTES, LOWER_SUMS = TILE_SIDE * 32 };
+
+static void load_sums(const float *sums)
+{
+    _tile_loadd(0, sums, SUMS_BYTES);
+    _tile_loadd(1, sums + TILE_SIDE, SUMS_BYTES);
+    _tile_loadd(2, sums + LOWER_SUMS, SUMS_BYTES);
+    _tile_loadd(3, sums + LOWER_SUMS + TILE_SIDE, SUMS_BYTES);
+}
+
+static void clear_sums(void)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+static void store_sums(float *sums)
+{
+    _tile_stored(0, sums, SUMS_BYTES);
+    _tile_stored(1, sums + TILE_SIDE, SUMS_BYTES);
+    _tile_stored(2, sums + LOWER_SUMS, SUMS_BYTES);
+    _tile_stored(3, sums + LOWER_SUMS + TILE_SIDE, SUMS_BYTES);
+}
+
+static void multiply(const char *left, const char *right, int64_t groups, float *sums, int add)
+{
+    store_before_tiles();
+    if (add)
+        load_sums(sums);
+    else
+        clear_sums();
+    for (int64_t group = 0; group < groups; group++, left += 2 * TILE_BYTES, right += 2 * TILE_BYTES) {
+        _tile_loadd(4, left, TILE_ROW_BYTES);
+        _tile_loadd(6, right, RIGHT_BYTES);
+        _tile_loadd(7, right + TILE_ROW_BYTES, RIGHT_BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, left + TILE_BYTES, TILE_ROW_BYTES);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    store_sums(sums);
+    store_before_tiles();
+}
+
+static void begin(void)
+{
+    configure_tiles();
+}
+
+static void end(void)
+{
+    _tile_release();
+}
+
+const struct mglu_cpu_train_panels mglu_train_bf16_avx512amx = {
+    .name = "amx",
+    .dtype = MGLU_DTYPE_BF16,
+    .panel_rows = 2 * TILE_SIDE,
+    .most_groups = 16,
+    .pack_left = mglu_train_pack_left_avx512bf16,
+    .pack_right = mglu_train_pack_right_avx512bf16,
+    .multiply = multiply,
+    .begin = begin,
+    .end = end,
+};
