@@ -70,11 +70,20 @@ static void pack(const struct mglu_cpu_train_call *call, const struct gate_block
                              block->token / MGLU_CPU_TRAIN_BLOCK);
 }
 
+static void begin_bias_sums(const struct mglu_cpu_train_call *call, const struct gate_block *block, int32_t mask,
+                            struct mglu_cpu_gates *job)
+{
+    job->gate_sums = bias_sums(call, 0, mask, block->token, block->row);
+    job->value_sums = bias_sums(call, 1, mask, block->token, block->row);
+    memset(job->gate_sums, 0, sizeof(mglu_cpu_train_row));
+    memset(job->value_sums, 0, sizeof(mglu_cpu_train_row));
+}
+
 /* The gradients of all masks. The block's rows of bias gradients begin at zero, its dp are added to. */
 static void compute(const struct mglu_cpu_train_call *call, struct gate_block *block)
 {
     const struct mglu_cpu_train *train = call->train;
-    mglu_cpu_train_row gate_bias, value_bias, unused[2];
+    mglu_cpu_train_row gate_bias, value_bias;
     struct mglu_cpu_gates job = {.tokens = block->tokens,
                                  .beta = train->desc.silu_beta,
                                  .t = (const mglu_cpu_train_row *)block->t,
@@ -90,11 +99,9 @@ static void compute(const struct mglu_cpu_train_call *call, struct gate_block *b
         mglu_cpu_train_copy_bias(call, call->inputs->gate_bias, mask, block->row, gate_bias);
         mglu_cpu_train_copy_bias(call, call->inputs->value_bias, mask, block->row, value_bias);
         job.p = mglu_cpu_train_p(call, mask, block->token);
-        job.dp = mglu_cpu_train_dp(call, mask, block->token);
-        job.gate_sums = train->desc.flags ? bias_sums(call, 0, mask, block->token, block->row) : unused[0];
-        job.value_sums = train->desc.flags ? bias_sums(call, 1, mask, block->token, block->row) : unused[1];
-        memset(job.gate_sums, 0, sizeof(mglu_cpu_train_row));
-        memset(job.value_sums, 0, sizeof(mglu_cpu_train_row));
+        job.dp = train->desc.top_k ? mglu_cpu_train_dp(call, mask, block->token) : NULL;
+        if (train->desc.flags)
+            begin_bias_sums(call, block, mask, &job);
         train->gates->backward[train->desc.activation](&job);
         pack(call, block, 1 + mask, (const mglu_cpu_train_row *)block->ds);
     }

@@ -55,8 +55,8 @@ struct mglu_cpu_gates {
     /* of backward */
     const mglu_cpu_train_row *dy;
     mglu_cpu_train_row *ds, *dt;
-    float *gate_sums, *value_sums; /* [32]: the tokens' dgate and dvalue are added */
-    float *dp;                     /* [tokens]: dy g(gate) value is added, summed over the rows */
+    float *gate_sums, *value_sums; /* [32]: the tokens' dgate and dvalue are added; or both NULL */
+    float *dp;                     /* [tokens]: dy g(gate) value is added, summed over the rows; or NULL */
 };
 
 typedef void mglu_cpu_gates_fn(const struct mglu_cpu_gates *job);

@@ -7,10 +7,18 @@
 
 /* Blocks of training: reading, masking, transposing and writing them. */
 
+/* The same row of the next block: rows are too far apart for the hardware to prefetch them. */
+MGLU_INLINE void prefetch_next(const char *row, size_t row_bytes)
+{
+    for (size_t line = 0; line < row_bytes; line += 64)
+        __builtin_prefetch((const void *)((uintptr_t)row + row_bytes + line), 0, 2);
+}
+
 MGLU_INLINE void load_row(const char *from, int32_t columns, mglu_dtype dtype, float *row)
 {
     uint32_t part[MGLU_CPU_TRAIN_BLOCK] = {0};
 
+    prefetch_next(from, MGLU_CPU_TRAIN_BLOCK * element_bytes(dtype));
     if (columns < MGLU_CPU_TRAIN_BLOCK) {
         memcpy(part, from, (size_t)columns * element_bytes(dtype));
         from = (const char *)part;
@@ -38,18 +46,37 @@ static void load_bf16(const char *from, size_t stride_bytes, int32_t rows, int32
     load(from, stride_bytes, rows, columns, MGLU_DTYPE_BF16, block);
 }
 
+/* Copies `columns` elements; the whole row by a copy of constant size. */
+MGLU_INLINE void copy_row(const void *row, int32_t columns, size_t element_size, char *to)
+{
+    if (columns == MGLU_CPU_TRAIN_BLOCK)
+        memcpy(to, row, MGLU_CPU_TRAIN_BLOCK * element_size);
+    else
+        memcpy(to, row, (size_t)columns * element_size);
+}
+
 static void store_f32(const mglu_cpu_train_row *block, char *to, size_t stride_bytes, int32_t rows, int32_t columns)
 {
-    for (int32_t r = 0; r < rows; r++)
-        for (int32_t c = 0; c < columns; c++)
-            store_u32(to + (size_t)r * stride_bytes, c, narrow_to_f32(block[r][c]));
+    uint32_t row[MGLU_CPU_TRAIN_BLOCK];
+
+    for (int32_t r = 0; r < rows; r++) {
+        prefetch_next(to + (size_t)r * stride_bytes, sizeof row);
+        for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++)
+            row[c] = narrow_to_f32(block[r][c]);
+        copy_row(row, columns, sizeof *row, to + (size_t)r * stride_bytes);
+    }
 }
 
 static void store_bf16(const mglu_cpu_train_row *block, char *to, size_t stride_bytes, int32_t rows, int32_t columns)
 {
-    for (int32_t r = 0; r < rows; r++)
-        for (int32_t c = 0; c < columns; c++)
-            store_u16(to + (size_t)r * stride_bytes, c, narrow_to_bf16(block[r][c]));
+    uint16_t row[MGLU_CPU_TRAIN_BLOCK];
+
+    for (int32_t r = 0; r < rows; r++) {
+        prefetch_next(to + (size_t)r * stride_bytes, sizeof row);
+        for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++)
+            row[c] = narrow_to_bf16(block[r][c]);
+        copy_row(row, columns, sizeof *row, to + (size_t)r * stride_bytes);
+    }
 }
 
 static void mask(const mglu_cpu_train_row *block, const uint32_t *words, size_t stride, int32_t rows,
@@ -80,10 +107,11 @@ static void transpose(const mglu_cpu_train_row *block, mglu_cpu_train_row *trans
 }
 
 /* Writes a row of gradients, or adds it to what is there. */
-MGLU_INLINE void write_row(const float *row, int32_t columns, int add, float *to)
+MGLU_INLINE void write_row(float *row, int32_t columns, int add, float *to)
 {
-    for (int32_t c = 0; c < columns; c++)
-        to[c] = add ? to[c] + row[c] : row[c];
+    for (int32_t c = 0; add && c < columns; c++)
+        row[c] += to[c];
+    copy_row(row, columns, sizeof *row, (char *)to);
 }
 
 MGLU_INLINE void weight_gradients_of_row(const struct mglu_cpu_train_gradients *job, int32_t r)

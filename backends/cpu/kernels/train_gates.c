@@ -25,7 +25,7 @@ MGLU_INLINE void forward(const struct mglu_cpu_gates *job, mglu_activation activ
     }
 }
 
-/* The sum of a block's row in a fixed order, which vectors of any length have. */
+/* The sum of a row in a fixed order, which vectors of any length have. */
 MGLU_INLINE float sum_row(float *row)
 {
     for (int32_t width = MGLU_CPU_TRAIN_BLOCK / 2; width > 0; width /= 2)
@@ -34,32 +34,59 @@ MGLU_INLINE float sum_row(float *row)
     return row[0];
 }
 
+/* A token's row of a block. */
+struct gate_row {
+    mglu_cpu_train_row value, g, derivative; /* value, g(gate), g'(gate) */
+    mglu_cpu_train_row dgate, dvalue;
+};
+
+/* Each loop writes arrays of its own only, else compilers do not vectorise it. */
+MGLU_INLINE void compute_row(const struct mglu_cpu_gates *job, int32_t m, mglu_activation activation,
+                             struct gate_row *row)
+{
+    const float *t = job->t[m], *s = job->s[m], *dy = job->dy[m];
+    const float beta = job->beta, p = job->p[m];
+
+    for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++) {
+        const slope g = activation_slope(s[c] + job->gate_bias[c], activation, beta);
+        row->g[c] = g.value;
+        row->derivative[c] = g.derivative;
+    }
+    for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++) {
+        row->value[c] = t[c] - s[c] + job->value_bias[c];
+        row->dgate[c] = p * dy[c] * (row->derivative[c] * row->value[c]);
+        row->dvalue[c] = p * dy[c] * row->g[c];
+    }
+}
+
+MGLU_INLINE void add_row(const float *row, float *to)
+{
+    for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++)
+        to[c] += row[c];
+}
+
 MGLU_INLINE void backward(const struct mglu_cpu_gates *job, mglu_activation activation)
 {
-    const float beta = job->beta;
-    mglu_cpu_train_row dp;
+    struct gate_row row;
 
     for (int32_t m = 0; m < job->tokens; m++) {
-        const float *restrict t = job->t[m], *restrict s = job->s[m], *restrict dy = job->dy[m];
-        const float *restrict gate_bias = job->gate_bias, *restrict value_bias = job->value_bias;
-        float *restrict ds = job->ds[m], *restrict dt = job->dt[m];
-        float *restrict gate_sums = job->gate_sums, *restrict value_sums = job->value_sums;
-        const float p = job->p[m];
-        if (p < 0) {
-            memset(ds, 0, sizeof *job->ds);
+        if (job->p[m] < 0) {
+            memset(job->ds[m], 0, sizeof *job->ds);
             continue;
         }
-        for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++) {
-            const float value = t[c] - s[c] + value_bias[c];
-            const slope g = activation_slope(s[c] + gate_bias[c], activation, beta);
-            const float dgate = p * dy[c] * (g.derivative * value), dvalue = p * dy[c] * g.value;
-            ds[c] = dgate - dvalue;
-            dt[c] += dvalue;
-            gate_sums[c] += dgate;
-            value_sums[c] += dvalue;
-            dp[c] = dy[c] * (g.value * value);
+        compute_row(job, m, activation, &row);
+        for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++)
+            job->ds[m][c] = row.dgate[c] - row.dvalue[c];
+        add_row(row.dvalue, job->dt[m]);
+        if (job->gate_sums) {
+            add_row(row.dgate, job->gate_sums);
+            add_row(row.dvalue, job->value_sums);
         }
-        job->dp[m] += sum_row(dp);
+        if (job->dp) {
+            for (int32_t c = 0; c < MGLU_CPU_TRAIN_BLOCK; c++)
+                row.g[c] *= job->dy[m][c] * row.value[c];
+            job->dp[m] += sum_row(row.g);
+        }
     }
 }
 
