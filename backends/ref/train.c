@@ -97,6 +97,19 @@ static mglu_output dense(float *gradient, const mglu_train_desc *desc, enum mglu
     return (mglu_output){.data = gradient, .row_stride = mglu_ref_train_columns(desc, result)};
 }
 
+/* A gradient that is not NULL. */
+static void store_gradient(const struct mglu_ref_train_call *call, enum mglu_ref_result result, mglu_output to,
+                           uint32_t flags)
+{
+    const int is_parameter = result != MGLU_REF_DX && result != MGLU_REF_DROUTER_LOGITS;
+    struct target target = {.to = to,
+                            .dtype = mglu_ref_train_dtype(&call->desc, result),
+                            .adds = is_parameter && flags & MGLU_TRAIN_ACCUMULATE};
+
+    if (to.data)
+        mglu_ref_train_result(call, result, store, &target);
+}
+
 mglu_status mglu_ref_train_backward(void *backend, void *train, void *queue, const mglu_train_backward_args *args)
 {
     MGLU_DEFAULT_FLOATS;
@@ -116,15 +129,8 @@ mglu_status mglu_ref_train_backward(void *backend, void *train, void *queue, con
     call.sums = (struct estimate *)args->saved; /* read only */
     mglu_ref_train_shares(&call);
     mglu_ref_train_deltas(&call);
-    for (enum mglu_ref_result i = MGLU_REF_DX; i < MGLU_REF_RESULTS; i++) {
-        const int is_parameter = i != MGLU_REF_DX && i != MGLU_REF_DROUTER_LOGITS;
-        struct target target = {.to = targets[i],
-                                .dtype = mglu_ref_train_dtype(desc, i),
-                                .adds = is_parameter && args->flags & MGLU_TRAIN_ACCUMULATE};
-
-        if (target.to.data)
-            mglu_ref_train_result(&call, i, store, &target);
-    }
+    for (enum mglu_ref_result i = MGLU_REF_DX; i < MGLU_REF_RESULTS; i++)
+        store_gradient(&call, i, targets[i], args->flags);
     return MGLU_OK;
 }
 

@@ -22,6 +22,22 @@ struct call {
     struct memory_rows reads[READS];
 };
 
+/* A dtype's name for the text of an error, or its number. */
+struct dtype_text {
+    char text[16];
+};
+
+static struct dtype_text text_of(mglu_dtype dtype)
+{
+    struct dtype_text made;
+
+    if (mglu_dtype_name(dtype))
+        snprintf(made.text, sizeof made.text, "%s", mglu_dtype_name(dtype));
+    else
+        snprintf(made.text, sizeof made.text, "%d", (int)dtype);
+    return made;
+}
+
 static mglu_status check_sizes(const mglu_train_desc *desc)
 {
     if (desc->hidden_size < 1 || desc->hidden_size > MGLU_MAX_SIZE)
@@ -49,7 +65,7 @@ mglu_status mglu_validate_train(mglu_train_desc *desc)
     if (status != MGLU_OK)
         return status;
     if (desc->dtype != MGLU_DTYPE_F32 && desc->dtype != MGLU_DTYPE_BF16)
-        return INVALID("train: dtype is %d, must be f32 or bf16", (int)desc->dtype);
+        return INVALID("train: dtype is %s, must be f32 or bf16", text_of(desc->dtype).text);
     if (desc->reserved != 0 || desc->flags & ~(uint32_t)(MGLU_TRAIN_GATE_BIAS | MGLU_TRAIN_VALUE_BIAS))
         return INVALID("train: unknown flags, or reserved is not 0");
     if (desc->silu_beta == 0)
@@ -76,7 +92,7 @@ static mglu_status check_weight(struct call *call, mglu_array *weight)
     const size_t h = (size_t)call->desc->hidden_size, row = h * mglu_dtype_size(weight->dtype);
 
     if (weight->dtype != MGLU_DTYPE_F32 && weight->dtype != MGLU_DTYPE_BF16)
-        return INVALID("%s: the dtype of weight is %d, must be f32 or bf16", call->name, (int)weight->dtype);
+        return INVALID("%s: weight is %s, must be f32 or bf16", call->name, text_of(weight->dtype).text);
     if (!weight->data)
         return INVALID("%s: weight is NULL", call->name);
     if (weight->scales || weight->scale_stride_bytes)

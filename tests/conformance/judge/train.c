@@ -253,6 +253,12 @@ static bool prepare(const struct target *target, const struct test_case *test, s
     return !vacuous;
 }
 
+static void name_rho_row(const struct train_case *test, struct outcome *outcome)
+{
+    snprintf(outcome->rho_row, sizeof outcome->rho_row, "training in %s, W in %s", mglu_dtype_name(test->dtype),
+             mglu_dtype_name(test->weight));
+}
+
 static void judge(const struct target *target, const struct test_case *test, const struct train_rig *rig,
                   struct outcome *outcome)
 {
@@ -267,6 +273,8 @@ static void judge(const struct target *target, const struct test_case *test, con
             if (train_wants(problem.test, (enum train_result)i))
                 compare_rows(&expected, &problem.results[i], outcome);
         }
+    if (!train_is_exact(test->data) && outcome->rho >= 0)
+        name_rho_row(test->data, outcome);
     free_oracle(&oracle);
     train_problem_free(&problem);
 }
