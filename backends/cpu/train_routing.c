@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backends/cpu/train.h"
+#include "common/core/float_environment.h"
 
 #include <string.h>
 
@@ -44,9 +45,11 @@ static void route_token(const struct mglu_cpu_train_call *call, int64_t token)
         *routing_array(call, call->layout.p, ids[i], token) = p[i];
 }
 
-/* Before the first rows of a chunk of tokens. */
+/* Before the first rows of a chunk of tokens. It runs in the caller's thread, as no part of a loop. */
 void mglu_cpu_train_route(const struct mglu_cpu_train_call *call)
 {
+    MGLU_DEFAULT_FLOATS;
+
     for (int64_t token = 0; call->train->desc.top_k && token < call->tokens; token++)
         route_token(call, token);
     for (int32_t mask = 0; call->backward && mask < call->train->desc.n_masks; mask++)
@@ -71,9 +74,11 @@ static void router_gradients_of_token(const struct mglu_cpu_train_call *call, in
     }
 }
 
-/* After the last rows of a chunk of tokens. */
+/* After the last rows of a chunk of tokens, in the caller's thread too. */
 void mglu_cpu_train_router_gradients(const struct mglu_cpu_train_call *call)
 {
+    MGLU_DEFAULT_FLOATS;
+
     for (int64_t token = 0; call->backward->drouter_logits.data && token < call->tokens; token++)
         router_gradients_of_token(call, token);
 }
