@@ -302,9 +302,10 @@ static step_fn *const oracle_steps[] = {step_context,   step_pick,    step_queue
                                         step_workspace, step_forward, oracle,     NULL};
 static step_fn *const plugin_steps[] = {step_context, load_plugin,    step_pick,    step_queue, step_weights,
                                         step_layer,   step_workspace, step_forward, NULL};
-static step_fn *const oracle_train_steps[] = {step_context,         step_pick,  step_queue,    make_train,
-                                              make_train_workspace, make_saved, train_forward, train_backward,
-                                              train_oracle,         NULL};
+static step_fn *const train_steps[] = {step_context, step_pick,     step_queue,     make_train, make_train_workspace,
+                                       make_saved,   train_forward, train_backward, NULL};
+static step_fn *const oracle_train_steps[] = {step_context, step_pick,     make_train,   make_train_workspace,
+                                              make_saved,   train_forward, train_oracle, NULL};
 
 const struct script layer_scripts[] = {
     {.name = "layer with every part, f16", .steps = layer_steps, .prepare = every_part_f16},
@@ -313,6 +314,7 @@ const struct script layer_scripts[] = {
     {.name = "batch, q8_0", .steps = layer_steps, .prepare = batch},
     {.name = "plain layer, f32", .steps = layer_steps, .prepare = plain},
     {.name = "reference", .steps = oracle_steps, .prepare = reference},
+    {.name = "training", .steps = train_steps, .prepare = every_part_f16},
     {.name = "training on the reference", .steps = oracle_train_steps, .prepare = reference},
     {.name = "plug-in", .steps = plugin_steps, .prepare = plugin, .kept_by_linker = 1},
     {.name = "two threads of a pool", .steps = layer_steps, .prepare = two_threads_of_a_pool},
