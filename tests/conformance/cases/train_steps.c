@@ -108,6 +108,51 @@ static void list_steps(case_sink *sink, void *user)
     }
 }
 
+/* Sizes beyond those of blocks that kernels divide their work into: each is long in one direction. */
+static const struct {
+    int64_t h, d, batch;
+    int32_t n_masks, top_k;
+} long_shapes[] = {
+    {4099, 3, 2, 2, 0}, {3, 4099, 2, 2, 0}, {3, 5, 4101, 2, 0}, {129, 515, 33, 3, 0}, {33, 7, 2050, 4, 1},
+};
+enum { LONG_SHAPES = COUNT(long_shapes), LONG_CASES = 4 * LONG_SHAPES };
+
+static struct train_case long_case(int number)
+{
+    const int shape = number / 4;
+    const mglu_dtype dtype = number % 2 ? MGLU_DTYPE_BF16 : MGLU_DTYPE_F32;
+    const bool integers = number / 2 % 2;
+
+    return (struct train_case){.dtype = dtype,
+                               .weight = dtype,
+                               .activation = integers ? MGLU_ACTIVATION_IDENTITY : MGLU_ACTIVATION_SILU,
+                               .n_masks = long_shapes[shape].n_masks,
+                               .top_k = long_shapes[shape].top_k,
+                               .h = long_shapes[shape].h,
+                               .d = long_shapes[shape].d,
+                               .batch = long_shapes[shape].batch,
+                               .bias = BIAS_BOTH,
+                               .form = MGLU_MASK_LOGITS_F32,
+                               .placement = PLACE_PADDED,
+                               .wanted = (1u << TRAIN_RESULTS) - 1,
+                               .accumulate = number % 3 == 0,
+                               .integers = integers};
+}
+
+/* Real numbers in f32 and integers in bf16 are quick, the other two are not. */
+static void list_long_steps(case_sink *sink, void *user)
+{
+    static struct train_case table[LONG_CASES];
+
+    for (int i = 0; i < LONG_CASES; i++) {
+        struct test_case named = {.tier = i % 4 % 3 ? TIER_FULL : TIER_QUICK, .data = &table[i]};
+
+        table[i] = long_case(i);
+        train_name(&table[i], named.name, sizeof named.name);
+        sink(user, &named);
+    }
+}
+
 static const char check_prefix[] = "train/call/";
 
 static void list_checks(const struct train_check *checks, case_sink *sink, void *user)
@@ -123,6 +168,7 @@ static void list_checks(const struct train_check *checks, case_sink *sink, void 
 static void list_train(case_sink *sink, void *user)
 {
     list_steps(sink, user);
+    list_long_steps(sink, user);
     list_checks(train_bit_checks, sink, user);
     list_checks(train_call_checks, sink, user);
     list_checks(train_rule_checks, sink, user);
