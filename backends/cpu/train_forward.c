@@ -126,7 +126,7 @@ static void finish(const struct mglu_cpu_train_call *call, const struct task *ta
         .row = call->first_row + row,
         .rows = (int32_t)mglu_cpu_least(call->rows - row, MGLU_CPU_TRAIN_BLOCK),
     };
-    mglu_cpu_train_row y[MGLU_CPU_MOST_PANEL_ROWS] = {{0}}, gate_bias, value_bias;
+    mglu_cpu_train_row y[MGLU_CPU_MOST_PANEL_ROWS], gate_bias, value_bias;
     struct mglu_cpu_gates job = {.tokens = window.tokens,
                                  .beta = train->desc.silu_beta,
                                  .gate_bias = gate_bias,
@@ -135,6 +135,7 @@ static void finish(const struct mglu_cpu_train_call *call, const struct task *ta
 
     if (window.tokens <= 0)
         return;
+    memset(y, 0, (size_t)train->panels->panel_rows * sizeof *y);
     for (int32_t product = 0; call->forward->saved && product < train->products; product++)
         save(call, &window, product, (const mglu_cpu_train_row *)sums_of(train, task, panel, product));
     for (int32_t mask = 0; mask < train->desc.n_masks; mask++) {
