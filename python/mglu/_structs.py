@@ -15,6 +15,7 @@ KIND_MASKED, KIND_PLAIN = range(2)
 FORMAT_SAFETENSORS, FORMAT_GGUF = range(2)
 WEIGHTS_ALLOW_NONFINITE, WEIGHTS_BORROW = 1 << 0, 1 << 1
 LAYER_REPRODUCIBLE, LAYER_ALLOW_QUANTISED_X = 1 << 0, 1 << 1
+TRAIN_GATE_BIAS, TRAIN_VALUE_BIAS = 1 << 0, 1 << 1
 FILE_MMAP, FILE_HEADER, FILE_FUSED_HALVES, FILE_FUSED_INTERLEAVED, FILE_IGNORE_UNREAD = (1 << bit for bit in range(5))
 
 DTYPES = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0, "q4_0": Q4_0}
@@ -107,6 +108,35 @@ class ForwardArgs(ctypes.Structure):
                 ("workspace_size", c_size_t), ("parallel", POINTER(Parallel))]
 
 
+class TrainDesc(ctypes.Structure):
+    c_name = "mglu_train_desc"
+    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("hidden_size", c_int64),
+                ("intermediate_size", c_int64), ("n_masks", c_int32), ("top_k", c_int32), ("activation", c_int),
+                ("silu_beta", c_float), ("dtype", c_int), ("reserved", c_int32), ("max_batch", c_int64)]
+
+
+class TrainInputs(ctypes.Structure):
+    c_name = "mglu_train_inputs"
+    _fields_ = [("x", Input), ("weight", Array), ("masks", MaskArray), ("gate_bias", c_void_p),
+                ("value_bias", c_void_p), ("router_logits", Input)]
+
+
+class TrainForwardArgs(ctypes.Structure):
+    c_name = "mglu_train_forward_args"
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("batch", c_int64), ("inputs", TrainInputs),
+                ("y", Output), ("saved", c_void_p), ("saved_size", c_size_t), ("workspace", c_void_p),
+                ("workspace_size", c_size_t), ("parallel", POINTER(Parallel))]
+
+
+class TrainBackwardArgs(ctypes.Structure):
+    c_name = "mglu_train_backward_args"
+    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("batch", c_int64), ("inputs", TrainInputs),
+                ("dy", Input), ("saved", c_void_p), ("saved_size", c_size_t), ("dx", Output), ("dweight", c_void_p),
+                ("dlogits", c_void_p), ("dgate_bias", c_void_p), ("dvalue_bias", c_void_p),
+                ("drouter_logits", Output), ("workspace", c_void_p), ("workspace_size", c_size_t),
+                ("parallel", POINTER(Parallel))]
+
+
 class FileTensor(ctypes.Structure):
     c_name = "mglu_file_tensor"
     _fields_ = [("name", c_char_p), ("dtype", c_int), ("rank", c_int32), ("shape", POINTER(c_int64)),
@@ -124,4 +154,4 @@ class PackOptions(ctypes.Structure):
 
 
 ALL = (Parallel, Logger, ContextDesc, DeviceInfo, QueueDesc, Array, MaskArray, WeightsDesc, WeightsInfo, LayerDesc,
-       Input, Output, ForwardArgs, FileTensor, PackOptions)
+       Input, Output, ForwardArgs, TrainDesc, TrainInputs, TrainForwardArgs, TrainBackwardArgs, FileTensor, PackOptions)

@@ -14,7 +14,7 @@ import mglu.torch  # noqa: E402
 from mglu.torch import MGLU, MLP  # noqa: E402
 
 can_compile = pytest.mark.skipif(mglu.torch.operator is None, reason="one graph needs torch 2.4 or later")
-OPTIONS = [{}, {"bias": True, "top_k": 2}, {"learn_masks": False}]
+OPTIONS = [{}, {"bias": True, "top_k": 2}, {"learn_masks": False}, {"kernels": "torch", "bias": True}]
 
 
 def make(dtype=torch.float32, **options):
@@ -27,7 +27,7 @@ def assert_equal(got, want):
     assert all(torch.equal(gradient, want[1][name]) for name, gradient in got[1].items())
 
 
-@pytest.mark.parametrize("options", [{}, {"bias": True}], ids=str)
+@pytest.mark.parametrize("options", [{"kernels": "torch"}, {"kernels": "torch", "bias": True}], ids=str)
 def test_autocast_computes_as_parameters_of_its_dtype(options):
     """The gradients have the dtypes of the parameters; nothing else differs."""
     module, x, dz = make(**options)
@@ -40,8 +40,9 @@ def test_autocast_computes_as_parameters_of_its_dtype(options):
     assert_equal(got, (want[0], {name: gradient.float() for name, gradient in want[1].items()}))
 
 
-def test_autocast_with_routing_keeps_the_order_of_torch():
-    module, x, dz = make(top_k=2)
+@pytest.mark.parametrize("kernels", ["torch", "mglu"])
+def test_autocast_with_routing(kernels):
+    module, x, dz = make(top_k=2, kernels=kernels)
     with torch.autocast("cpu", torch.bfloat16):
         logits = module.router(x)
         z = module(x)
@@ -70,11 +71,21 @@ def backward_gradients(function, module, x, dz):
 @can_compile
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_torch_compile_makes_one_graph(options):
-    """aot_eager traces forward and backward, and computes them with the operations of the eager mode."""
-    module, x, dz = make(**options)
+    """aot_eager traces forward and backward, and computes them with the operations of kernels="torch"."""
+    module, x, dz = make(**{**options, "kernels": "torch"})
     torch._dynamo.reset()
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     assert_equal(naive.gradients(compiled, module, x, dz), naive.gradients(module, module, x, dz))
+
+
+@can_compile
+def test_torch_compile_does_not_trace_the_kernels_of_the_library():
+    module, x, _ = make()
+    torch._dynamo.reset()
+    assert torch.allclose(torch.compile(module, fullgraph=True, backend="eager")(x), module(x), atol=1e-6)
+    module.kernels = "mglu"
+    with pytest.raises(Exception, match="can't trace the library's kernels"):
+        torch.compile(module, backend="eager")(x)
 
 
 @can_compile

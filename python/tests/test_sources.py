@@ -52,7 +52,7 @@ def test_enums_are_those_of_the_headers():
         assert getattr(_structs, name) == values[name]
     assert (_structs.FORMAT_SAFETENSORS, _structs.FORMAT_GGUF) == (values["FILE_FORMAT_SAFETENSORS"],
                                                                    values["FILE_FORMAT_GGUF"])
-    for name in [name for name in vars(_structs) if re.match("WEIGHTS_|LAYER_|FILE_(?!DTYPES)", name)]:
+    for name in [name for name in vars(_structs) if re.match("WEIGHTS_|LAYER_|TRAIN_|FILE_(?!DTYPES)", name)]:
         assert getattr(_structs, name) == flags[name]
 
 

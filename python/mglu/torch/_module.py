@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
-from .._errors import InvalidArgument
+from .._errors import InvalidArgument, Unsupported
 from . import _activations
+from ._compile import is_compiling
 from ._frozen import Freezable
 from ._function import Options, Projection
+from ._kernels import KernelProjection, Parameters, Plan, plan_of
 
 MAX_MASKS = 16
+KERNELS = ("auto", "torch", "mglu")
 
 
 class MGLU(Freezable):
@@ -21,7 +24,9 @@ class MGLU(Freezable):
 
     activation: "silu", "gelu_erf", "gelu_tanh", "relu", "sigmoid" or "identity". silu_beta: beta of SiLU; 0 means 1.
     bias: gate_bias and value_bias, for each mask. top_k: a router selects so many masks for each token; 0: all masks.
-    mask_std: standard deviation of the logits at first. learn_masks: False keeps the random masks as they are.
+    mask_std: standard deviation of the logits at first. learn_masks: False keeps the random masks as they are. kernels:
+    "mglu", the library's, for float32 and bfloat16 on CPUs, "torch", PyTorch's operations, or "auto", the library's
+    where they can be used; also an attribute, to be changed at any time.
 
     Parameters are `weight` [d, h] as torch.nn.Linear's, `mask` [n_masks, d, h], whose logits above 0 are ones (with
     learn_masks=False a buffer of 0 and 1), `gate_bias`, `value_bias` [n_masks, d] and `router.weight` [n_masks, h]: the
@@ -31,9 +36,11 @@ class MGLU(Freezable):
 
     def __init__(self, hidden_size: int, intermediate_size: int, n_masks: int, *, activation: str = "silu",
                  silu_beta: float = 0.0, bias: bool = False, top_k: int = 0, mask_std: float = 0.01,
-                 learn_masks: bool = True, device: Any = None, dtype: torch.dtype | None = None):
+                 learn_masks: bool = True, kernels: str = "auto", device: Any = None,
+                 dtype: torch.dtype | None = None):
         super().__init__()
         _check(n_masks, activation, silu_beta, top_k)
+        self.kernels = kernels
         self.hidden_size, self.intermediate_size, self.n_masks = hidden_size, intermediate_size, n_masks
         self.activation, self.silu_beta, self.top_k, self.mask_std = activation, silu_beta, top_k, mask_std
         self.learn_masks = learn_masks
@@ -73,13 +80,41 @@ class MGLU(Freezable):
         return z
 
     def _train(self, x: torch.Tensor) -> torch.Tensor:
-        p = None if self.router is None else _routing_weights(self.router(x), self.top_k)
-        rows, dtype = x.reshape(-1, self.hidden_size), _autocast_dtype(x.device.type)
-        rows, weight, *biases = (_cast(tensor, dtype) for tensor in (rows, self.weight, self.gate_bias, self.value_bias))
-        if p is not None:
-            p = p.reshape(-1, self.n_masks).to(rows.dtype)
-        z: torch.Tensor = Projection.apply(rows, weight, self.mask, *biases, p, Options(self.activation, self.silu_beta))
-        return z.reshape(*x.shape[:-1], self.intermediate_size)
+        logits = None if self.router is None else self.router(x).reshape(-1, self.n_masks)
+        dtype = _autocast_dtype(x.device.type)
+        rows = _cast(x.reshape(-1, self.hidden_size), dtype)
+        if dtype is None and rows.dtype != self.weight.dtype:
+            raise InvalidArgument(f"x is {x.dtype}; expected {self.weight.dtype}, as the weight is, or torch.autocast")
+        plan = self._plan(rows)
+        if plan is not None:
+            vectors = (_cast(tensor, torch.float32) for tensor in (self.gate_bias, self.value_bias, logits))
+            z = KernelProjection.apply(rows, self.weight, self.mask, *vectors, plan, torch.is_grad_enabled())
+        else:
+            weight, *biases = (_cast(tensor, dtype) for tensor in (self.weight, self.gate_bias, self.value_bias))
+            p = None if logits is None else _routing_weights(logits, self.top_k).to(rows.dtype)
+            z = Projection.apply(rows, weight, self.mask, *biases, p, Options(self.activation, self.silu_beta))
+        y: torch.Tensor = z.reshape(*x.shape[:-1], self.intermediate_size)
+        return y
+
+    def kernels_for(self, x: torch.Tensor) -> str:
+        """Whose kernels compute a call with x: "mglu" or "torch"."""
+        rows = _cast(x.reshape(-1, self.hidden_size), _autocast_dtype(x.device.type))
+        return "mglu" if self.frozen is not None or self._plan(rows) is not None else "torch"
+
+    def _plan(self, rows: torch.Tensor) -> Plan | None:
+        """For the library's kernels; None where PyTorch's operations are to be used."""
+        if self.kernels not in KERNELS:
+            raise InvalidArgument(f"kernels is {self.kernels!r}; expected one of {', '.join(KERNELS)}")
+        if self.kernels == "torch":
+            return None
+        parameters = Parameters(self.hidden_size, self.intermediate_size, self.n_masks, self.activation, self.silu_beta,
+                                self.top_k, self.gate_bias is not None)
+        plan = _compiled() if is_compiling() else plan_of(parameters, rows, self.weight, self.mask)
+        if isinstance(plan, Plan):
+            return plan
+        if self.kernels == "mglu":
+            raise plan
+        return None
 
     def _arrays(self) -> dict[str, torch.Tensor | None]:
         return {"weight": self.weight, "masks": self.mask > 0, "gate_bias": self.gate_bias,
@@ -105,6 +140,10 @@ def _check(n_masks: int, activation: str, silu_beta: float, top_k: int) -> None:
         raise InvalidArgument(f"silu_beta is {silu_beta}; expected 0 for {activation}")
     if not 0 <= top_k <= n_masks:
         raise InvalidArgument(f"top_k is {top_k}; expected 0 to n_masks, {n_masks}")
+
+
+def _compiled() -> Unsupported:
+    return Unsupported("torch.compile can't trace the library's kernels; expected kernels='auto' or 'torch'")
 
 
 def _routing_weights(logits: torch.Tensor, top_k: int) -> torch.Tensor:
