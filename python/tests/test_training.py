@@ -24,8 +24,9 @@ if not DOCUMENT.exists():
     pytest.skip("no source tree: docs/training.md was not found", allow_module_level=True)
 if not pathlib.Path("/usr/share/common-licenses").exists():
     pytest.skip("/usr/share/common-licenses was not found: it is Debian's", allow_module_level=True)
-SMALLER = {"steps, window = 600, 256": "steps, window = 40, 256", "lr=2e-3": "lr=2e-2", "hidden_size=128": "hidden_size=32",
-           "intermediate_size=512": "intermediate_size=64", "num_hidden_layers=4": "num_hidden_layers=2"}  # fmt: skip
+SMALLER = {"steps, window = 600, 256": "steps, window = 40, 256", "lr=2e-3": "lr=2e-2",
+           "hidden_size=128": "hidden_size=32", "intermediate_size=512": "intermediate_size=64",
+           "num_hidden_layers=4": "num_hidden_layers=2"}  # fmt: skip
 NATS = 1e-6  # per byte: docs/training.md
 OWN_VARIABLES = ("MGLU_BACKEND", "MGLU_MAX_ISA", "MGLU_NUM_THREADS", "MGLU_LOG")
 
@@ -90,8 +91,17 @@ def test_the_commands_of_the_document(trained, monkeypatch):
     commands = [shlex.split(line) for line in blocks("sh")[-1].splitlines()]
     assert [command[:2] for command in commands] == [["mglu", "pack"], ["mglu", "perplexity"], ["mglu", "generate"]]
     _, said, text = (program(*command[1:]) for command in commands)
-    assert float(re.search(r"perplexity +([0-9.]+)", said)[1]) == pytest.approx(math.exp(nats_per_byte(names)), rel=1e-4)
+    figure = float(re.search(r"perplexity +([0-9.]+)", said)[1])
+    assert figure == pytest.approx(math.exp(nats_per_byte(names)), rel=1e-4)
     assert text.startswith("You may convey ") and len(text) > 200
+
+
+def measured(names, model, text):
+    """Nats per byte of another model and text, by the document's script."""
+    code = blocks("python")[1].replace('(folder / "MPL-2.0").read_bytes()', "text")
+    scope = {**names, "model": model, "text": text.read_bytes()}
+    exec(compile(code, str(DOCUMENT), "exec"), scope)
+    return nats_per_byte(scope)
 
 
 def stored_as(model, dtype):
@@ -108,14 +118,26 @@ def test_perplexity_is_that_of_pytorch_on_every_device(trained, tmp_path):
     folder, names = trained
     text = tmp_path / "text"
     text.write_bytes(bytes(names["held_out"][:2000].tolist()))
-    measure = blocks("python")[1].replace('(folder / "MPL-2.0").read_bytes()', "text")
     wanted = {}
     for dtype in ("f32", "bf16", "q4_0"):
-        scope = {**names, "model": stored_as(names["model"], dtype), "text": text.read_bytes()}
-        exec(compile(measure, str(DOCUMENT), "exec"), scope)
-        wanted[dtype] = nats_per_byte(scope)
+        wanted[dtype] = measured(names, stored_as(names["model"], dtype), text)
         program("pack", folder / "model", tmp_path / dtype, "--dtype", dtype)
         for options in devices():
             said = json.loads(program("perplexity", tmp_path / dtype, "--text", text, "--json", *options))
             assert said["nll_nats_per_byte"] == pytest.approx(wanted[dtype], abs=NATS), (dtype, options)
     assert abs(wanted["q4_0"] - wanted["f32"]) > 10 * NATS, "rounding is not seen"
+
+
+def test_a_routed_model_selects_as_many_masks_as_it_was_trained_with(trained, tmp_path):
+    names = trained[1]
+    torch.manual_seed(2)
+    model = mglu.torch.replace_mlp(names["transformers"].LlamaForCausalLM(names["model"].config), n_masks=4, top_k=2)
+    with torch.no_grad():
+        for matrix in model.parameters():
+            if matrix.dim() == 2:
+                matrix.normal_(0, 0.3)
+    model.save_pretrained(tmp_path / "model")
+    text = tmp_path / "text"
+    text.write_bytes(bytes(names["held_out"][:200].tolist()))
+    said = json.loads(program("perplexity", tmp_path / "model", "--text", text, "--json", "--backend", "ref"))
+    assert said["nll_nats_per_byte"] == pytest.approx(measured(names, model, text), abs=NATS)

@@ -157,8 +157,8 @@ def feed_forward(weights, prefix, x):
 
 
 def negative_log_likelihood(weights, text, theta=SIZES["rope_theta"], scaling=None, windows=(0, 0),
-                            epsilon=SIZES["rms_norm_eps"]):
-    """Nats per byte of a text's bytes but the first; `windows` of the layers."""
+                            epsilon=SIZES["rms_norm_eps"], block=feed_forward):
+    """Nats per byte of a text's bytes but the first; `windows` of the layers; `block` in place of feed_forward()."""
     turns = frequencies(theta, scaling or {})
     hidden = [weights["model.embed_tokens.weight"][byte] for byte in text[:-1]]
     for layer in range(SIZES["num_hidden_layers"]):
@@ -167,7 +167,7 @@ def negative_log_likelihood(weights, text, theta=SIZES["rope_theta"], scaling=No
         added = attention(weights, prefix + "self_attn.", normed, turns, windows[layer])
         hidden = [[a + b for a, b in zip(*rows)] for rows in zip(hidden, added)]
         normed = [norm(x, weights[prefix + "post_attention_layernorm.weight"], epsilon) for x in hidden]
-        added = [feed_forward(weights, prefix + "mlp.", x) for x in normed]
+        added = [block(weights, prefix + "mlp.", x) for x in normed]
         hidden = [[a + b for a, b in zip(*rows)] for rows in zip(hidden, added)]
     total = 0
     for x, byte in zip(hidden, text[1:]):

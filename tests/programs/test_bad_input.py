@@ -91,6 +91,7 @@ BROKEN_CONFIG = {
     "rope_theta": [(0, ["0"]), ({}, ["number"])],
     "hidden_act": [("tanhh", ["tanhh", "gelu_pytorch_tanh"]), (3, ["text"])],
     "num_masks": [(17, ["17"]), (-1, ["-1"]), ("4", ["whole number"]), (3, ["3", "4"]), (0, ["0", "4"])],
+    "num_masks_per_tok": [(0, ["0"]), (2, ["no router", "2"])],
     "tie_word_embeddings": [("yes", ["true"]), (1, ["true"])],
     "attention_bias": [("no", ["true"])],
     "tokenizer": [(DELETE, ["missing"]), ("llama", ["llama", "bytes"]), (7, ["text"])],

@@ -101,7 +101,8 @@ static bool read_sizes(const struct config_object *root, const struct architectu
            config_whole(root, "vocab_size", 1, most, no, &config->vocab_size) &&
            config_whole(root, "max_position_embeddings", 1, MGLU_MAX_BATCH, architecture->positions,
                         &config->max_positions) &&
-           config_whole(root, "num_masks", 0, MGLU_MAX_MASKS, -1, &config->num_masks);
+           config_whole(root, "num_masks", 0, MGLU_MAX_MASKS, -1, &config->num_masks) &&
+           config_whole(root, "num_masks_per_tok", 1, MGLU_MAX_MASKS, 0, &config->selected_masks);
 }
 
 /** Checks the relations between keys. */

@@ -23,8 +23,9 @@ struct config {
     int64_t head_dim;
     int64_t vocab_size;
     int64_t max_positions;
-    int64_t num_masks; /**< -1: not given */
-    int64_t window;    /**< how many positions a token attends to, itself included; 0: all */
+    int64_t num_masks;      /**< -1: not given */
+    int64_t selected_masks; /**< of each token, by a router; 0: not given */
+    int64_t window;         /**< how many positions a token attends to, itself included; 0: all */
     int64_t first_window_layer;
     double rms_norm_eps;
     struct rope rope;

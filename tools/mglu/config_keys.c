@@ -22,6 +22,7 @@ static const char *const read_keys[] = {
     "num_hidden_layers",
     "num_key_value_heads",
     "num_masks",
+    "num_masks_per_tok",
     "rms_norm_eps",
     "rope_parameters",
     "rope_scaling",

@@ -62,6 +62,24 @@ static bool load_attention(const mglu_file *file, const struct config *config, i
            load(file, post_norm, 0, h, &layer->post_norm);
 }
 
+/** Without the number of masks that its router selects, a layer would compute another sum. */
+static bool check_router(const char *path, const char *name, const struct config *config,
+                         const mglu_weights_desc *weights)
+{
+    const long long selected = config->selected_masks;
+    if (weights->router.data && !selected)
+        return report_failure("%s: %s: has a router, but num_masks_per_tok is missing in config.json; expected the "
+                              "number of masks that it selects for a token",
+                              path, name);
+    if (!weights->router.data && selected)
+        return report_failure("%s: %s: has no router, but num_masks_per_tok in config.json is %lld", path, name,
+                              selected);
+    if (selected > weights->n_masks)
+        return report_failure("%s: %s: %d masks, but num_masks_per_tok in config.json is %lld", path, name,
+                              weights->n_masks, selected);
+    return true;
+}
+
 /** Whether a feed-forward layer matches config.json. */
 static bool check_ffn(const char *path, const char *name, const struct config *config, const mglu_weights_desc *weights)
 {
@@ -80,7 +98,7 @@ static bool check_ffn(const char *path, const char *name, const struct config *c
     if (config->num_masks >= 0 && config->num_masks != weights->n_masks)
         return report_failure("%s: %s: %d masks, but num_masks in config.json is %lld", path, name, weights->n_masks,
                               (long long)config->num_masks);
-    return true;
+    return check_router(path, name, config, weights);
 }
 
 static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t number)
@@ -101,6 +119,7 @@ static bool load_ffn(const mglu_file *file, struct decoder *decoder, int64_t num
     weights.flags |= mapping_weights_flags(decoder->file_flags);
     desc.activation = config->activation;
     desc.max_batch = decoder->capacity;
+    desc.top_k = (int32_t)config->selected_masks;
     desc.flags |= decoder->compute->layer_flags;
     return ffn_create(&decoder->layers[number].ffn, decoder->compute->device, &weights, &desc, name);
 }

@@ -53,7 +53,8 @@ def replace_mlp(model: torch.nn.Module, n_masks: int = 4, **options: Any) -> tor
     transformers package by an MGLU with new weights; down_proj is kept. Returns the model.
 
     options: of MGLU, as top_k, mask_std or learn_masks; the activation, biases, device and dtype are those of the model.
-    What save_pretrained() then writes is read by `mglu pack` and `mglu perplexity`; config.num_masks says how many.
+    What save_pretrained() then writes is read by `mglu pack` and `mglu perplexity`; config.num_masks says how many,
+    and config.num_masks_per_tok is top_k.
     """
     config: Any = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
@@ -68,6 +69,8 @@ def replace_mlp(model: torch.nn.Module, n_masks: int = 4, **options: Any) -> tor
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, _replaced(block, n_masks, config, options))
     config.num_masks = n_masks
+    if options.get("top_k"):
+        config.num_masks_per_tok = options["top_k"]
     return model
 
 
