@@ -3,7 +3,21 @@
 
 /* Projections by GEMV: each block of rows is summed token by token, while its weights are in the cache. */
 
-enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS };
+enum { BLOCK_ROWS = MGLU_CPU_BLOCK_ROWS, STREAM_START_BYTES = 2048 };
+
+/* Kernels prefetch within a stream of rows, but not the beginning of the next one, in another matrix. */
+static void prefetch_block(const struct mglu_cpu_matrix *matrix, int64_t row)
+{
+    const int32_t streams = matrix->streams.plain_rows;
+    const size_t row_bytes = matrix->stride_bytes < STREAM_START_BYTES ? matrix->stride_bytes : STREAM_START_BYTES;
+
+    for (int32_t i = 0; i < streams; i++) {
+        const uintptr_t start =
+            (uintptr_t)matrix->rows + (size_t)(row + i * (BLOCK_ROWS / streams)) * matrix->stride_bytes;
+        for (size_t byte = 0; byte < row_bytes; byte += 64)
+            __builtin_prefetch((const void *)(start + byte));
+    }
+}
 
 static void sum_masked(const struct mglu_cpu_layer *layer, const struct mglu_cpu_token_workspace *own, const void *x,
                        struct mglu_cpu_block *block)
@@ -32,9 +46,11 @@ static void sum_plain(const struct mglu_cpu_layer *layer, const void *x, struct 
                                 .x = x,
                                 .totals = block->gates[0]};
 
+    prefetch_block(&layer->weights->value, block->row);
     layer->plan.project_gemv(&job);
     job.matrix = &layer->weights->value;
     job.totals = block->values[0];
+    prefetch_block(&layer->weights->weight, block->row + BLOCK_ROWS);
     layer->plan.project_gemv(&job);
 }
 

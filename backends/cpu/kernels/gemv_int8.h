@@ -113,12 +113,17 @@ MGLU_INLINE void add_groups(const struct block *block, int64_t group, struct sha
 /* Adds a block to the sums. */
 MGLU_INLINE void add_block(const struct block *block, struct shape shape, struct sums *sums)
 {
+    const int64_t words_ahead = INT8_PREFETCH / (int64_t)group_bytes(shape.dtype) * block->pitch;
     const int other = shape.n == 0;
     int64_t group = 0;
 
     for (; group + 2 * BYTE_GROUPS <= block->groups; group += 2 * BYTE_GROUPS) {
         prefetch_weights(block->weights + (size_t)group * group_bytes(shape.dtype),
                          2 * BYTE_GROUPS * group_bytes(shape.dtype), INT8_PREFETCH);
+        if (shape.n > 0)
+            prefetch_weights(block->words + group * block->pitch,
+                             2 * BYTE_GROUPS * (size_t)shape.n * sizeof *block->words,
+                             (size_t)words_ahead * sizeof *block->words);
         add_groups(block, group, shape, BYTE_GROUPS, 0, sums);
         add_groups(block, group + BYTE_GROUPS, shape, BYTE_GROUPS, other, sums);
     }
