@@ -79,7 +79,7 @@ static void measure_machine(struct comparison *comparison, size_t round)
     comparison->dispatch[round] = plain->failure[0] ? NAN : timed_layer_dispatch(&plain->timed);
     comparison->read_speed[round] = machine->stream ? machine_read_speed(machine) : NAN;
     comparison->peak_speed[round] =
-        machine->stream && comparison->problem.batch > 1 ? machine_peak_speed(machine, &comparison->peak) : NAN;
+        machine->stream && comparison->problem.batch > 1 ? machine_peak_speed(machine, comparison->peak) : NAN;
 }
 
 /** The copy of as many bytes as the plain twin reads, where a peer measures it; else NULL. */
@@ -160,7 +160,7 @@ bool comparison_run(struct comparison *comparison, const struct options *options
     comparison->machine = machine;
     comparison->member_count = 0;
     comparison->rounds = 0;
-    comparison->peak = machine_peak(machine, comparison->problem.dtype, comparison->problem.x_dtype);
+    comparison->peak = machine_peak(machine, &comparison->problem);
     bool done = test_data_draw(test_data, &comparison->problem, &machine->compute) &&
                 add_layers(comparison, options, test_data);
     for (int i = 0; done && i < options->peer_count; i++)

@@ -27,7 +27,7 @@ struct comparison {
     struct problem problem;
     size_t number, total; /**< which of how many, for the progress line */
     const struct machine *machine;
-    struct peak peak;
+    const struct unit *peak;
     struct member members[MOST_MEMBERS]; /**< the plain twin first */
     int member_count;
     double read_speed[MOST_ROUNDS], peak_speed[MOST_ROUNDS]; /**< per second, one for each round; NaN: not measured */

@@ -77,7 +77,7 @@ static json_t *figures_json(const struct comparison *comparison, const struct me
         number(f.gbps), "read_gbps", number(comparison_read_gbps(comparison)), "fraction_of_read_bandwidth",
         number(f.read_share), "ratio_vs_glu", number(f.ratio), "ratio_vs_glu_p10", number(f.ratio_p10),
         "ratio_vs_glu_p90", number(f.ratio_p90), "ratio_vs_dense", number(f.dense_ratio), "gflops", number(f.gflops),
-        "peak", text(isnan(peak) ? NULL : comparison->peak.name), "peak_gflops", number(peak), "fraction_of_peak",
+        "peak", text(isnan(peak) ? NULL : comparison->peak->name), "peak_gflops", number(peak), "fraction_of_peak",
         number(f.peak_share), "dispatch_ns", number(comparison_dispatch_ns(comparison)), "skipped",
         text(member->timed.wrong ? NULL : member->failure), "failed",
         text(member->timed.wrong ? member->failure : NULL));

@@ -28,9 +28,13 @@ static volatile float peak_start = 1, peak_sink;
 
 static const struct kernels *const tables[] = {
 #ifdef MGLU_BENCH_X86
-    &kernels_avx2,
-    &kernels_avx512,
-    &kernels_avx512bf16,
+    &kernels_avx2,      &kernels_avx512, &kernels_avx512vnni, &kernels_avx512bf16,
+#endif
+#ifdef MGLU_BENCH_AMX
+    &kernels_avx512amx,
+#endif
+#ifdef MGLU_BENCH_NEON
+    &kernels_neondot,
 #endif
     &kernels_baseline,
 };
@@ -50,7 +54,7 @@ static const char *find_detail(const mglu_device_info *info, const char *key, si
     return NULL;
 }
 
-/** The table of the most capable instruction set that has one, up to that of the device. */
+/** The table of the most capable instruction set that has one and may be used, up to that of the device. */
 static const struct kernels *select_kernels(const mglu_device_info *info)
 {
     size_t length = 0;
@@ -58,7 +62,7 @@ static const struct kernels *select_kernels(const mglu_device_info *info)
     const struct kernels *best = &kernels_baseline;
     for (const char *const *isa = info->instruction_sets; used && *isa; isa++) {
         for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
-            if (strcmp(tables[i]->isa, *isa) == 0)
+            if (strcmp(tables[i]->isa, *isa) == 0 && (!tables[i]->prepare || tables[i]->prepare()))
                 best = tables[i];
         if (strlen(*isa) == length && strncmp(*isa, used, length) == 0)
             break;
@@ -166,15 +170,17 @@ double machine_read_speed(const struct machine *machine)
     return (double)machine->stream_bytes / seconds;
 }
 
-struct peak machine_peak(const struct machine *machine, mglu_dtype dtype, mglu_dtype x_dtype)
+const struct unit *machine_peak(const struct machine *machine, const struct problem *problem)
 {
-    const struct kernels *kernels = machine->kernels;
-    if (kernels->dot_bf16 && dtype == MGLU_DTYPE_BF16 && x_dtype == MGLU_DTYPE_BF16)
-        return (struct peak){"dot_bf16", kernels->dot_bf16, kernels->dot_flops_per_step};
-    return (struct peak){"fma_f32", kernels->multiply_add, kernels->flops_per_step};
+    const struct unit *units = machine->kernels->units;
+    if (problem->quantised_x && units[UNIT_INT8].name)
+        return &units[UNIT_INT8];
+    if (problem->dtype == MGLU_DTYPE_BF16 && problem->x_dtype == MGLU_DTYPE_BF16 && units[UNIT_BF16].name)
+        return &units[UNIT_BF16];
+    return &units[UNIT_F32];
 }
 
-double machine_peak_speed(const struct machine *machine, const struct peak *peak)
+double machine_peak_speed(const struct machine *machine, const struct unit *peak)
 {
     const float from = peak_start;
     float sum = 0;
@@ -184,5 +190,5 @@ double machine_peak_speed(const struct machine *machine, const struct peak *peak
         sum += peak->run(peak_steps, from);
     const double seconds = compute_seconds() - begin;
     peak_sink = sum;
-    return (double)machine->threads * (double)(peak->flops_per_step * peak_steps) / seconds;
+    return (double)machine->threads * (double)(peak->operations_per_step * peak_steps) / seconds;
 }

@@ -4,11 +4,12 @@
 
 /**
  * @file
- * The device under test and the limits of the machine: its read bandwidth and its peak of multiply-adds.
+ * The device under test and the limits of the machine: its read bandwidth and its peaks of multiply-adds.
  */
 
 #include "kernels/kernels.h"
 #include "options.h"
+#include "problem.h"
 #include "timer.h"
 #include "tools/common/compute.h"
 #include "tools/common/layer_log.h"
@@ -27,13 +28,6 @@ struct machine {
     size_t stream_bytes;
 };
 
-/** A limit on arithmetic. */
-struct peak {
-    const char *name; /**< "fma_f32" or "dot_bf16" */
-    float (*run)(int64_t steps, float start);
-    int64_t flops_per_step;
-};
-
 /** Opens the device that the options name. Reports why not. */
 bool machine_open(struct machine *machine, const struct options *options);
 void machine_close(struct machine *machine);
@@ -41,10 +35,10 @@ void machine_close(struct machine *machine);
 /** Reads the stream once with all threads, by the faster of the read loops; bytes per second. */
 double machine_read_speed(const struct machine *machine);
 
-/** The fastest unit that a layer of these dtypes may use. */
-struct peak machine_peak(const struct machine *machine, mglu_dtype dtype, mglu_dtype x_dtype);
+/** The fastest unit that such a layer may use. */
+const struct unit *machine_peak(const struct machine *machine, const struct problem *problem);
 
-/** Runs a peak for some milliseconds on all threads; flops per second. */
-double machine_peak_speed(const struct machine *machine, const struct peak *peak);
+/** Runs a unit for some milliseconds on all threads; operations per second. */
+double machine_peak_speed(const struct machine *machine, const struct unit *peak);
 
 #endif

@@ -29,7 +29,7 @@ static void print_heading(const struct comparison *comparison)
     if (!isnan(read))
         printf(", reads %.1f GB/s", read);
     if (!isnan(peak))
-        printf(", %s peak %.0f GFLOP/s", comparison->peak.name, peak);
+        printf(", %s peak %.0f GFLOP/s", comparison->peak->name, peak);
     if (!isnan(dispatch))
         printf(", dispatch %.0f ns", dispatch);
     printf("\n  %-24s %11s %11s %7s %8s %6s %11s %8s %8s %8s\n", "", "median us", "min us", "GB/s", "of read", "x GLU",

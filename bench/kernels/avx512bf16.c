@@ -4,6 +4,13 @@
 
 #include <immintrin.h>
 
+static inline vector_i32 add_products(vector_i32 sums, vector_i32 x, vector_i32 y)
+{
+    return (vector_i32)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)x, (__m512i)y);
+}
+
+#include "loops_int8.h"
+
 static float dot_bf16(int64_t steps, float start)
 {
     const __m512bh x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(start), _mm512_set1_ps(start));
@@ -30,8 +37,7 @@ static float dot_bf16(int64_t steps, float start)
 const struct kernels kernels_avx512bf16 = {
     .isa = "avx512-bf16",
     .read = {read_blocks, read_side_by_side},
-    .multiply_add = multiply_add,
-    .flops_per_step = 2 * CHAINS * LANES,
-    .dot_bf16 = dot_bf16,
-    .dot_flops_per_step = 4 * CHAINS * LANES,
+    .units = {[UNIT_F32] = {"fma_f32", multiply_add, F32_OPERATIONS},
+              [UNIT_BF16] = {"dot_bf16", dot_bf16, 4 * CHAINS *LANES},
+              [UNIT_INT8] = {"dot_int8", dot_int8, INT8_OPERATIONS}},
 };

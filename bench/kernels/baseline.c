@@ -5,6 +5,5 @@
 const struct kernels kernels_baseline = {
     .isa = "baseline",
     .read = {read_blocks, read_side_by_side},
-    .multiply_add = multiply_add,
-    .flops_per_step = 2 * CHAINS * LANES,
+    .units = {[UNIT_F32] = {"fma_f32", multiply_add, F32_OPERATIONS}},
 };

@@ -11,9 +11,13 @@
 #include "kernels.h"
 
 typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t vector_i32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint64_t vector_u64 __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
 enum { BLOCK_VECTORS = 64 / VECTOR_BYTES, LANES = VECTOR_BYTES / 4, CHAINS = 12 };
+
+/** Operations of a step: two for each multiplication and its addition. */
+enum { F32_OPERATIONS = 2 * CHAINS * LANES, INT8_OPERATIONS = 8 * CHAINS * LANES };
 
 /** Interleaved streams, and the blocks of each: 32 KiB. */
 enum { STREAMS = 4, STREAM_BLOCKS = 512 };

@@ -92,13 +92,19 @@ class ReportTest(BenchTest):
             # The down-projection is 96 rows of 33 columns, padded to 64 elements.
             self.assertGreaterEqual(block["bytes"], projection["bytes"] + 96 * 33 * 2)
 
-    def test_batches_are_set_against_the_peak(self):
-        host = [row for row in self.rows("--batch", "1,4", "--regime", "warm", "--x-dtype", "bf16")]
-        self.assertEqual({row["peak"] for row in host if row["batch"] == 1}, {None})
-        for row in host:
-            if row["batch"] == 4:
-                self.assertIn(row["peak"], ("fma_f32", "dot_bf16"))
-                self.assertGreater(row["fraction_of_peak"], 0)
+    def test_batches_are_set_against_the_peak_of_what_they_multiply_with(self):
+        cases = {
+            "fma_f32": ["--dtype", "f16"],
+            "fma_f32 dot_bf16 tiles_bf16": ["--dtype", "bf16", "--x-dtype", "bf16"],
+            "fma_f32 dot_int8 tiles_int8": ["--dtype", "q8_0", "--quantised-x"],
+        }
+        for units, arguments in cases.items():
+            rows = self.rows("--batch", "1,4", "--regime", "warm", *arguments)
+            self.assertEqual({row["peak"] for row in rows if row["batch"] == 1}, {None})
+            for row in rows:
+                if row["batch"] == 4:
+                    self.assertIn(row["peak"], units.split())
+                    self.assertGreater(row["fraction_of_peak"], 0)
 
     def test_dtypes_on_each_backend(self):
         for backend in ("ref", "cpu"):
