@@ -138,14 +138,11 @@ struct mglu_cpu_token_workspace {
 };
 
 /*
- * Floats of all sums of a block of rows in a chunk of GEMM: 32 KiB. They are in the workspace, where each task that
- * runs takes a buffer, since the stack of a task has a panel of 32 KiB already; with more tasks at a time, some wait.
+ * Sums of a row in a chunk of GEMM, one per token and one per token and mask: enough for 64 tokens with 8 masks. Those
+ * of a block of rows are in the workspace, where each task that runs takes a buffer of up to 80 KiB, since the stack of
+ * a task has a panel of 32 KiB already; with more tasks at a time, some wait.
  */
-enum {
-    MGLU_CPU_GEMM_SUMS = 8192,
-    MGLU_CPU_MOST_POSITIONS = MGLU_CPU_GEMM_SUMS / MGLU_CPU_BLOCK_ROWS,
-    MGLU_CPU_MOST_SUM_BUFFERS = 64
-};
+enum { MGLU_CPU_MOST_POSITIONS = 640, MGLU_CPU_MOST_SUM_BUFFERS = 64 };
 
 /*
  * The tokens that use each mask, in a chunk of GEMM. Each sum of a token has a position: list 0 has the total of each

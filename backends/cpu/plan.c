@@ -154,10 +154,10 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
         select_tiles(isa, packed, desc, plan);
 }
 
-/* Tokens per chunk: for GEMM as many as their sums for a block of rows fit into the buffer. */
+/* Tokens per chunk: for GEMM as many as have positions for their sums. */
 static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
 {
-    const int32_t fitting = MGLU_CPU_GEMM_SUMS / plan->tile_rows / (1 + plan->terms);
+    const int32_t fitting = MGLU_CPU_MOST_POSITIONS / (1 + plan->terms);
     const int32_t most = !plan->project_gemm ? GEMV_CHUNK : fitting < GEMM_CHUNK ? fitting : GEMM_CHUNK;
 
     return desc->max_batch < most ? (int32_t)desc->max_batch : most;
