@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .._layer import Layer
+from ._compile import has_operators, is_compiling
 
 # Operators take no objects: layers are named by numbers.
 _layers: weakref.WeakValueDictionary[int, Layer] = weakref.WeakValueDictionary()
@@ -29,14 +30,10 @@ def _fake(x: torch.Tensor, layer: int, residual: torch.Tensor | None = None, ids
 
 # The operator mglu::forward(x, layer, residual, ids, weights); None where torch has no torch.library.custom_op.
 operator: Any = None
-if hasattr(torch.library, "custom_op"):
+if has_operators:
     _schema = "(Tensor x, int layer, Tensor? residual=None, Tensor? ids=None, Tensor? weights=None) -> Tensor"
     operator = torch.library.custom_op("mglu::forward", _forward, mutates_args=(), schema=_schema)
     operator.register_fake(_fake)
-
-
-def _is_compiling() -> bool:
-    return operator is not None and torch.compiler.is_compiling()
 
 
 class GLU(torch.nn.Module):
@@ -51,11 +48,14 @@ class GLU(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None, ids: torch.Tensor | None = None,
                 weights: torch.Tensor | None = None) -> torch.Tensor:
-        if _is_compiling():
+        if is_compiling():
             y: torch.Tensor = operator(x, self.number, residual, ids, weights)
         else:
             y = self.layer(x, residual=residual, ids=ids, weights=weights)
         return y
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GLU:
+        return GLU(self.layer)  # layers do not change: copies share one
 
     def extra_repr(self) -> str:
         return repr(self.layer)
