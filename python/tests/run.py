@@ -6,7 +6,8 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER.parents[1] / "tests/programs"))
+# Last in the path: it has a safetensors.py of its own.
+sys.path.append(str(FOLDER.parents[1] / "tests/programs"))
 import packages  # noqa: E402
 
 packages.enter(sys.argv[1])
