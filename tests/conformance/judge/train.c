@@ -105,7 +105,7 @@ static bool step_back(const struct train_rig *rig, struct train_problem *problem
     if (!copy)
         exit(EXIT_FAILURE);
     memcpy(copy, args.saved, size);
-    rows_fill((struct rows *)&rig->workspace, ROWS_GAP);
+    rows_fill(&rig->workspace, ROWS_GAP);
     good = outcome_expect(outcome, "mglu_train_backward", mglu_train_backward(rig->train, NULL, &args), MGLU_OK);
     if (good && memcmp(copy, args.saved, size) != 0)
         outcome_set(outcome, VERDICT_FAIL, "the backward changed `saved`");
@@ -118,8 +118,8 @@ bool train_step(const struct train_rig *rig, struct train_problem *problem, cons
 {
     const mglu_train_forward_args args = train_forward_args(rig, problem, parallel);
 
-    rows_fill((struct rows *)&rig->workspace, ROWS_GAP);
-    rows_fill((struct rows *)&rig->saved, ROWS_GAP);
+    rows_fill(&rig->workspace, ROWS_GAP);
+    rows_fill(&rig->saved, ROWS_GAP);
     return outcome_expect(outcome, "mglu_train_forward", mglu_train_forward(rig->train, NULL, &args), MGLU_OK) &&
            (!wants_gradient(problem->test) || step_back(rig, problem, parallel, outcome)) &&
            check_memory(rig, problem, outcome);

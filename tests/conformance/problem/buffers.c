@@ -83,7 +83,7 @@ void rows_write(struct rows *rows, mglu_dtype dtype, const float *numbers)
             exit(EXIT_FAILURE);
 }
 
-void rows_fill(struct rows *rows, unsigned char byte)
+void rows_fill(const struct rows *rows, unsigned char byte)
 {
     for (int64_t row = 0; row < rows->count; row++)
         memset(rows_at(rows, row), byte, row_bytes(rows));

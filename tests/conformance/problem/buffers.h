@@ -35,7 +35,7 @@ unsigned char *rows_at(const struct rows *rows, int64_t row);
 void rows_write(struct rows *rows, mglu_dtype dtype, const float *numbers);
 
 /** Fills all rows with a byte. */
-void rows_fill(struct rows *rows, unsigned char byte);
+void rows_fill(const struct rows *rows, unsigned char byte);
 
 /** The rows as arguments for the host (the oracle) and for the device. */
 mglu_input rows_on_host(const struct rows *rows);
