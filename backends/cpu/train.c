@@ -44,6 +44,22 @@ static int64_t forward_rows(const struct mglu_cpu_train *train)
     return chunk_size(train->desc.intermediate_size, blocks * MGLU_CPU_TRAIN_BLOCK, MGLU_CPU_TRAIN_BLOCK);
 }
 
+/*
+ * Groups of a chain in a sum of `terms` terms. A product is rounded once per term of its chain and once per chain,
+ * which is least where both are about equal, the square root of all terms: docs/semantics.md allows 2 (8 + sqrt(n))
+ * + 2. Sums of bf16 may have longer chains, since the rounding of their terms to bf16 is a much larger error.
+ */
+static int64_t chain_groups(const struct mglu_cpu_train *train, int64_t terms)
+{
+    int64_t groups = 1;
+
+    if (train->desc.dtype == MGLU_DTYPE_BF16)
+        return train->panels->most_groups;
+    while (2 * groups * groups * MGLU_CPU_TRAIN_BLOCK * MGLU_CPU_TRAIN_BLOCK < terms)
+        groups *= 2;
+    return groups;
+}
+
 static void make_plan(struct mglu_cpu_train *train)
 {
     const int64_t unit = row_unit(train->panels);
@@ -55,6 +71,9 @@ static void make_plan(struct mglu_cpu_train *train)
     train->forward_rows = forward_rows(train);
     train->backward_tokens = chunk_size(train->desc.max_batch, BACKWARD_TOKENS, MGLU_CPU_TRAIN_BLOCK);
     train->backward_rows = chunk_size(train->desc.intermediate_size, BACKWARD_ROWS, unit);
+    train->x_chain = chain_groups(train, train->desc.hidden_size);
+    train->dx_chain = chain_groups(train, train->desc.intermediate_size * train->products);
+    train->weight_chain = chain_groups(train, mglu_cpu_least(train->desc.max_batch, train->backward_tokens));
     train->task_panels = TASK_ROWS / panel_rows;
     train->row_task_panels = WEIGHT_TASK_ROWS / panel_rows;
 }

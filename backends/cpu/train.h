@@ -21,8 +21,9 @@ struct mglu_cpu_train {
     int32_t products;                     /* 1 + n_masks: t and the s_i */
     int64_t forward_tokens, forward_rows; /* of a chunk, in whole blocks */
     int64_t backward_tokens, backward_rows;
-    int32_t task_panels;     /* left panels of a task of tokens, or of a task of rows in backward */
-    int32_t row_task_panels; /* the same of rows of W, in the products of weight gradients */
+    int64_t x_chain, dx_chain, weight_chain; /* groups of a chain in the products of forward, of dx and of dweight */
+    int32_t task_panels;                     /* left panels of a task of tokens, or of a task of rows in backward */
+    int32_t row_task_panels;                 /* the same of rows of W, in the products of weight gradients */
 };
 
 /* Offsets in the workspace, which forward and backward lay out each for itself. */
@@ -83,6 +84,25 @@ static inline size_t mglu_cpu_left_bytes(const struct mglu_cpu_train *train)
 static inline size_t mglu_cpu_right_bytes(const struct mglu_cpu_train *train)
 {
     return (size_t)MGLU_CPU_TRAIN_BLOCK * MGLU_CPU_TRAIN_BLOCK * mglu_dtype_size(train->panels->dtype);
+}
+
+/* A part of a sum's groups: whole chains, such that a right panel stays in the cache while it is used. */
+struct mglu_cpu_part {
+    int64_t first, count;
+};
+
+static inline int64_t mglu_cpu_parts(const struct mglu_cpu_train *train, int64_t groups, int64_t chain)
+{
+    const int64_t most = train->panels->most_groups;
+
+    return mglu_cpu_pieces(groups, chain > most ? chain : most);
+}
+
+static inline struct mglu_cpu_part mglu_cpu_part(int64_t groups, int64_t parts, int64_t index)
+{
+    const int64_t first = groups * index / parts;
+
+    return (struct mglu_cpu_part){first, groups * (index + 1) / parts - first};
 }
 
 /* Around the products of a task. */

@@ -104,35 +104,23 @@ static void pack(const struct mglu_cpu_train_call *call, int64_t index)
         pack_w(call, index - token_blocks(call));
 }
 
-/* A run of groups of an inner dimension, such that a right panel stays in the cache. */
-struct part {
-    int64_t first, count;
-};
-
-static struct part part_of(const struct mglu_cpu_train *train, int64_t groups, int64_t index)
-{
-    const int64_t parts = mglu_cpu_pieces(groups, train->panels->most_groups), first = groups * index / parts;
-
-    return (struct part){first, groups * (index + 1) / parts - first};
-}
-
 /* Adds the products of the chunk's rows to dx of some panels of tokens. */
 static void multiply_dx(const struct mglu_cpu_train_call *call, int64_t index)
 {
     const struct mglu_cpu_train *train = call->train;
     const int64_t first = index * train->task_panels,
                   end = mglu_cpu_least(first + train->task_panels, token_panels(call));
-    const int64_t groups = train->products * row_blocks(call);
+    const int64_t groups = train->products * row_blocks(call), parts = mglu_cpu_parts(train, groups, train->dx_chain);
     const char *left = call->workspace + call->layout.d;
 
     for (int64_t h_block = 0; h_block < train->h_blocks; h_block++) {
-        for (int64_t i = 0; i < mglu_cpu_pieces(groups, train->panels->most_groups); i++) {
-            const struct part part = part_of(train, groups, i);
+        for (int64_t i = 0; i < parts; i++) {
+            const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
             const char *right = w_panel(call, h_block) + (size_t)part.first * mglu_cpu_right_bytes(train);
             for (int64_t panel = first; panel < end; panel++)
                 train->panels->multiply(left + (size_t)(panel * groups + part.first) * mglu_cpu_left_bytes(train),
-                                        right, part.count, *dx_sums(call, panel, h_block),
-                                        call->first_row > 0 || i > 0);
+                                        right, part.count, train->dx_chain, call->first_row > 0 || i > 0,
+                                        *dx_sums(call, panel, h_block));
         }
     }
 }
@@ -153,16 +141,17 @@ static mglu_cpu_train_row *weight_sums(const struct mglu_cpu_train *train, const
 static void multiply_weights(const struct mglu_cpu_train_call *call, const struct weight_task *task)
 {
     const struct mglu_cpu_train *train = call->train;
-    const int64_t groups = token_blocks(call);
+    const int64_t groups = token_blocks(call), parts = mglu_cpu_parts(train, groups, train->weight_chain);
 
-    for (int64_t i = 0; i < mglu_cpu_pieces(groups, train->panels->most_groups); i++) {
-        const struct part part = part_of(train, groups, i);
+    for (int64_t i = 0; i < parts; i++) {
+        const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
         const char *right = x_panel(call, task->h_block) + (size_t)part.first * mglu_cpu_right_bytes(train);
         for (int32_t product = 0; product < train->products; product++) {
             const char *left = mglu_cpu_train_rows_of(call, product);
             for (int64_t panel = task->first; panel < task->end; panel++)
                 train->panels->multiply(left + (size_t)(panel * groups + part.first) * mglu_cpu_left_bytes(train),
-                                        right, part.count, *weight_sums(train, task, panel, product), i > 0);
+                                        right, part.count, train->weight_chain, i > 0,
+                                        *weight_sums(train, task, panel, product));
         }
     }
 }

@@ -70,15 +70,16 @@ static void multiply(const struct mglu_cpu_train_call *call, const struct task *
 {
     const struct mglu_cpu_train *train = call->train;
     const size_t left_bytes = mglu_cpu_left_bytes(train), right_bytes = mglu_cpu_right_bytes(train);
-    const int64_t groups = train->h_blocks, parts = mglu_cpu_pieces(groups, train->panels->most_groups);
+    const int64_t groups = train->h_blocks, parts = mglu_cpu_parts(train, groups, train->x_chain);
 
-    for (int64_t part = 0; part < parts; part++) {
-        const int64_t first = groups * part / parts, count = groups * (part + 1) / parts - first;
+    for (int64_t i = 0; i < parts; i++) {
+        const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
         for (int32_t product = 0; product < train->products; product++) {
-            const char *right = w_panel(call, row_block, product) + (size_t)first * right_bytes;
+            const char *right = w_panel(call, row_block, product) + (size_t)part.first * right_bytes;
             for (int32_t panel = 0; panel < task->panels; panel++) {
-                const char *left = x_panels(call) + (size_t)((task->first + panel) * groups + first) * left_bytes;
-                train->panels->multiply(left, right, count, *sums_of(train, task, panel, product), part > 0);
+                const char *left = x_panels(call) + (size_t)((task->first + panel) * groups + part.first) * left_bytes;
+                train->panels->multiply(left, right, part.count, train->x_chain, i > 0,
+                                        *sums_of(train, task, panel, product));
             }
         }
     }

@@ -94,6 +94,13 @@ struct mglu_cpu_train_gates {
     mglu_cpu_gates_fn *backward[MGLU_ACTIVATION_COUNT];
 };
 
+/*
+ * Adds the products of `groups` groups to the sums, or sets the sums to them. Products of f32 are added in chains of
+ * `chain` groups, and the chains to the sums, so that no product is rounded too often.
+ */
+typedef void mglu_cpu_train_multiply_fn(const char *left, const char *right, int64_t groups, int64_t chain, int add,
+                                        float *sums);
+
 /* Panels of one dtype and the products of them. */
 struct mglu_cpu_train_panels {
     const char *name;
@@ -104,8 +111,7 @@ struct mglu_cpu_train_panels {
     void (*pack_left)(const float *elements, char *left);
     /* Stores a block [k][n] as 32 k of a right panel. */
     void (*pack_right)(const mglu_cpu_train_row *block, char *right);
-    /* Adds the products of `groups` groups to the sums, or to zeros. */
-    void (*multiply)(const char *left, const char *right, int64_t groups, float *sums, int add);
+    mglu_cpu_train_multiply_fn *multiply;
     /* Around the products of a task, which runs in one thread; NULL: nothing to do. */
     void (*begin)(void);
     void (*end)(void);

@@ -33,7 +33,7 @@ static void store_sums(float *sums)
     _tile_stored(3, sums + LOWER_SUMS + TILE_SIDE, SUMS_BYTES);
 }
 
-static void multiply(const char *left, const char *right, int64_t groups, float *sums, int add)
+static void multiply(const char *left, const char *right, int64_t groups, int64_t chain, int add, float *sums)
 {
     store_before_tiles();
     if (add)

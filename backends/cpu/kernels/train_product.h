@@ -30,7 +30,8 @@ MGLU_INLINE void add_word(const float *left, const float *right, vec sums[][TILE
     }
 }
 
-MGLU_INLINE void multiply_tile(const float *left, const float *right, int64_t groups, float *to, int add)
+/* One chain, added to the sums in memory or stored there. */
+MGLU_INLINE void sum_chain(const float *left, const float *right, int64_t groups, int add, float *to)
 {
     vec sums[TILE_TOKENS][TILE_VECS];
 
@@ -53,11 +54,15 @@ MGLU_INLINE void multiply_tile(const float *left, const float *right, int64_t gr
     }
 }
 
-static void multiply(const char *left, const char *right, int64_t groups, float *sums, int add)
+static void multiply(const char *left, const char *right, int64_t groups, int64_t chain, int add, float *sums)
 {
+    const float *rows = (const float *)(const void *)left, *columns = (const float *)(const void *)right;
+
     for (int column = 0; column < MGLU_CPU_TRAIN_BLOCK; column += TILE_COLUMNS)
-        multiply_tile((const float *)(const void *)left, (const float *)(const void *)right + column, groups,
-                      sums + column, add);
+        for (int64_t group = 0; group < groups; group += chain)
+            sum_chain(rows + group * TILE_TOKENS * GROUP_WORDS,
+                      columns + group * GROUP_WORDS * MGLU_CPU_TRAIN_BLOCK + column,
+                      groups - group < chain ? groups - group : chain, add || group > 0, sums + column);
 }
 
 #endif
