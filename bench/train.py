@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: MIT
 """Forward and backward of a projection in training: a SwiGLU of PyTorch's operators, masked units written in PyTorch as
-formulas say (a masked copy of W for each gate and each value), and mglu.torch.MGLU.
+formulas say (a masked copy of W for each gate and each value), and mglu.torch.MGLU, by PyTorch's operations and by the
+library's kernels.
 
 All are timed in turns in one process. A masked unit has 1 + n_m products where a SwiGLU has 2: "by count" is its time
-over the SwiGLU's, in the same rounds, divided by (1 + n_m) / 2. Memory is the peak of a step above what was there before
-the module: parameters, gradients and what is kept for backward, but not x and y's gradient. Needs mglu and torch.
+over the SwiGLU's, in the same rounds, divided by (1 + n_m) / 2. Memory is the peak of a step above what was there
+before the module: parameters, gradients and what is kept for backward, but not x and y's gradient. Needs mglu and
+torch.
 """
 
 import argparse
 import ctypes
+import datetime
 import gc
 import json
 import pathlib
 
 import torch
 import torch.nn.functional as F
+from report import DOCUMENT, RESULTS, replace_between
 from turns import DTYPES, add_options, describe, in_turns, median, ratios
 
 import mglu
@@ -44,10 +48,14 @@ class Naive(torch.nn.Module):
         return y
 
 
+BEGIN, END = "<!-- bench/train.py writes from here -->", "<!-- to here, about training -->"
+HEADING = ["| dtype | | ms | | over SwiGLU | by count | peak MiB | over SwiGLU |",
+           "|---|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
 # Name: what makes the module, of (h, d, number of masks, dtype).
 MASKED = {
     "naive": Naive,
-    "MGLU": lambda h, d, masks, dtype: mglu.torch.MGLU(h, d, masks, dtype=dtype),
+    "MGLU, torch": lambda h, d, masks, dtype: mglu.torch.MGLU(h, d, masks, dtype=dtype, kernels="torch"),
+    "MGLU, kernels": lambda h, d, masks, dtype: mglu.torch.MGLU(h, d, masks, dtype=dtype, kernels="mglu"),
 }
 
 
@@ -64,7 +72,7 @@ class Case:
         begin += self.x.nbytes + self.dy.nbytes
         self.step()
         self.step()
-        self.memory = resident_at_peak() - begin
+        self.memory = max(1, resident_at_peak() - begin)
 
     def step(self):
         """From gradients that are not there to those of x and of all parameters."""
@@ -126,6 +134,15 @@ def line_of(row):
     return "| " + " | ".join(cells) + " |"
 
 
+def write(head, rows):
+    """The results to bench/results/, the table to docs/performance.md."""
+    path = RESULTS / f"training-{datetime.date.today().isoformat()}.json"
+    path.write_text(json.dumps({"measured": head, "rows": rows}, indent=1) + "\n")
+    lines = [f"{head}:", "", *HEADING, *map(line_of, rows), "",
+             f"From [bench/results/{path.name}](../bench/results/{path.name}).", ""]  # fmt: skip
+    DOCUMENT.write_text(replace_between(DOCUMENT.read_text(), BEGIN, END, lines))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--h", type=int, default=768, help="hidden size (default: %(default)s)")
@@ -134,7 +151,7 @@ def main():
     parser.add_argument("--dtypes", choices=("f32", "bf16"), nargs="+", default=["f32", "bf16"],
                         help="of all tensors (default: f32 bf16)")  # fmt: skip
     parser.add_argument("--masks", type=int, nargs="+", default=[1, 2, 4], help="numbers of masks (default: 1 2 4)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also writes all times there")
+    parser.add_argument("--write", action="store_true", help="keep the results: bench/results, docs/performance.md")
     add_options(parser, rounds=7)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -142,15 +159,14 @@ def main():
     keep_no_freed_memory()
     device = mglu.Context(threads=arguments.threads, backends="cpu").device("cpu")
     head = f"{describe(arguments, device)}; {arguments.tokens} tokens"
-    print(f"{head}\n\n| dtype | | ms | | over SwiGLU | by count | peak MiB | over SwiGLU |\n"
-          "|---|---|---:|---:|---:|---:|---:|---:|")  # fmt: skip
+    print(head, "", *HEADING, sep="\n")
     rows = []
     for dtype in arguments.dtypes:
         for row in measure(arguments, dtype):
             print(line_of(row), flush=True)
             rows.append(row)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"measured": head, "rows": rows}, indent=1) + "\n")
+    if arguments.write:
+        write(head, rows)
 
 
 if __name__ == "__main__":
