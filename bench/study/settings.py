@@ -23,7 +23,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    "night": Setting(4, 128, 512, 4, 256, 8, 1500, 8),
+    "night": Setting(4, 128, 512, 4, 256, 8, 1500, 16),
     "medium": Setting(3, 96, 384, 4, 128, 8, 550, 3),
     "small": Setting(1, 32, 48, 2, 32, 4, 6, 2, measurements=2),
 }

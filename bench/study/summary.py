@@ -29,8 +29,9 @@ def runs_of(study, name):
     return [run for run in study["runs"] if run["variant"] == name]
 
 
-def perplexities(runs):
-    return {run["seed"]: math.exp(run["curve"][-1]["held_out_nats"]) for run in runs}
+def perplexities(runs, text="held_out"):
+    """At the end; of the training text over the last part of the curve."""
+    return {run["seed"]: math.exp(run["curve"][-1][text + "_nats"]) for run in runs}
 
 
 def spread(values):
@@ -44,24 +45,32 @@ def difference(ours, theirs):
     return f"{statistics.mean(pairs):+.3f} ± {spread(pairs)}" if pairs else ""
 
 
+def perplexity_cells(runs, swiglu_runs):
+    """Of the held-out text, and of the training text: mean, spread, and the difference from a SwiGLU's."""
+    for text in ("held_out", "train"):
+        values, base = perplexities(runs, text), perplexities(swiglu_runs, text)
+        yield from [f"{statistics.mean(values.values()):.3f}", spread(values.values())]
+        yield "" if runs == swiglu_runs else difference(values, base)
+
+
 def table(study):
     """Markdown: a line for each variant that has ended runs."""
-    base = perplexities(runs_of(study, "swiglu"))
-    base_seconds = [run["cpu_seconds"] for run in runs_of(study, "swiglu")]
-    lines = ["| | FFN bytes | perplexity per byte | spread | against SwiGLU | CPU time | paper |",
-             "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    swiglu_runs = runs_of(study, "swiglu")
+    lines = ["| | FFN bytes | held-out text | spread | against SwiGLU | training text | spread | against SwiGLU "
+             "| CPU time | paper |", "|---|" + "---:|" * 9]  # fmt: skip
     for name, variant in VARIANTS.items():
         runs = runs_of(study, name)
-        if not runs:
-            continue
-        values = perplexities(runs)
-        seconds = statistics.median(run["cpu_seconds"] for run in runs)
-        time = f"{seconds / statistics.median(base_seconds):.2f}" if base_seconds else ""
-        cells = [variant.title, f"{runs[0]['ffn_bytes']:,}", f"{statistics.mean(values.values()):.3f}",
-                 spread(values.values()), "" if name == "swiglu" else difference(values, base), time,
-                 str(PAPER.get(name, ""))]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
+        if runs:
+            cells = [variant.title, f"{runs[0]['ffn_bytes']:,}", *perplexity_cells(runs, swiglu_runs),
+                     time_over(runs, swiglu_runs), str(PAPER.get(name, ""))]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def time_over(runs, swiglu_runs):
+    """CPU time of a step over the SwiGLU's."""
+    ours, theirs = ([run["cpu_seconds"] for run in some] for some in (runs, swiglu_runs))
+    return f"{statistics.median(ours) / statistics.median(theirs):.2f}" if theirs else ""
 
 
 def ones_table(study):

@@ -141,8 +141,10 @@ def test_one_command_makes_the_table(tmp_path):
 
 
 def run_of(name, seed, nats):
-    return {"variant": name, "seed": seed, "ffn_bytes": 1000, "parameters": 1, "cpu_seconds": 2.0 * seed,
-            "ones": [0.5, 0.25], "curve": [{"step": 1, "train_nats": 9.0, "held_out_nats": nats}]}  # fmt: skip
+    """Half the perplexity on the training text."""
+    curve = [{"step": 1, "train_nats": nats - math.log(2), "held_out_nats": nats}]
+    return {"variant": name, "seed": seed, "ffn_bytes": 1000, "parameters": 1, "cpu_seconds": 2.0 + seed,
+            "ones": [0.5, 0.25], "curve": curve}  # fmt: skip
 
 
 PERPLEXITIES = {"swiglu": (4, 6), "swimglu-4": (5, 7.5)}
@@ -154,9 +156,10 @@ STUDY_OF_TWO = {
 
 
 def test_spread_is_over_seeds_and_differences_are_of_equal_seeds():
+    held_out, trained = "6.250 | 1.768 | +1.250 ± 0.354", "3.125 | 0.884 | +0.625 ± 0.177"
     assert summary.table(STUDY_OF_TWO)[2:] == [
-        "| SwiGLU | 1,000 | 5.000 | 1.414 |  | 1.00 | 23.7 |",
-        "| SwiMGLU, n_m = 4 | 1,000 | 6.250 | 1.768 | +1.250 ± 0.354 | 1.00 | 23.9 |",
+        "| SwiGLU | 1,000 | 5.000 | 1.414 |  | 2.500 | 0.707 |  | 1.00 | 23.7 |",
+        f"| SwiMGLU, n_m = 4 | 1,000 | {held_out} | {trained} | 1.00 | 23.9 |",
     ]
     assert summary.ones_table(STUDY_OF_TWO)[2:] == ["| SwiMGLU, n_m = 4 | 0.500 | 0.250 |"]
 
