@@ -13,17 +13,6 @@ MGLU_INLINE bytes bytes_load(const void *from, int groups)
     return groups == 2 ? _mm512_loadu_si512(from) : _mm512_zextsi256_si512(_mm256_loadu_si256(from));
 }
 
-/* Unpacks 16 bytes of low and high nibbles to the 32 bytes of a group. */
-MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
-{
-    const __m256i both = groups == 2 ? _mm256_loadu_si256(from) : _mm256_zextsi128_si256(_mm_loadu_si128(from));
-    const __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(both), _mm256_srli_epi16(both, 4), 1);
-    const __m512i nibbles =
-        _mm512_and_si512(_mm512_shuffle_i64x2(twice, twice, _MM_SHUFFLE(3, 1, 2, 0)), _mm512_set1_epi8(15));
-
-    return _mm512_maskz_sub_epi8(groups == 2 ? ~(__mmask64)0 : 0xffffffff, nibbles, _mm512_set1_epi8(8));
-}
-
 MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {
     const uint64_t first = words[0], second = groups == 2 ? words[pitch] : 0;

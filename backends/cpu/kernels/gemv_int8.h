@@ -13,6 +13,9 @@
  * A row is summed in blocks of groups. More masks than fit in registers need two passes over a block; the second reads
  * it from L1.
  *
+ * Each dtype has a file of its own, as a single one would take too long to compile. It defines load_quants, which loads
+ * a register of weights from one of a row's groups on, before it includes this.
+ *
  * What a bytes_<isa>.h defines: bytes, BYTE_GROUPS (groups in a register); for the first `groups` of them, the others
  * being zeros, bytes_load, bytes_load_nibbles (low nibbles of a group first, then high ones, less 8), and bytes_select,
  * which selects the bytes whose bits are set in the groups' mask words; bytes_magnitude and bytes_signed, such that
@@ -20,30 +23,10 @@
  * other bytes of the magnitude are zeros; and bytes_broadcast_scales.
  */
 
-#include "for_mask_count.h"
-#include "weights.h"
+#include "int8_kernels.h"
 
-mglu_cpu_gemv_fn KERNEL(gemv_int8_q8_0), KERNEL(gemv_int8_q4_0);
-
-/* Groups of a block, whose scales are multiplied at once; rows without masks that are summed side by side. */
-enum { BLOCK_GROUPS = 32, CHAINS = 2, ROWS_AT_ONCE = 4 };
-
-/* Prefetch distance in bytes: measured on a Zen 3, where 8 KiB are 10 % slower. */
-enum { INT8_PREFETCH = 1024 };
-
-/*
- * Products of two groups' scales, for up to BLOCK_GROUPS groups. The last vector is written whole, beyond the groups,
- * but only those of the groups are read.
- */
-MGLU_INLINE void multiply_scales(const uint16_t *of_weights, const float *of_x, int64_t groups, float *products)
-{
-    int64_t group = 0;
-
-    for (; group + VEC_LANES <= groups; group += VEC_LANES)
-        vec_store_f32(products + group, vec_mul(vec_load_f16(of_weights + group), vec_load_f32(of_x + group)));
-    for (; group < groups; group++)
-        vec_store_f32(products + group, vec_mul(vec_broadcast_f16(of_weights[group]), vec_broadcast(of_x + group)));
-}
+/* Rows without masks that are summed side by side. */
+enum { CHAINS = 2, ROWS_AT_ONCE = 4 };
 
 /* The sums of one token. */
 struct sums {
@@ -61,19 +44,6 @@ struct block {
     const float *scales[MGLU_CPU_INT8_MOST_TOKENS];
 };
 
-/* The parameters that a kernel is specialised on: compile-time constants. */
-struct shape {
-    mglu_dtype dtype;
-    int n, has_ids, tokens;
-};
-
-MGLU_INLINE bytes load_quants(const char *weights, int64_t group, mglu_dtype dtype, int groups)
-{
-    if (dtype == MGLU_DTYPE_Q8_0)
-        return bytes_load(weights + group * MGLU_GROUP_COLUMNS, groups);
-    return bytes_load_nibbles(weights + group * MGLU_Q4_0_GROUP_BYTES, groups);
-}
-
 /* The i-th mask's selection from a register. */
 MGLU_INLINE bytes select_quants(const struct block *block, int64_t group, bytes magnitude, int i, struct shape shape,
                                 int groups)
@@ -90,7 +60,7 @@ MGLU_INLINE bytes select_quants(const struct block *block, int64_t group, bytes 
 MGLU_INLINE void add_groups(const struct block *block, int64_t group, struct shape shape, int groups, int chain,
                             struct sums *sums)
 {
-    const bytes w = load_quants(block->weights, group, shape.dtype, groups), magnitude = bytes_magnitude(w);
+    const bytes w = load_quants(block->weights, group, groups), magnitude = bytes_magnitude(w);
     const int kept = shape.tokens > 1 ? shape.n : 0;
     bytes selected[MGLU_MAX_MASKS];
 
@@ -188,7 +158,7 @@ MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*pr
 
     MGLU_UNROLL
     for (int i = 0; i < ROWS_AT_ONCE; i++) {
-        const bytes w = load_quants(weights[i], group, dtype, BYTE_GROUPS);
+        const bytes w = load_quants(weights[i], group, BYTE_GROUPS);
         prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), group_bytes(dtype), ahead);
         totals[i][chain] = vec_fma(bytes_dot(bytes_magnitude(w), bytes_signed(of_x, w)),
                                    bytes_broadcast_scales(products[i] + group), totals[i][chain]);
@@ -238,29 +208,5 @@ MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape
     for (int32_t r = apart * ROWS_AT_ONCE; r < jobs->rows; r++)
         sum_row(jobs, r, shape);
 }
-
-/* The kernels of a dtype for each number of masks: with all masks or some, and with all masks for several tokens. */
-#define INT8_KERNEL(name, TYPE, n, has_ids, tokens)                                                                    \
-    static void name(const struct mglu_cpu_gemv *jobs)                                                                 \
-    {                                                                                                                  \
-        sum_matrix(jobs, (struct shape){MGLU_DTYPE_##TYPE, n, has_ids, tokens});                                       \
-    }
-#define ALL_KERNEL(n, type, TYPE)  INT8_KERNEL(all_##type##_##n, TYPE, n, 0, 1)
-#define SOME_KERNEL(n, type, TYPE) INT8_KERNEL(some_##type##_##n, TYPE, n, 1, 1)
-#define TOKENS_KERNEL(n, type, TYPE)                                                                                   \
-    INT8_KERNEL(several_tokens_##type##_##n, TYPE, n, 0, mglu_cpu_int8_tokens_per_call(n))
-#define ENTRY(n, name) [n] = name##_##n,
-
-#define KERNELS_OF_DTYPE(type, TYPE)                                                                                   \
-    FOR_MASK_COUNTS_16(ALL_KERNEL, type, TYPE)                                                                         \
-    FOR_MASK_COUNTS_16(SOME_KERNEL, type, TYPE)                                                                        \
-    FOR_MASK_COUNTS_3(TOKENS_KERNEL, type, TYPE)                                                                       \
-    void KERNEL(gemv_int8_##type)(const struct mglu_cpu_gemv *jobs)                                                    \
-    {                                                                                                                  \
-        static mglu_cpu_gemv_fn *const all[] = {FOR_MASK_COUNTS_16(ENTRY, all_##type)};                                \
-        static mglu_cpu_gemv_fn *const some[] = {FOR_MASK_COUNTS_16(ENTRY, some_##type)};                              \
-        static mglu_cpu_gemv_fn *const several_tokens[] = {FOR_MASK_COUNTS_3(ENTRY, several_tokens_##type)};           \
-        (jobs->tokens > 1 ? several_tokens : jobs->mask_ids ? some : all)[jobs->n](jobs);                              \
-    }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gemv_int8.h"
+#include "int8_kernels.h"
 
 #include <math.h>
 #include <string.h>
