@@ -141,6 +141,7 @@ void mglu_cpu_train_mask_w(const struct mglu_cpu_train_call *call, int64_t row, 
                            const mglu_cpu_train_row *block, mglu_cpu_train_row *masked);
 void mglu_cpu_train_copy_bias(const struct mglu_cpu_train_call *call, const float *bias, int32_t mask, int64_t row,
                               float *padded);
+size_t mglu_cpu_train_mask_stride(const struct mglu_cpu_train *train);
 const uint32_t *mglu_cpu_train_mask_words(const struct mglu_cpu_train_call *call, int64_t row, int64_t h_block);
 
 /* train_routing.c */

@@ -177,7 +177,7 @@ static void finish_weights(const struct mglu_cpu_train_call *call, const struct 
         .sums_gap = (size_t)train->panels->panel_rows,
         .weight = (const mglu_cpu_train_row *)weight,
         .masks = mglu_cpu_train_mask_words(call, row, task->h_block),
-        .mask_stride = (size_t)(train->h_blocks * train->desc.n_masks),
+        .mask_stride = mglu_cpu_train_mask_stride(train),
         .dweight = gradient_at(call->backward->dweight, element),
         .dlogits = gradient_at(call->backward->dlogits, element),
         .row_stride = (size_t)h,

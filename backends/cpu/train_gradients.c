@@ -21,7 +21,8 @@ static float *bias_sums(const struct mglu_cpu_train_call *call, int32_t of_value
                         int64_t row)
 {
     const int64_t rows = mglu_cpu_pieces(call->rows, MGLU_CPU_TRAIN_BLOCK) * MGLU_CPU_TRAIN_BLOCK;
-    const int64_t line = (token / MGLU_CPU_TRAIN_BLOCK * 2 + of_value) * call->train->desc.n_masks + mask;
+    const int64_t masks = call->train->products - 1;
+    const int64_t line = (token / MGLU_CPU_TRAIN_BLOCK * 2 + of_value) * masks + mask;
 
     return (float *)(void *)(call->workspace + call->layout.bias) + line * rows + row;
 }
@@ -142,5 +143,5 @@ static void sum_bias(const struct mglu_cpu_train_call *call, int64_t index)
 void mglu_cpu_train_sum_biases(const struct mglu_cpu_train_call *call)
 {
     if (call->backward->dgate_bias || call->backward->dvalue_bias)
-        mglu_cpu_train_parallel(call, 2 * call->train->desc.n_masks, sum_bias);
+        mglu_cpu_train_parallel(call, 2 * (call->train->products - 1), sum_bias);
 }

@@ -63,8 +63,7 @@ struct mglu_cpu_train_layout mglu_cpu_train_lay_out_backward(const struct mglu_c
     layout.sums = reserve(&layout, task_panels * slices * sum_bytes(train));
     layout.p = reserve(&layout, train->desc.top_k ? routing_bytes(train, tokens) : 0);
     layout.dp = reserve(&layout, routing_bytes(train, tokens));
-    layout.bias = reserve(&layout, train->desc.flags ? token_blocks * 2 * (size_t)train->desc.n_masks * row_blocks *
-                                                           sizeof(mglu_cpu_train_row)
-                                                     : 0);
+    layout.bias = reserve(
+        &layout, train->desc.flags ? token_blocks * 2 * (products - 1) * row_blocks * sizeof(mglu_cpu_train_row) : 0);
     return layout;
 }

@@ -54,6 +54,12 @@ void mglu_cpu_train_load_w(const struct mglu_cpu_train_call *call, int64_t row, 
                                              block_columns(call, h_block), block);
 }
 
+/* Words from row to row of masks. */
+size_t mglu_cpu_train_mask_stride(const struct mglu_cpu_train *train)
+{
+    return (size_t)mglu_format_mask_word(1, 0, 0, (mglu_index)train->h_blocks, (mglu_u32)train->desc.n_masks);
+}
+
 const uint32_t *mglu_cpu_train_mask_words(const struct mglu_cpu_train_call *call, int64_t row, int64_t h_block)
 {
     return (const uint32_t *)call->inputs->masks.data +
@@ -71,7 +77,7 @@ void mglu_cpu_train_mask_w(const struct mglu_cpu_train_call *call, int64_t row, 
         memcpy(masked, block, MGLU_CPU_TRAIN_BLOCK * sizeof *block);
     else
         train->blocks->mask(block, mglu_cpu_train_mask_words(call, row, h_block) + product - 1,
-                            (size_t)(train->h_blocks * train->desc.n_masks), in_block(row, call->rows), masked);
+                            mglu_cpu_train_mask_stride(train), in_block(row, call->rows), masked);
 }
 
 /* The biases of 32 rows from `row` of the chunk on; zeros where there are none. */
