@@ -101,7 +101,114 @@ static const struct {
     {"mglu_*_destroy", destroy},
 };
 
+/* Training with every part; its numbers are zeros. */
+enum { TRAIN_D = 40, TRAIN_BATCH = 33 };
+
+static mglu_train_desc train_desc;
+static mglu_train *train;
+static mglu_memory *saved;
+static float zeros[MASKS * TRAIN_D * H], gradients[MASKS * TRAIN_D * H];
+
+static void create_train(void)
+{
+    assert_ok(mglu_train_create(rig.device, &train_desc, &train));
+}
+
+static void create_train_memory(void)
+{
+    assert_ok(mglu_memory_create(rig.device, mglu_train_workspace_size(train, TRAIN_BATCH), &rig.workspace));
+    assert_ok(mglu_memory_create(rig.device, mglu_train_saved_size(train, TRAIN_BATCH), &saved));
+}
+
+static mglu_train_inputs train_inputs(void)
+{
+    return (mglu_train_inputs){.x.data = zeros,
+                               .weight = {.data = zeros, .dtype = MGLU_DTYPE_F32},
+                               .masks = {zeros, MGLU_MASK_LOGITS_F32},
+                               .gate_bias = zeros,
+                               .value_bias = zeros,
+                               .router_logits.data = zeros};
+}
+
+static void train_forward(void)
+{
+    const mglu_train_forward_args args = {.struct_size = sizeof args,
+                                          .batch = TRAIN_BATCH,
+                                          .inputs = train_inputs(),
+                                          .y.data = y,
+                                          .saved = mglu_memory_data(saved),
+                                          .saved_size = mglu_memory_size(saved),
+                                          .workspace = mglu_memory_data(rig.workspace),
+                                          .workspace_size = mglu_memory_size(rig.workspace)};
+
+    assert_ok(mglu_train_forward(train, NULL, &args));
+}
+
+static void train_backward(void)
+{
+    static float dx[TRAIN_BATCH * H], dweight[TRAIN_D * H], dgate[MASKS * TRAIN_D], dvalue[MASKS * TRAIN_D],
+        drouter[TRAIN_BATCH * MASKS];
+    const mglu_train_backward_args args = {.struct_size = sizeof args,
+                                           .batch = TRAIN_BATCH,
+                                           .inputs = train_inputs(),
+                                           .dy.data = zeros,
+                                           .saved = mglu_memory_data(saved),
+                                           .saved_size = mglu_memory_size(saved),
+                                           .dx.data = dx,
+                                           .dweight = dweight,
+                                           .dlogits = gradients,
+                                           .dgate_bias = dgate,
+                                           .dvalue_bias = dvalue,
+                                           .drouter_logits.data = drouter,
+                                           .workspace = mglu_memory_data(rig.workspace),
+                                           .workspace_size = mglu_memory_size(rig.workspace)};
+
+    assert_ok(mglu_train_backward(train, NULL, &args));
+}
+
+static void train_reference(void)
+{
+    const mglu_train_reference_args args = {
+        .struct_size = sizeof args, .batch = TRAIN_BATCH, .inputs = train_inputs(), .y.want = want};
+
+    if (strcmp(backend, "ref") == 0)
+        assert_ok(mglu_train_reference(train, &args));
+}
+
+static void destroy_train(void)
+{
+    mglu_memory_destroy(&saved);
+    mglu_train_destroy(&train);
+    rig_free(&rig);
+    rig = (struct rig){0};
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} train_calls[] = {
+    {"mglu_context_create", create_context},   {"mglu_device_pick", pick},
+    {"mglu_train_create", create_train},       {"mglu_memory_create", create_train_memory},
+    {"mglu_train_forward", train_forward},     {"mglu_train_backward", train_backward},
+    {"mglu_train_reference", train_reference}, {"mglu_train_destroy", destroy_train},
+};
+
 static struct stack_depth deepest;
+
+static void measure_training(mglu_dtype dtype)
+{
+    train_desc = (mglu_train_desc){.struct_size = sizeof train_desc,
+                                   .flags = MGLU_TRAIN_GATE_BIAS | MGLU_TRAIN_VALUE_BIAS,
+                                   .hidden_size = H,
+                                   .intermediate_size = TRAIN_D,
+                                   .n_masks = MASKS,
+                                   .top_k = 2,
+                                   .dtype = dtype,
+                                   .max_batch = TRAIN_BATCH};
+    rig = (struct rig){0};
+    for (size_t i = 0; i < sizeof train_calls / sizeof train_calls[0]; i++)
+        stack_measure(train_calls[i].name, train_calls[i].run, &deepest);
+}
 
 static void measure(mglu_dtype dtype, mglu_dtype x_dtype, int64_t batch, int32_t top_k, uint32_t flags)
 {
@@ -118,6 +225,8 @@ static void measure(mglu_dtype dtype, mglu_dtype x_dtype, int64_t batch, int32_t
 
 static void measure_all(void)
 {
+    measure_training(MGLU_DTYPE_F32);
+    measure_training(MGLU_DTYPE_BF16);
     for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
         for (int64_t batch = 1; batch <= BATCH; batch *= BATCH) {
             measure(dtype, MGLU_DTYPE_F32, batch, 0, 0);
@@ -151,6 +260,7 @@ static void every_call_of_the_reference_fits(void **state)
     backend = "ref";
     measure(MGLU_DTYPE_F16, MGLU_DTYPE_F32, 1, 2, 0);
     measure(MGLU_DTYPE_Q4_0, MGLU_DTYPE_F32, 1, 0, 0);
+    measure_training(MGLU_DTYPE_BF16);
 }
 
 int main(void)
