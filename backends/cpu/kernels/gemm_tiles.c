@@ -2,8 +2,6 @@
 #include "amx.h"
 #include "weights.h"
 
-#include <string.h>
-
 /*
  * GEMM by tiles: weights and x in bf16. One instruction multiplies 16 rows of a group of 32 columns, as they are
  * stored, with 16 tokens, whose x is packed as the instruction needs it: pairs of columns, [group][pair][token].
@@ -42,32 +40,38 @@ struct weight_tiles {
     int64_t row, second, group;
 };
 
+/* The groups of the rows that are multiplied at a time. */
+struct part {
+    int64_t first_group;
+    int32_t groups;
+    int is_last;
+    float *sums_of_short; /* of the last block of tokens, if it is short */
+};
+
 /* A panel of masked weights in the making. */
 struct panel {
     const struct block_rows *rows;
-    int64_t first_group;
-    int32_t groups;
+    const struct part *part;
     char *tiles; /* [row tile][group] */
 };
 
-static struct block_rows find_rows(const struct mglu_cpu_gemm *job)
+static void find_rows(const struct mglu_cpu_gemm *job, struct block_rows *found)
 {
     static const uint32_t everything = ~0u;
     const int masked = job->mask != MGLU_CPU_NO_MASK;
-    struct block_rows found = {.mask_pitch = masked ? mask_pitch(job->matrix) : 0};
 
+    found->mask_pitch = masked ? mask_pitch(job->matrix) : 0;
     for (int32_t r = 0; r < ROWS; r++) {
         const int64_t row = job->first_row + (r < job->rows ? r : job->rows - 1);
-        found.weights[r] = row_from(job->matrix, row, 0, MGLU_DTYPE_BF16).weights;
-        found.masks[r] = masked ? mask_words(job->matrix, row, 0) + job->mask : &everything;
+        found->weights[r] = row_from(job->matrix, row, 0, MGLU_DTYPE_BF16).weights;
+        found->masks[r] = masked ? mask_words(job->matrix, row, 0) + job->mask : &everything;
     }
-    return found;
 }
 
 /* All rows of one group of a panel. */
 MGLU_INLINE void fill_group(const struct panel *panel, int32_t group)
 {
-    const int64_t at = panel->first_group + group, mask_at = at * panel->rows->mask_pitch;
+    const int64_t at = panel->part->first_group + group, mask_at = at * panel->rows->mask_pitch;
     char *to = panel->tiles + group * TILE_BYTES;
 
     for (int tile = 0; tile < ROW_TILES; tile++, to += PANEL_GROUPS * TILE_BYTES)
@@ -112,88 +116,88 @@ MGLU_INLINE void sum_tiles(struct weight_tiles w, const char *x, int64_t next_x,
     }
 }
 
-/* The sums of a block of tokens while panels are added. The last block's have a place of their own, if it is short. */
-static float *sums_of(const struct mglu_cpu_gemm *job, int32_t block, float *last)
-{
-    return (block + 1) * TILE_SIDE <= job->count ? job->sums + (size_t)block * BLOCK_SUMS : last;
-}
-
-static void add_panel(const float *of_panel, int is_first, float *sums)
-{
-    for (int32_t i = 0; i < BLOCK_SUMS; i += VEC_LANES) {
-        const vec added = vec_load_f32(of_panel + i);
-        vec_store_f32(sums + i, is_first ? added : vec_add(vec_load_f32(sums + i), added));
-    }
-}
-
-/* Adds a panel to the sums of all tokens. It is filled with the first of them. */
-static void multiply_panel(const struct mglu_cpu_gemm *job, struct weight_tiles w, int64_t first_group, int32_t groups,
-                           const struct panel *fill, float *last)
-{
-    _Alignas(64) float of_panel[2 * BLOCK_SUMS];
-    const int64_t stride = (int64_t)job->x_stride;
-
-    for (int32_t block = 0; block * TILE_SIDE < job->count; block += 2) {
-        const char *x = job->x + block * stride + first_group * TILE_BYTES;
-        const int two = (block + 1) * TILE_SIDE < job->count;
-        if (two && block == 0 && fill)
-            sum_tiles(w, x, stride, 1, groups, fill, of_panel);
-        else if (two)
-            sum_tiles(w, x, stride, 1, groups, NULL, of_panel);
-        else if (block == 0 && fill)
-            sum_tiles(w, x, stride, 0, groups, fill, of_panel);
-        else
-            sum_tiles(w, x, stride, 0, groups, NULL, of_panel);
-        add_panel(of_panel, first_group == 0, sums_of(job, block, last));
-        if (two)
-            add_panel(of_panel + BLOCK_SUMS, first_group == 0, sums_of(job, block + 1, last));
-    }
-}
-
 /* From [row][token] to [token][row]. */
 static void transpose_sums(const float *from, int32_t tokens, float *to)
 {
-    _Alignas(64) float copy[BLOCK_SUMS];
-
-    memcpy(copy, from, sizeof copy);
     for (int tile = 0; tile < ROW_TILES; tile++) {
         vec rows[TILE_SIDE];
         for (int r = 0; r < TILE_SIDE; r++)
-            rows[r] = vec_load_f32(copy + tile * TILE_SUMS + r * TILE_SIDE);
+            rows[r] = vec_load_f32(from + tile * TILE_SUMS + r * TILE_SIDE);
         vec_transpose(rows);
         for (int32_t token = 0; token < tokens; token++)
             vec_store_f32(to + token * ROWS + tile * TILE_SIDE, rows[token]);
     }
 }
 
-static void transpose_all(const struct mglu_cpu_gemm *job, const float *last)
+/* Adds those of a panel to a block's, of which there are none before the first panel. */
+static void add_sums(float *of_panel, int is_first, int is_last, float *sums)
 {
-    for (int32_t token = 0; token < job->count; token += TILE_SIDE) {
-        const int32_t tokens = job->count - token < TILE_SIDE ? job->count - token : TILE_SIDE;
-        float *to = job->sums + (size_t)token * ROWS;
-        transpose_sums(tokens < TILE_SIDE ? last : to, tokens, to);
+    float *to = is_last ? of_panel : sums;
+
+    for (int32_t i = 0; i < BLOCK_SUMS; i += VEC_LANES) {
+        const vec added = vec_load_f32(of_panel + i);
+        vec_store_f32(to + i, is_first ? added : vec_add(vec_load_f32(sums + i), added));
+    }
+}
+
+/*
+ * Takes a panel's sums of a block of tokens. Before the last panel all sums are [row][token], in the place of the
+ * block's, or in one of their own where the block is short.
+ */
+static void take_sums(const struct mglu_cpu_gemm *job, const struct part *part, int32_t block, float *of_panel)
+{
+    const int32_t left = job->count - block * TILE_SIDE;
+    float *to = job->sums + (size_t)block * BLOCK_SUMS;
+
+    add_sums(of_panel, part->first_group == 0, part->is_last, left < TILE_SIDE ? part->sums_of_short : to);
+    if (part->is_last)
+        transpose_sums(of_panel, left < TILE_SIDE ? left : TILE_SIDE, to);
+}
+
+/* Multiplies a panel with all tokens. It is filled with the first of them. */
+static void multiply_panel(const struct mglu_cpu_gemm *job, const struct part *part, struct weight_tiles w,
+                           const struct panel *fill)
+{
+    _Alignas(64) float of_panel[2 * BLOCK_SUMS];
+    const int64_t stride = (int64_t)job->x_stride;
+
+    for (int32_t block = 0; block * TILE_SIDE < job->count; block += 2) {
+        const char *x = job->x + block * stride + part->first_group * TILE_BYTES;
+        const int two = (block + 1) * TILE_SIDE < job->count;
+        if (two && block == 0 && fill)
+            sum_tiles(w, x, stride, 1, part->groups, fill, of_panel);
+        else if (two)
+            sum_tiles(w, x, stride, 1, part->groups, NULL, of_panel);
+        else if (block == 0 && fill)
+            sum_tiles(w, x, stride, 0, part->groups, fill, of_panel);
+        else
+            sum_tiles(w, x, stride, 0, part->groups, NULL, of_panel);
+        take_sums(job, part, block, of_panel);
+        if (two)
+            take_sums(job, part, block + 1, of_panel + BLOCK_SUMS);
     }
 }
 
 static void gemm_tiles(const struct mglu_cpu_gemm *job)
 {
     _Alignas(64) char tiles[ROW_TILES * PANEL_GROUPS * TILE_BYTES];
-    _Alignas(64) float last[BLOCK_SUMS];
-    const struct block_rows rows = find_rows(job);
+    _Alignas(64) float sums_of_short[BLOCK_SUMS];
     const int in_place = job->mask == MGLU_CPU_NO_MASK && job->rows == ROWS;
     const int64_t stride = (int64_t)job->matrix->stride_bytes, groups = job->matrix->groups;
+    struct block_rows rows;
 
+    find_rows(job, &rows);
     configure_tiles();
     for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
-        const int32_t part = groups - group < PANEL_GROUPS ? (int32_t)(groups - group) : PANEL_GROUPS;
-        const struct panel panel = {&rows, group, part, tiles};
+        const int is_last = groups - group <= PANEL_GROUPS;
+        const struct part part = {group, is_last ? (int32_t)(groups - group) : PANEL_GROUPS, is_last, sums_of_short};
+        const struct panel panel = {&rows, &part, tiles};
         const struct weight_tiles placed = {rows.weights[0] + group * TILE_ROW_BYTES, stride, TILE_SIDE * stride,
                                             TILE_ROW_BYTES};
         const struct weight_tiles copied = {tiles, TILE_ROW_BYTES, PANEL_GROUPS * TILE_BYTES, TILE_BYTES};
-        multiply_panel(job, in_place ? placed : copied, group, part, in_place ? NULL : &panel, last);
+        multiply_panel(job, &part, in_place ? placed : copied, in_place ? NULL : &panel);
     }
     _tile_release();
-    transpose_all(job, last);
 }
 
 /* One block of tokens; tokens that are missing repeat the last one. */
