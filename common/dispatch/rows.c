@@ -2,6 +2,8 @@
 #include "common/core/quantise.h"
 #include "common/dispatch/objects.h"
 
+#include <mglu/pack.h>
+
 #define INVALID(...) mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
 /* Some rows of the projection, which are columns of the biases and of W_o. */
@@ -43,28 +45,44 @@ static mglu_array columns_of(const mglu_array *whole, int64_t columns, int64_t f
     return shifted(part, mglu_row_bytes(part.dtype, (size_t)first), mglu_scale_row_bytes(part.dtype, (size_t)first));
 }
 
-/* Columns whose packed bytes are a multiple of 64: rows of other parts could have the stride of whole rows. */
-static int64_t part_columns(mglu_dtype dtype)
+/* Whether only some rows are taken, so that rows of W_o are not whole. */
+static int cuts_down(const mglu_weights_desc *whole, struct range range)
 {
-    const size_t group_bytes = mglu_row_bytes(dtype, MGLU_GROUP_COLUMNS);
+    return whole->down.data && range.count > 0 && range.count < whole->intermediate_size;
+}
 
-    return group_bytes < 64 ? (int64_t)(64 / group_bytes) * MGLU_GROUP_COLUMNS : MGLU_GROUP_COLUMNS;
+/* Columns of a quantised W_o are taken in groups, which have a scale each. */
+static int cuts_group(const mglu_weights_desc *whole, struct range range)
+{
+    const int64_t last = range.first + range.count;
+
+    return whole->down.data && mglu_dtype_is_quantised(whole->down.dtype) &&
+           (range.first % MGLU_GROUP_COLUMNS || (last < whole->intermediate_size && last % MGLU_GROUP_COLUMNS));
 }
 
 static mglu_status check_range(const mglu_weights_desc *whole, struct range range)
 {
-    const int64_t d = whole->intermediate_size, columns = part_columns(whole->dtype);
+    const int64_t d = whole->intermediate_size;
 
     if (range.first < 0 || range.count < 0 || range.first > d || range.count > d - range.first)
         return INVALID("rows: %lld rows from %lld on, the layer has %lld", (long long)range.count,
                        (long long)range.first, (long long)d);
-    if (whole->down.data && (range.first % columns || (range.first + range.count < d && range.count % columns)))
-        return INVALID("rows: %lld rows from %lld on: with a down-projection in %s, parts begin at multiples of %lld",
-                       (long long)range.count, (long long)range.first, mglu_dtype_name(whole->dtype),
-                       (long long)columns);
+    if (cuts_group(whole, range))
+        return INVALID("rows: %lld rows from %lld on: with a down-projection in %s, parts begin at multiples of %d",
+                       (long long)range.count, (long long)range.first, mglu_dtype_name(whole->down.dtype),
+                       MGLU_GROUP_COLUMNS);
+    if (cuts_down(whole, range) && whole->flags & MGLU_WEIGHTS_REQUIRE_BORROW)
+        return INVALID("rows: MGLU_WEIGHTS_REQUIRE_BORROW: columns of the down-projection are always copied");
     if (whole->masks.data && whole->masks.form != MGLU_MASK_WORDS)
         return INVALID("rows: masks must be MGLU_MASK_WORDS, see mglu_pack_masks()");
     return MGLU_OK;
+}
+
+/* Whether columns of W_o would be taken for packed rows, with other columns where padding is expected. */
+static int seems_packed(const mglu_weights_desc *whole, struct range range)
+{
+    return cuts_down(whole, range) && mglu_packed_weight_stride_bytes(whole->dtype, range.count) ==
+                                          mglu_packed_weight_stride_bytes(whole->dtype, whole->intermediate_size);
 }
 
 static mglu_weights_desc take_rows(const mglu_weights_desc *whole, struct range range)
@@ -72,6 +90,8 @@ static mglu_weights_desc take_rows(const mglu_weights_desc *whole, struct range 
     const int64_t h = whole->hidden_size, d = whole->intermediate_size, first = range.first;
     mglu_weights_desc part = *whole;
 
+    if (seems_packed(whole, range))
+        part.flags &= ~(uint32_t)MGLU_WEIGHTS_BORROW;
     part.intermediate_size = range.count;
     part.weight = rows_of(&whole->weight, h, first);
     part.value_weight = rows_of(&whole->value_weight, h, first);

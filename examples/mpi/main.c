@@ -21,7 +21,7 @@
 #include <stdlib.h>
 
 /** A share begins at a multiple of this, which mglu_weights_desc_rows() accepts for every dtype. */
-enum { GROUP = 128 };
+enum { GROUP = 32 };
 
 struct share {
     int rank, ranks;

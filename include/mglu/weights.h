@@ -107,9 +107,10 @@ MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_get_info(const mglu_weights *w
  * Without a down-projection, y of a part has those columns of the whole layer's y. With one, the y of all parts add up
  * to that of the whole: down_bias is in the part with row 0 alone, and a residual must be given to one part only.
  *
- * Masks must be MGLU_MASK_WORDS. With a down-projection a part begins at a multiple of 32 rows (q8_0: 64, q4_0: 128);
- * the last may have any number. With MGLU_WEIGHTS_BORROW, W and masks of a part are used in place where they (and the
- * scales) begin at a multiple of 64 bytes, as rows of floats always do; columns of W_o are copied.
+ * Masks must be MGLU_MASK_WORDS. With a quantised down-projection a part begins at a multiple of 32 rows; the last may
+ * have any number. With MGLU_WEIGHTS_BORROW, W and masks of a part are used in place where they (and the scales) begin
+ * at a multiple of 64 bytes, as rows of floats always do; columns of W_o are copied, so that
+ * MGLU_WEIGHTS_REQUIRE_BORROW is refused with them.
  */
 MGLU_API MGLU_MUST_CHECK mglu_status mglu_weights_desc_rows(const mglu_weights_desc *whole, int64_t first,
                                                             int64_t count, mglu_weights_desc *rows);

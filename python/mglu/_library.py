@@ -55,6 +55,7 @@ _CORE: dict[str, tuple[Any, list[Any]]] = {
     "mglu_memory_size": (c_size_t, [_HANDLE]),
     "mglu_memory_write": (c_int, [_HANDLE, _HANDLE, c_size_t, c_void_p, c_size_t]),
     "mglu_memory_read": (c_int, [_HANDLE, _HANDLE, c_size_t, c_void_p, c_size_t]),
+    "mglu_weights_desc_rows": (c_int, [POINTER(s.WeightsDesc), c_int64, c_int64, POINTER(s.WeightsDesc)]),
     "mglu_weights_create": (c_int, [_HANDLE, POINTER(s.WeightsDesc), _OUT]),
     "mglu_weights_destroy": (None, [_OUT]),
     "mglu_weights_get_info": (c_int, [_HANDLE, POINTER(s.WeightsInfo)]),

@@ -136,5 +136,5 @@ def test_a_weight_that_is_not_finite_is_refused():
 def test_part_of_a_group_of_quants_is_refused():
     quants = mglu.Quantised(np.zeros((4, 64), np.int8), np.zeros((4, 2), np.float16))
     weight = mglu.Quantised(np.zeros((64, 32), np.int8), np.zeros((64, 1), np.float16))
-    with pytest.raises(mglu.InvalidArgument, match="cut a group of 32"):
+    with pytest.raises(mglu.InvalidArgument, match="parts begin at multiples of 32"):
         mglu.Weights(weight, np.zeros((1, 64, 32), "u1"), down=quants, rows=slice(0, 40))

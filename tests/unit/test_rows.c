@@ -8,7 +8,8 @@
 
 enum { H = 70, D = 400, OUT = 33, BATCH = 3, PARTS = 4 };
 
-static const int64_t firsts[PARTS + 1] = {0, 0, 128, 256, D}; /* the first part is empty */
+static const int64_t firsts[PARTS + 1] = {0, 0, 32, 256, D};  /* the first part is empty */
+static const int64_t uneven[PARTS + 1] = {0, 8, 9, D - 1, D}; /* for floats, which have no groups */
 
 static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
 static const int32_t mask_counts[] = {0, 1, 4}; /* 0: plain */
@@ -134,24 +135,51 @@ static void check_sum(const struct whole *whole, const struct shape_case *test, 
                      mglu_dtype_name(test->dtype), test->n_masks, (int)i, sum[i], whole->want[i], whole->tolerance[i]);
 }
 
+static void check_parts(const struct whole *whole, const struct shape_case *test, const int64_t cuts[PARTS + 1])
+{
+    double sum[BATCH * OUT] = {0};
+
+    for (size_t p = 0; p < PARTS; p++) {
+        mglu_weights_desc rows = MGLU_WEIGHTS_DESC_INIT;
+        float y[BATCH * OUT];
+
+        assert_ok(mglu_weights_rows(whole->rig.weights, cuts[p], cuts[p + 1] - cuts[p], &rows));
+        forward_part(whole->rig.device, &rows, whole->x, y, 0);
+        for (size_t i = 0; i < BATCH * OUT; i++)
+            sum[i] += (double)y[i];
+    }
+    check_sum(whole, test, sum);
+}
+
 static void parts_with_a_down_projection_add_up_to_the_whole(void **state)
 {
     struct shape_case test;
 
     for (size_t k = 30; next_case(k, &test); k++) {
         struct whole whole = make_whole(&test);
-        double sum[BATCH * OUT] = {0};
 
-        for (size_t p = 0; p < PARTS; p++) {
-            mglu_weights_desc rows = MGLU_WEIGHTS_DESC_INIT;
-            float y[BATCH * OUT];
+        check_parts(&whole, &test, firsts);
+        if (test.dtype <= MGLU_DTYPE_BF16)
+            check_parts(&whole, &test, uneven);
+        free_whole(&whole);
+    }
+}
 
-            assert_ok(mglu_weights_rows(whole.rig.weights, firsts[p], firsts[p + 1] - firsts[p], &rows));
-            forward_part(whole.rig.device, &rows, whole.x, y, 0);
-            for (size_t i = 0; i < BATCH * OUT; i++)
-                sum[i] += (double)y[i];
-        }
-        check_sum(&whole, &test, sum);
+/* A row of 399 columns takes as many groups as one of 400, but its padding would be a column of the other part. */
+static void columns_of_the_down_projection_are_never_used_in_place(void **state)
+{
+    static const int64_t counts[] = {D - 1, 32};
+
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const struct shape_case test = {"cpu", MGLU_DTYPE_F16, 1, 1};
+        const size_t projection =
+            mglu_packed_weight_size(test.dtype, counts[i], H) + mglu_packed_mask_size(1, counts[i], H);
+        struct whole whole = make_whole(&test);
+        mglu_weights_desc rows = MGLU_WEIGHTS_DESC_INIT;
+        float y[BATCH * OUT];
+
+        assert_ok(mglu_weights_rows(whole.rig.weights, 0, counts[i], &rows));
+        assert_true(forward_part(whole.rig.device, &rows, whole.x, y, 0) <= projection);
         free_whole(&whole);
     }
 }
@@ -202,12 +230,11 @@ static void what_is_no_part_is_refused_by_name(void **state)
         {MGLU_DTYPE_Q4_0, 0, 7, 1, NULL},
         {MGLU_DTYPE_F32, 0, D, 0, NULL},
         {MGLU_DTYPE_F16, 1, 32, 64, NULL},
-        {MGLU_DTYPE_F16, 1, 33, 64, "in f16, parts begin at multiples of 32"},
-        {MGLU_DTYPE_F16, 1, 32, 63, "in f16, parts begin at multiples of 32"},
-        {MGLU_DTYPE_Q8_0, 1, 64, D - 64, NULL},
-        {MGLU_DTYPE_Q8_0, 1, 32, D - 32, "in q8_0, parts begin at multiples of 64"},
-        {MGLU_DTYPE_Q4_0, 1, 64, D - 64, "in q4_0, parts begin at multiples of 128"},
-        {MGLU_DTYPE_Q4_0, 1, 0, 96, "in q4_0, parts begin at multiples of 128"},
+        {MGLU_DTYPE_F16, 1, 33, 64, NULL},
+        {MGLU_DTYPE_Q8_0, 1, 32, D - 32, NULL},
+        {MGLU_DTYPE_Q8_0, 1, 33, 64, "in q8_0, parts begin at multiples of 32"},
+        {MGLU_DTYPE_Q4_0, 1, 0, 96, NULL},
+        {MGLU_DTYPE_Q4_0, 1, 0, 95, "in q4_0, parts begin at multiples of 32"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -226,13 +253,31 @@ static void what_is_no_part_is_refused_by_name(void **state)
     assert_status(mglu_weights_rows(NULL, 0, 1, &(mglu_weights_desc){0}), MGLU_ERROR_INVALID_ARGUMENT);
 }
 
+static void parts_that_must_be_used_in_place_have_no_down_projection(void **state)
+{
+    for (int has_down = 0; has_down <= 1; has_down++) {
+        const struct shape_case test = {"ref", MGLU_DTYPE_F16, 0, has_down};
+        struct whole whole = make_whole(&test);
+        mglu_weights_desc desc = whole.sample.desc, rows = MGLU_WEIGHTS_DESC_INIT;
+
+        desc.flags |= MGLU_WEIGHTS_REQUIRE_BORROW;
+        assert_status(mglu_weights_desc_rows(&desc, 0, 32, &rows), has_down ? MGLU_ERROR_INVALID_ARGUMENT : MGLU_OK);
+        if (has_down)
+            assert_error_says("columns of the down-projection are always copied");
+        assert_ok(mglu_weights_desc_rows(&desc, 0, D, &rows));
+        free_whole(&whole);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_existing_weights_have_the_bits_of_the_whole),
         cmocka_unit_test(parts_with_a_down_projection_add_up_to_the_whole),
+        cmocka_unit_test(columns_of_the_down_projection_are_never_used_in_place),
         cmocka_unit_test(rows_of_a_desc_are_those_of_weights_made_of_it),
         cmocka_unit_test(what_is_no_part_is_refused_by_name),
+        cmocka_unit_test(parts_that_must_be_used_in_place_have_no_down_projection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
