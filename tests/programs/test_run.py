@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Single layers of a trained model against their exact results, element by element."""
 
+import os
 import re
 import unittest
 
@@ -107,6 +108,21 @@ class RunTest(Run):
                 command += ["--check", "%s:want" % file]
                 for backend in ("ref", "auto"):
                     self.refuse(1, ["check", "above 1"], *command, "--backend", backend)
+
+    def test_of_the_files_of_x_and_of_the_check_nothing_else_is_read(self):
+        tensors = safetensors.read(FFN_IO)[0]
+        names, length, large = {"x": LAYERS[0] + ".x", "want": LAYERS[0] + ".ffn_out"}, 0, 900 << 30
+        header = {}
+        for name, source in names.items():
+            item = tensors[source]
+            header[name] = {"dtype": item.dtype, "shape": item.shape,
+                            "data_offsets": [length, length + len(item.data)]}  # fmt: skip
+            length += len(item.data)
+        header["large"] = {"dtype": "U8", "shape": [large], "data_offsets": [length, length + large]}
+        file = self.folder / "io.safetensors"
+        file.write_bytes(safetensors.raw(header, b"".join(tensors[source].data for source in names.values())))
+        os.truncate(file, file.stat().st_size + large)
+        self.check(LAYERS[0], f"{file}:x", f"{file}:want", "auto", {})
 
     def test_not_finite_x_matches_not_finite_result(self):
         source = safetensors.read(FFN_IO)[0][LAYERS[0] + ".x"]

@@ -130,15 +130,37 @@ bool model_open(const char *path, uint32_t file_flags, mglu_file **file)
     return status == MGLU_OK || report_library(NULL);
 }
 
-bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor)
+static bool read_data(struct loaded_tensor *loaded, const mglu_file_tensor *tensor)
 {
-    if (mglu_file_open(name->path, 0, file) != MGLU_OK)
+    loaded->data = report_allocate(tensor->bytes, 1);
+    if (!loaded->data)
+        return false;
+    if (mglu_file_read(loaded->file, tensor, 0, loaded->data, tensor->bytes) != MGLU_OK)
         return report_library(NULL);
-    *tensor = mglu_file_find(*file, name->tensor);
-    if (*tensor)
+    loaded->tensor = *tensor;
+    loaded->tensor.data = loaded->data;
+    return true;
+}
+
+bool tensor_load(const struct tensor_name *name, struct loaded_tensor *loaded)
+{
+    *loaded = (struct loaded_tensor){0};
+    if (mglu_file_open(name->path, MGLU_FILE_HEADER, &loaded->file) != MGLU_OK)
+        return report_library(NULL);
+    const mglu_file_tensor *tensor = mglu_file_find(loaded->file, name->tensor);
+    if (!tensor)
+        report_failure("%s: tensor '%s': missing", name->path, name->tensor);
+    if (tensor && read_data(loaded, tensor))
         return true;
-    mglu_file_close(file);
-    return report_failure("%s: tensor '%s': missing", name->path, name->tensor);
+    tensor_release(loaded);
+    return false;
+}
+
+void tensor_release(struct loaded_tensor *loaded)
+{
+    mglu_file_close(&loaded->file);
+    free(loaded->data);
+    *loaded = (struct loaded_tensor){0};
 }
 
 int64_t tensor_elements(const mglu_file_tensor *tensor)

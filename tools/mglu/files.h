@@ -37,8 +37,16 @@ bool text_load_regular(const char *path, size_t limit, char **text, size_t *size
 /** Opens a file with layers, or the folder of a model. */
 bool model_open(const char *path, uint32_t file_flags, mglu_file **file);
 
-/** Opens the file of a tensor name and finds the tensor. The caller closes the file. */
-bool tensor_open(const struct tensor_name *name, mglu_file **file, const mglu_file_tensor **tensor);
+/** A tensor, and what its members point to. */
+struct loaded_tensor {
+    mglu_file_tensor tensor;
+    mglu_file *file; /**< its header alone */
+    void *data;
+};
+
+/** Reads the tensor of this name, and nothing else of its file. The caller releases it. */
+bool tensor_load(const struct tensor_name *name, struct loaded_tensor *loaded);
+void tensor_release(struct loaded_tensor *loaded);
 
 int64_t tensor_elements(const mglu_file_tensor *tensor);
 

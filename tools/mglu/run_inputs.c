@@ -59,8 +59,9 @@ static bool count_rows(struct run_inputs *inputs)
 static bool open_x(struct run_inputs *inputs)
 {
     const struct tensor_name *name = &inputs->request->x;
-    if (!tensor_open(name, &inputs->x_file, &inputs->x))
+    if (!tensor_load(name, &inputs->loaded_x))
         return false;
+    inputs->x = &inputs->loaded_x.tensor;
     char shape[256];
     tensor_shape_text(inputs->x, shape, sizeof shape);
     if (!tensor_is_float(inputs->x))
@@ -101,8 +102,9 @@ static bool open_check(struct run_inputs *inputs)
     const struct tensor_name *name = &inputs->request->check;
     if (!name->path)
         return true;
-    if (!tensor_open(name, &inputs->check_file, &inputs->want))
+    if (!tensor_load(name, &inputs->loaded_want))
         return false;
+    inputs->want = &inputs->loaded_want.tensor;
     if (!tensor_is_float(inputs->want))
         return report_failure("%s: tensor '%s': dtype %s is not a floating-point dtype", name->path, name->tensor,
                               mglu_file_dtype_name(inputs->want->dtype));
@@ -140,7 +142,7 @@ bool run_inputs_open(struct run_inputs *inputs, const struct run_request *reques
 
 void run_inputs_close(struct run_inputs *inputs)
 {
-    mglu_file_close(&inputs->check_file);
-    mglu_file_close(&inputs->x_file);
+    tensor_release(&inputs->loaded_want);
+    tensor_release(&inputs->loaded_x);
     mglu_file_close(&inputs->model);
 }

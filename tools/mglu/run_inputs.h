@@ -21,7 +21,8 @@ struct run_request {
 /** The files of a run, opened, with matching shapes. */
 struct run_inputs {
     const struct run_request *request;
-    mglu_file *model, *x_file, *check_file;
+    mglu_file *model;
+    struct loaded_tensor loaded_x, loaded_want;
     const mglu_file_tensor *x;
     const mglu_file_tensor *want; /**< NULL: nothing to compare with */
     mglu_weights_desc weights;
