@@ -176,6 +176,53 @@ static void handles_that_are_null_or_of_another_device_are_refused(void **state)
     free_plan(&plan);
 }
 
+/* The mask's word is 1: column 0 belongs to the gate. */
+static void mask_words_may_be_at_any_address(void **state)
+{
+    struct plan plan = make_plan();
+    _Alignas(uint32_t) unsigned char bytes[2 * sizeof(uint32_t)] = {0};
+    const uint32_t word = 1;
+    float y[2];
+    mglu_train_forward_args args = forward_args(&plan, y);
+
+    for (size_t offset = 0; offset < sizeof word; offset++) {
+        memcpy(bytes + offset, &word, sizeof word);
+        args.inputs.masks = (mglu_mask_array){bytes + offset, MGLU_MASK_WORDS};
+        assert_ok(mglu_train_forward(plan.train, NULL, &args));
+        assert_true(y[0] == 210 && y[1] == -6);
+        memset(bytes, 0, sizeof bytes);
+    }
+    free_plan(&plan);
+}
+
+static void a_set_padding_bit_is_refused(void **state)
+{
+    struct plan plan = make_plan();
+    const uint32_t word = 1 | 1 << 2;
+    float y[2];
+    mglu_train_forward_args args = forward_args(&plan, y);
+
+    args.inputs.masks = (mglu_mask_array){&word, MGLU_MASK_WORDS};
+    assert_status(mglu_train_forward(plan.train, NULL, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("padding bit");
+    free_plan(&plan);
+}
+
+static void threads_without_a_function_are_refused(void **state)
+{
+    const mglu_parallel nothing = {0};
+    struct plan plan = make_plan();
+    float y[2];
+    mglu_train_forward_args forward = forward_args(&plan, y);
+    mglu_train_backward_args backward = backward_args(&plan);
+
+    forward.parallel = backward.parallel = &nothing;
+    assert_status(mglu_train_forward(plan.train, NULL, &forward), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_status(mglu_train_backward(plan.train, NULL, &backward), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("parallel_for is NULL");
+    free_plan(&plan);
+}
+
 /* Without dy and gradients it is the oracle of a forward. */
 static void the_oracle_needs_dy_only_for_gradients(void **state)
 {
@@ -211,6 +258,9 @@ int main(void)
         cmocka_unit_test(a_plan_keeps_its_context_alive),
         cmocka_unit_test(a_larger_batch_never_needs_less_and_one_out_of_range_nothing),
         cmocka_unit_test(handles_that_are_null_or_of_another_device_are_refused),
+        cmocka_unit_test(mask_words_may_be_at_any_address),
+        cmocka_unit_test(a_set_padding_bit_is_refused),
+        cmocka_unit_test(threads_without_a_function_are_refused),
         cmocka_unit_test(the_oracle_needs_dy_only_for_gradients),
         cmocka_unit_test(the_oracle_of_an_empty_batch_has_zeros),
     };
