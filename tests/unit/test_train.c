@@ -238,6 +238,28 @@ static void the_oracle_needs_dy_only_for_gradients(void **state)
     free_plan(&plan);
 }
 
+static void the_oracle_checks_its_arguments_and_is_the_references_alone(void **state)
+{
+    const mglu_train_desc desc = by_hand();
+    struct plan plan = make_plan();
+    mglu_train_reference_args args = {.struct_size = sizeof args, .reserved = 1, .batch = 2, .inputs = inputs()};
+    mglu_train *other = NULL;
+    mglu_device *cpu;
+
+    assert_status(mglu_train_reference(plan.train, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("reserved");
+    args.reserved = 0;
+    args.batch = 3;
+    assert_status(mglu_train_reference(plan.train, &args), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("batch is 3, must be 0..2");
+    assert_ok(mglu_device_pick(plan.context, "cpu", &cpu));
+    assert_ok(mglu_train_create(cpu, &desc, &other));
+    assert_status(mglu_train_reference(other, &args), MGLU_ERROR_UNSUPPORTED);
+    assert_error_says("backend 'cpu' is not a reference");
+    mglu_train_destroy(&other);
+    free_plan(&plan);
+}
+
 /* The gradients of parameters of no tokens are 0, so that a caller may add them up. */
 static void the_oracle_of_an_empty_batch_has_zeros(void **state)
 {
@@ -262,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_set_padding_bit_is_refused),
         cmocka_unit_test(threads_without_a_function_are_refused),
         cmocka_unit_test(the_oracle_needs_dy_only_for_gradients),
+        cmocka_unit_test(the_oracle_checks_its_arguments_and_is_the_references_alone),
         cmocka_unit_test(the_oracle_of_an_empty_batch_has_zeros),
     };
 

@@ -41,6 +41,7 @@ static const struct rule desc_rules[] = {
     {"silu_beta NaN", MEMBER(desc.silu_beta), NAN_BITS},
     {"dtype f16", MEMBER(desc.dtype), MGLU_DTYPE_F16},
     {"dtype q8_0", MEMBER(desc.dtype), MGLU_DTYPE_Q8_0},
+    {"an unknown dtype", MEMBER(desc.dtype), 77},
     {"reserved", MEMBER(desc.reserved), 1},
     {"max_batch 0", MEMBER(desc.max_batch), 0},
     {"max_batch too large", MEMBER(desc.max_batch), ONE_TOO_MANY(MGLU_MAX_BATCH)},
@@ -256,27 +257,44 @@ static void no_gradient_at_all_is_refused(const struct target *target, struct ra
     close_step(&step);
 }
 
-/* What the desc says there is none of can't be given, nor its gradient. */
+/* Of a plan without one part: the part can't be given, nor its gradient. */
+static void expect_part_refused(struct step *step, const struct target *target, const char *part,
+                                const mglu_train_desc *desc, mglu_train_inputs inputs, struct outcome *outcome)
+{
+    mglu_train_backward_args backward = step->calls.backward;
+    mglu_train *bare = NULL, *whole = step->rig.train;
+
+    outcome_expect(outcome, "mglu_train_create", mglu_train_create(target->device, desc, &bare), MGLU_OK);
+    step->rig.train = bare;
+    expect_forward_refused(step, &step->calls.forward, part, outcome);
+    backward.inputs = inputs;
+    expect_backward_refused(step, &backward, part, outcome);
+    step->rig.train = whole;
+    mglu_train_destroy(&bare);
+}
+
 static void parts_that_the_plan_lacks_are_refused(const struct target *target, struct random random,
                                                   struct outcome *outcome)
 {
-    mglu_train *bare = NULL, *whole;
     struct step step;
 
     if (open_step(&step, target, random, outcome)) {
         mglu_train_desc desc = step.calls.desc;
-        mglu_train_backward_args backward = step.calls.backward;
+        mglu_train_inputs inputs = step.calls.backward.inputs;
 
-        desc.flags = 0;
-        outcome_expect(outcome, "mglu_train_create", mglu_train_create(target->device, &desc, &bare), MGLU_OK);
-        whole = step.rig.train;
-        step.rig.train = bare;
-        expect_forward_refused(&step, &step.calls.forward, "biases that the plan lacks", outcome);
-        backward.inputs.gate_bias = backward.inputs.value_bias = NULL;
-        expect_backward_refused(&step, &backward, "gradients of biases that the plan lacks", outcome);
-        step.rig.train = whole;
+        desc.flags = MGLU_TRAIN_VALUE_BIAS;
+        inputs.gate_bias = NULL;
+        expect_part_refused(&step, target, "a gate bias that the plan lacks", &desc, inputs, outcome);
+        desc.flags = MGLU_TRAIN_GATE_BIAS;
+        inputs = step.calls.backward.inputs;
+        inputs.value_bias = NULL;
+        expect_part_refused(&step, target, "a value bias that the plan lacks", &desc, inputs, outcome);
+        desc = step.calls.desc;
+        desc.top_k = 0;
+        inputs = step.calls.backward.inputs;
+        inputs.router_logits = (mglu_input){0};
+        expect_part_refused(&step, target, "routing that the plan lacks", &desc, inputs, outcome);
     }
-    mglu_train_destroy(&bare);
     close_step(&step);
 }
 
