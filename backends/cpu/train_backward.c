@@ -117,10 +117,19 @@ static void multiply_dx(const struct mglu_cpu_train_call *call, int64_t index)
         for (int64_t i = 0; i < parts; i++) {
             const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
             const char *right = w_panel(call, h_block) + (size_t)part.first * mglu_cpu_right_bytes(train);
-            for (int64_t panel = first; panel < end; panel++)
-                train->panels->multiply(left + (size_t)(panel * groups + part.first) * mglu_cpu_left_bytes(train),
-                                        right, part.count, train->dx_chain, call->first_row > 0 || i > 0,
-                                        *dx_sums(call, panel, h_block));
+            const struct mglu_cpu_product job = {
+                .left = left + (size_t)(first * groups + part.first) * mglu_cpu_left_bytes(train),
+                .right = right,
+                .left_stride = (size_t)groups * mglu_cpu_left_bytes(train),
+                .panels = end - first,
+                .groups = part.count,
+                .chain = train->dx_chain,
+                .add = call->first_row > 0 || i > 0,
+                .sums = dx_sums(call, first, h_block),
+                .sums_stride = (size_t)(train->h_blocks * train->panels->panel_rows),
+                .next_right = right + (size_t)part.count * mglu_cpu_right_bytes(train),
+            };
+            train->panels->multiply(&job);
         }
     }
 }
@@ -147,11 +156,20 @@ static void multiply_weights(const struct mglu_cpu_train_call *call, const struc
         const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
         const char *right = x_panel(call, task->h_block) + (size_t)part.first * mglu_cpu_right_bytes(train);
         for (int32_t product = 0; product < train->products; product++) {
-            const char *left = mglu_cpu_train_rows_of(call, product);
-            for (int64_t panel = task->first; panel < task->end; panel++)
-                train->panels->multiply(left + (size_t)(panel * groups + part.first) * mglu_cpu_left_bytes(train),
-                                        right, part.count, train->weight_chain, i > 0,
-                                        *weight_sums(train, task, panel, product));
+            const int64_t left = task->first * groups + part.first;
+            const struct mglu_cpu_product job = {
+                .left = mglu_cpu_train_rows_of(call, product) + (size_t)left * mglu_cpu_left_bytes(train),
+                .right = right,
+                .left_stride = (size_t)groups * mglu_cpu_left_bytes(train),
+                .panels = task->end - task->first,
+                .groups = part.count,
+                .chain = train->weight_chain,
+                .add = i > 0,
+                .sums = weight_sums(train, task, task->first, product),
+                .sums_stride = (size_t)(train->products * train->panels->panel_rows),
+                .next_right = right + (size_t)part.count * mglu_cpu_right_bytes(train),
+            };
+            train->panels->multiply(&job);
         }
     }
 }

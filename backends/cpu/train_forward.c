@@ -76,11 +76,19 @@ static void multiply(const struct mglu_cpu_train_call *call, const struct task *
         const struct mglu_cpu_part part = mglu_cpu_part(groups, parts, i);
         for (int32_t product = 0; product < train->products; product++) {
             const char *right = w_panel(call, row_block, product) + (size_t)part.first * right_bytes;
-            for (int32_t panel = 0; panel < task->panels; panel++) {
-                const char *left = x_panels(call) + (size_t)((task->first + panel) * groups + part.first) * left_bytes;
-                train->panels->multiply(left, right, part.count, train->x_chain, i > 0,
-                                        *sums_of(train, task, panel, product));
-            }
+            const struct mglu_cpu_product job = {
+                .left = x_panels(call) + (size_t)(task->first * groups + part.first) * left_bytes,
+                .right = right,
+                .left_stride = (size_t)groups * left_bytes,
+                .panels = task->panels,
+                .groups = part.count,
+                .chain = train->x_chain,
+                .add = i > 0,
+                .sums = sums_of(train, task, 0, product),
+                .sums_stride = (size_t)(train->products * train->panels->panel_rows),
+                .next_right = right + (size_t)groups * right_bytes,
+            };
+            train->panels->multiply(&job);
         }
     }
 }

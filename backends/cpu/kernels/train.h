@@ -95,11 +95,21 @@ struct mglu_cpu_train_gates {
 };
 
 /*
- * Adds the products of `groups` groups to the sums, or sets the sums to them. Products of f32 are added in chains of
- * `chain` groups, and the chains to the sums, so that no product is rounded too often.
+ * The products of some left panels with one right panel, of `groups` groups each: sums of panel p, sums_stride rows
+ * apart, are set to its products or these are added to them. Products of f32 are added in chains of `chain` groups, and
+ * the chains to the sums, so that no product is rounded too often.
  */
-typedef void mglu_cpu_train_multiply_fn(const char *left, const char *right, int64_t groups, int64_t chain, int add,
-                                        float *sums);
+struct mglu_cpu_product {
+    const char *left, *right;
+    size_t left_stride; /* bytes from left panel to left panel */
+    int64_t panels, groups, chain;
+    int add;
+    mglu_cpu_train_row *sums; /* [panels][panel_rows] */
+    size_t sums_stride;
+    const char *next_right; /* the next right panel, to prefetch; any address */
+};
+
+typedef void mglu_cpu_train_multiply_fn(const struct mglu_cpu_product *job);
 
 /* Panels of one dtype and the products of them. */
 struct mglu_cpu_train_panels {
