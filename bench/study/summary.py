@@ -140,10 +140,19 @@ def as_json(study):
     return f'{head[:-2]},\n "runs": [\n  {rows}\n ]\n}}\n'
 
 
-def write(study):
-    """Results, plots and the document's part between its markers."""
-    path = RESULTS / f"study-{study['date']}.json"
+def results_path(study):
+    return RESULTS / f"study-{study['date']}-{study['setting']['steps']}-steps.json"
+
+
+def keep(study):
+    path = results_path(study)
     path.write_text(as_json(study))
+    return path
+
+
+def write(study):
+    """Plots, and the document's part between its markers."""
+    path = results_path(study)
     plot_curves(study, DOCUMENT.parent / "study-curves.svg")
     plot_ones(study, DOCUMENT.parent / "study-ones.svg")
     text = DOCUMENT.read_text()

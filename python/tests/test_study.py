@@ -149,7 +149,7 @@ def run_of(name, seed, nats):
 
 PERPLEXITIES = {"swiglu": (4, 6), "swimglu-4": (5, 7.5)}
 STUDY_OF_TWO = {
-    "setting": {"layers": 2}, "date": "2000-01-01",
+    "setting": {"layers": 2, "steps": 1}, "date": "2000-01-01",
     "runs": [run_of(name, seed, math.log(value)) for name in PERPLEXITIES
              for seed, value in enumerate(PERPLEXITIES[name])],
 }  # fmt: skip
@@ -169,10 +169,11 @@ def test_results_plots_and_the_document_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(summary, "RESULTS", tmp_path)
     monkeypatch.setattr(summary, "DOCUMENT", tmp_path / "study.md")
     summary.DOCUMENT.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n")
+    kept = summary.keep(STUDY_OF_TWO)
     summary.write(STUDY_OF_TWO)
     text = summary.DOCUMENT.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "\n".join(summary.table(STUDY_OF_TWO)) in text
-    assert json.loads((tmp_path / "study-2000-01-01.json").read_text()) == STUDY_OF_TWO
+    assert f"[bench/results/{kept.name}]" in text and json.loads(kept.read_text()) == STUDY_OF_TWO
     for picture in ("study-curves.svg", "study-ones.svg"):
         assert "SwiMGLU, n_m = 4" in (tmp_path / picture).read_text()
