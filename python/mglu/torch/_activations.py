@@ -11,7 +11,7 @@ _ops = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """`value(t)` is g(t); `backward(grad, t)` is grad · g'(t)."""
+    """`value(t)` is g(t), a tensor of its own; `backward(grad, t)` is grad · g'(t)."""
 
     value: Callable[[torch.Tensor], torch.Tensor]
     backward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -28,7 +28,7 @@ _ACTIVATIONS = {
                             lambda grad, t: _ops.gelu_backward(grad, t, approximate="tanh")),
     "relu": Activation(torch.relu, lambda grad, t: _ops.threshold_backward(grad, t, 0)),
     "sigmoid": Activation(torch.sigmoid, _sigmoid_backward),
-    "identity": Activation(lambda t: t, lambda grad, t: grad),
+    "identity": Activation(torch.clone, lambda grad, t: grad),
 }
 NAMES = tuple(_ACTIVATIONS)
 

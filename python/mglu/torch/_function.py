@@ -114,7 +114,7 @@ def _gradients_of_sums(streams: _Streams, dz: torch.Tensor, act: _activations.Ac
             if dp is not None:
                 dp[rows, i] = (dz[rows] * activated * value).sum(1, dtype=dp.dtype)
             dterm = streams.scaled(dz[rows], i, rows)
-            dgate, dvalue = act.backward(value * dterm, gate), activated * dterm
+            dgate, dvalue = act.backward(value.mul_(dterm), gate), activated.mul_(dterm)
             for sums, terms in ((dgate_bias, dgate), (dvalue_bias, dvalue)):
                 if sums is not None:
                     sums[i] += terms.sum(0, dtype=sums.dtype)
