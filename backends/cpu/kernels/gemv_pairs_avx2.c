@@ -98,6 +98,7 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
     const struct weight_row row = row_from(matrix, job->first_row + r, 0, dtype);
     const uint32_t *words = mask_words(matrix, job->first_row + r, 0);
     const size_t ahead = (size_t)matrix->streams.masked_prefetch;
+    const int64_t words_ahead = (int64_t)(ahead / group_bytes(dtype)) * mask_pitch(matrix);
     vec total = vec_zero(), gates[MOST_TIMES];
 
     for (int i = 0; i < singles + quads; i++)
@@ -107,6 +108,7 @@ MGLU_INLINE void sum_row_by_pairs(const struct mglu_cpu_gemv *job, int32_t r, mg
         struct pairs pairs[VEC_PARTS];
         vec products[VEC_PARTS];
         prefetch_weights(weights.weights, group_bytes(dtype), ahead);
+        prefetch_words(words, words_ahead);
         MGLU_UNROLL
         for (int part = 0; part < VEC_PARTS; part++) {
             products[part] = multiply(&weights, (const float *)job->x + group * MGLU_GROUP_COLUMNS, part, dtype);

@@ -24,7 +24,8 @@ MGLU_INLINE void sum_part(const struct mglu_cpu_gemv *jobs, int32_t r, mglu_dtyp
     const struct mglu_cpu_matrix *matrix = jobs->matrix;
     const int64_t first = jobs->first_row + r, pitch = mask_pitch(matrix);
     struct weight_row row[MOST_ROWS];
-    const size_t ahead = (size_t)(n > 0 ? matrix->streams.masked_prefetch : matrix->streams.plain_prefetch);
+    const size_t ahead = (size_t)matrix->streams.masked_prefetch;
+    const int64_t words_ahead = (int64_t)(ahead / group_bytes(dtype)) * pitch;
     const uint32_t *words[VEC_MASKS];
     vec s[MOST_ROWS][MOST_TOKENS][1 + VEC_MASKS];
 
@@ -48,6 +49,8 @@ MGLU_INLINE void sum_part(const struct mglu_cpu_gemv *jobs, int32_t r, mglu_dtyp
             const vec w = load_part(&weights, part, dtype);
             if (part == 0)
                 prefetch_weights(weights.weights, group_bytes(dtype), ahead);
+            if (part == 0 && n > 0)
+                prefetch_words(words[0] + group * pitch, words_ahead);
             MGLU_UNROLL
             for (int t = 0; t < tokens; t++) {
                 const float *x = (const float *)jobs[t].x + group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
