@@ -189,13 +189,21 @@ MGLU_INLINE int32_t sum_side_by_side(const struct mglu_cpu_gemv *job, mglu_dtype
     return apart * rows;
 }
 
+/* Short rows with masks are faster one after the other; the more masks, the longer these are. */
+MGLU_INLINE int32_t masked_rows(const struct mglu_cpu_matrix *matrix, int n)
+{
+    const size_t longest = n <= 2 ? 2048 : 4096;
+
+    return matrix->stride_bytes > longest ? matrix->streams.masked_rows : 1;
+}
+
 /*
  * One call. Rows are summed side by side where the machine reads several streams faster than one, except quantised
  * ones, which are limited by arithmetic, and those whose sums would not fit the registers.
  */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *job, mglu_dtype dtype, int n)
 {
-    const int32_t streams = n > 0 ? job->matrix->streams.masked_rows : job->matrix->streams.plain_rows;
+    const int32_t streams = n > 0 ? masked_rows(job->matrix, n) : job->matrix->streams.plain_rows;
     int32_t r = 0;
 
     if (n == 0 && streams == 4 && !is_quantised(dtype))

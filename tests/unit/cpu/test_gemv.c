@@ -80,7 +80,7 @@ static void fill_weights(struct problem *p, enum fill fill, uint64_t *seed)
 static struct mglu_cpu_streams streams_of(uint64_t seed)
 {
     static const struct mglu_cpu_streams streams[] = {
-        {.plain_rows = 1, .plain_prefetch = 0, .masked_rows = 1, .masked_prefetch = 8192},
+        {.plain_rows = 1, .plain_prefetch = 0, .masked_rows = 2, .masked_prefetch = 8192},
         {.plain_rows = 2, .plain_prefetch = 2048, .masked_rows = 2, .masked_prefetch = 512},
         {.plain_rows = 4, .plain_prefetch = 512, .masked_rows = 2, .masked_prefetch = 0},
     };
