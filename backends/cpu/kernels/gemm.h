@@ -127,7 +127,7 @@ MGLU_INLINE void sum_panel(const float *panel, const char *const *x, int32_t wor
     uint32_t chains = 0;
 
     for (int32_t first = 0;; first += chain) {
-        sum_chain(panel, x, first, chain, n, sums);
+        sum_chain(panel, x, first, words - first < chain ? words - first : chain, n, sums);
         if (first + chain >= words)
             break;
         int level = 0;
