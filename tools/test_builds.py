@@ -43,7 +43,7 @@ TIME_LIMIT_FACTOR = "10"
 # tests/meson.build belongs to this build. left_out: suites of the others that are not. prepare: a command; where it fails, the build is skipped, and the last line
 # of its output is the reason. setup: a test setup of Meson's.
 Build = collections.namedtuple("Build", "compiler options environment suites has_long_tests left_out prepare setup",
-                               defaults=[{}, (), False, ["source"], None, None])
+                               defaults=[{}, (), False, ["source", "compiler"], None, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
 BUILDS = {
     "gcc": Build("gcc", [*STRICT, "-Ddefault_library=both"], has_long_tests=True, left_out=[]),
