@@ -40,8 +40,8 @@ SKIPPED = 77
 TIME_LIMIT_FACTOR = "10"
 
 # suites: the only tests that are run, those of `long` included. has_long_tests: whether the suite `long` of
-# tests/meson.build belongs to this build. left_out: suites of the others that are not. prepare: a command; where it fails, the build is skipped, and the last line
-# of its output is the reason. setup: a test setup of Meson's.
+# tests/meson.build belongs to this build. left_out: suites that do not. prepare: a command; where it fails, the build
+# is skipped, and the last line of its output is the reason. setup: a test setup of Meson's.
 Build = collections.namedtuple("Build", "compiler options environment suites has_long_tests left_out prepare setup",
                                defaults=[{}, (), False, ["source", "compiler"], None, None])
 CXX = {"gcc": "g++", "clang": "clang++"}
