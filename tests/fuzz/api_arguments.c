@@ -100,6 +100,21 @@ void *api_struct(struct fuzz_stream *stream, const void *members, size_t least, 
     return copy;
 }
 
+void api_run_backwards(void *user, int64_t count, mglu_task task, void *argument)
+{
+    while (count > 0)
+        task(argument, --count);
+}
+
+const mglu_parallel *api_parallel(struct fuzz_stream *stream)
+{
+    static const mglu_parallel pool = {.parallel_for = api_run_backwards}, broken = {0};
+
+    if (is_rare(stream))
+        return &broken;
+    return fuzz_byte(stream) & 1 ? &pool : NULL;
+}
+
 int api_choice(struct fuzz_stream *stream, int count)
 {
     return is_rare(stream) ? (int)fuzz_number(stream, 4) : (int)fuzz_below(stream, (uint32_t)count);
@@ -222,6 +237,7 @@ mglu_weights_desc api_weights(struct fuzz_stream *stream)
     if (desc.kind == MGLU_KIND_MASKED || is_rare(stream))
         desc.masks = any_masks(stream, &desc);
     add_optional_arrays(stream, &desc, terms);
+    desc.parallel = api_parallel(stream);
     return desc;
 }
 

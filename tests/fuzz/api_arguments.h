@@ -26,6 +26,10 @@ void *api_struct(struct fuzz_stream *stream, const void *members, size_t least, 
 /** An enumerator of 0..count - 1, rarely another number. */
 int api_choice(struct fuzz_stream *stream, int count);
 
+/** Threads of one call: none, a pool, or one without a function, which must be refused. */
+const mglu_parallel *api_parallel(struct fuzz_stream *stream);
+void api_run_backwards(void *user, int64_t count, mglu_task task, void *argument);
+
 mglu_weights_desc api_weights(struct fuzz_stream *stream);
 mglu_layer_desc api_layer(struct fuzz_stream *stream, int32_t n_masks);
 

@@ -34,6 +34,7 @@ static struct {
     mglu_memory *memories[HANDLES];
     int64_t live;       /* blocks of the allocator */
     uint32_t countdown; /* allocations until one fails; 0: none fails */
+    int told;           /* calls of the callback of mglu_queue_notify() */
 } state;
 
 #define IN (&state.stream)
@@ -68,12 +69,6 @@ static void release(void *user, void *memory, size_t size, size_t alignment)
     free(memory);
 }
 
-static void run_backwards(void *user, int64_t count, mglu_task task, void *argument)
-{
-    while (count > 0)
-        task(argument, --count);
-}
-
 static void receive(void *user, mglu_log_level level, const char *text)
 {
     fuzz_require(level >= MGLU_LOG_ERROR && level <= MGLU_LOG_DEBUG, "a log line of an unknown level");
@@ -94,7 +89,7 @@ static const char *any_text(void)
 static void create_context(void)
 {
     static const mglu_allocator allocator = {.allocate = allocate, .release = release};
-    static const mglu_parallel parallel = {.parallel_for = run_backwards};
+    static const mglu_parallel parallel = {.parallel_for = api_run_backwards};
     const uint8_t hooks = fuzz_byte(IN);
     const mglu_logger logger = {.log = hooks & 4 ? receive : NULL, .level = (mglu_log_level)api_choice(IN, 5)};
     const int threads = hooks & 1 ? api_choice(IN, 3) : 1;
@@ -159,6 +154,22 @@ static void wait_queue(void)
     fuzz_check_status(mglu_queue_wait(state.queues[slot()]), "mglu_queue_wait");
 }
 
+static void hear(void *user, mglu_status status)
+{
+    fuzz_require(user == &state && (unsigned)status <= MGLU_ERROR_BAD_ROUTING, "a callback's arguments are wrong");
+    state.told++;
+}
+
+/* The devices of this process work in the calling thread, and so tell at once. */
+static void notify_queue(void)
+{
+    const int before = state.told;
+    const mglu_status status = mglu_queue_notify(state.queues[slot()], fuzz_byte(IN) & 7 ? hear : NULL, &state);
+
+    fuzz_check_status(status, "mglu_queue_notify");
+    fuzz_require(state.told - before == (status == MGLU_OK), "a callback is not called once");
+}
+
 static void destroy_queue(void)
 {
     mglu_queue_destroy(&state.queues[slot()]);
@@ -196,6 +207,26 @@ static void describe_weights(void)
     fuzz_check_status(mglu_weights_get_info(state.weights[slot()].handle, STRUCT(empty)), "mglu_weights_get_info");
 }
 
+/* Rows that the weights may not have, of packed arrays and of a desc; where they have, a layer's part is computed. */
+static void take_rows(void)
+{
+    const mglu_weights_desc empty = {0}, whole = api_weights(IN);
+    mglu_weights_desc *rows = STRUCT(empty);
+    const int64_t first = fuzz_below(IN, 64), count = fuzz_byte(IN) >= 0xf0 ? -1 : (int64_t)fuzz_below(IN, 64);
+    mglu_weights *part = NULL;
+    mglu_status status;
+
+    if (fuzz_byte(IN) & 1)
+        status = mglu_weights_rows(state.weights[slot()].handle, first, count, rows);
+    else
+        status = mglu_weights_desc_rows(api_struct(IN, &whole, offsetof(mglu_weights_desc, weight), sizeof whole),
+                                        first, count, rows);
+    fuzz_check_status(status, "mglu_weights_rows or mglu_weights_desc_rows");
+    if (status == MGLU_OK)
+        fuzz_check_status(mglu_weights_create(any_device(), rows, &part), "mglu_weights_create of rows");
+    mglu_weights_destroy(&part);
+}
+
 static void destroy_weights(void)
 {
     mglu_weights_destroy(&state.weights[slot()].handle);
@@ -208,6 +239,18 @@ static void ask_support(void)
     void *given = api_struct(IN, &weights, offsetof(mglu_weights_desc, weight), sizeof weights);
 
     fuzz_check_status(mglu_supports(any_device(), given, STRUCT(layer)), "mglu_supports");
+}
+
+/* Bytes for a batch, before there are weights. */
+static void ask_workspace(void)
+{
+    const mglu_weights_desc weights = api_weights(IN);
+    const mglu_layer_desc layer = api_layer(IN, weights.n_masks & 15);
+    void *given = api_struct(IN, &weights, offsetof(mglu_weights_desc, weight), sizeof weights);
+    size_t size;
+
+    fuzz_check_status(mglu_workspace_size(any_device(), given, STRUCT(layer), (int64_t)fuzz_byte(IN) - 1, &size),
+                      "mglu_workspace_size");
 }
 
 static void create_layer(void)
@@ -245,8 +288,14 @@ static void forward(void)
     mglu_queue *queue = state.queues[slot()];
     mglu_forward_args args = {0};
 
-    if (layer->handle)
-        args = api_forward(IN, &layer->weights, &layer->desc, mglu_layer_workspace_size(layer->handle));
+    if (layer->handle) {
+        const size_t most = mglu_layer_workspace_size(layer->handle);
+        args = api_forward(IN, &layer->weights, &layer->desc, most);
+        args.parallel = api_parallel(IN);
+        if (args.workspace_size == most && fuzz_byte(IN) & 1)
+            args.workspace_size = mglu_layer_workspace_size_for(layer->handle, args.batch);
+        fuzz_require(args.workspace_size <= most, "a batch needs more than the largest");
+    }
     fuzz_check_status(mglu_forward(layer->handle, queue, given_args(&args)), "mglu_forward");
 }
 
@@ -310,10 +359,10 @@ static void look_up_names(void)
 
 /* More entries for what is deep: a layer needs weights, and a forward a layer and a queue. */
 static void (*const calls[])(void) = {
-    create_weights, create_queue,    create_weights,   create_layer,  forward,      forward,
-    ask_oracle,     destroy_context, destroy_queue,    wait_queue,    create_layer, destroy_weights,
-    destroy_layer,  list_devices,    describe_weights, create_memory, copy_memory,  destroy_memory,
-    ask_support,    look_up_names,   create_context,   forward,
+    create_weights,   create_queue,  create_weights, create_layer,   forward,         forward,       ask_oracle,
+    destroy_context,  destroy_queue, wait_queue,     create_layer,   destroy_weights, destroy_layer, list_devices,
+    describe_weights, create_memory, copy_memory,    destroy_memory, ask_support,     look_up_names, create_context,
+    forward,          notify_queue,  take_rows,      ask_workspace,
 };
 
 static void destroy_all(void)
