@@ -18,10 +18,11 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *const *gemv; /* for each dtype of weights */
     const struct mglu_cpu_gemm_kernels *gemm;
     const struct mglu_cpu_elementwise *elementwise;
-    const struct mglu_cpu_int8 *int8;               /* NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_pairs;            /* for each dtype, for several masks; NULL: none */
-    mglu_cpu_gemv_fn *gemv_bf16;                    /* on x in bf16; NULL: none */
-    const struct mglu_cpu_gemv_tokens *gemv_tokens; /* NULL: none */
+    const struct mglu_cpu_int8 *int8;                   /* NULL: none */
+    const struct mglu_cpu_gemm_int8_kernels *gemm_int8; /* of that x; its tile_rows are those of `gemm`; NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_pairs;                /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *gemv_bf16;                        /* on x in bf16; NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_tokens;     /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
     const struct mglu_cpu_packed_gemm *gemm_tiles; /* on weights and x in bf16; NULL: none */
     const struct mglu_cpu_train_blocks *train_blocks;
@@ -91,6 +92,7 @@ struct mglu_cpu_plan {
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
     mglu_cpu_gemv_fn *project_tokens, *down_tokens;    /* for several tokens; NULL: each is summed alone */
     mglu_cpu_gemm_fn *project_gemm, *down_gemm;        /* NULL: batches are computed one token after the other */
+    mglu_cpu_gemm_int8_fn *gemm_int8;                  /* of both, in place of these; NULL: none */
     const struct mglu_cpu_packed_gemm *project_packed; /* the source of project_gemm; NULL: it takes x as it is */
     size_t packed_block_bytes;
     int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
@@ -254,15 +256,20 @@ int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, i
 int32_t mglu_cpu_project_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 int32_t mglu_cpu_down_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 
-/* gemv_int8.c: the same for tokens whose x or z is quantised. */
-void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk, int64_t token);
-void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk, int64_t token);
+/* gemv_int8.c: the same for tokens whose x or z is quantised. Where the layer has no int8 kernels, none is quantised.
+ */
+void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk);
+void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk);
 int32_t mglu_cpu_project_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 int32_t mglu_cpu_down_int8(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 
 /* gemm.c: the projections of a chunk, all tokens at once. */
 void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk);
 void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk);
+
+/* gemm_int8.c: all sums of a block of rows for tokens whose x or z is quantised. */
+void mglu_cpu_project_sums_int8(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums);
+void mglu_cpu_down_sums_int8(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums);
 
 /* epilogue.c: from sums to z and y. */
 void mglu_cpu_begin_block(const struct mglu_cpu_layer *layer, int64_t row, int32_t rows, struct mglu_cpu_block *block);

@@ -212,15 +212,29 @@ static void give_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
     atomic_fetch_and_explicit(chunk->taken_buffers, ~((uint64_t)1 << index), memory_order_release);
 }
 
-static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+/* Whether the sums of a token are those of its x, or z: not where integers were summed and it is not quantised. */
+static int has_sums(const struct mglu_cpu_chunk *chunk, const void *quantised)
 {
-    sum_masks(chunk, row, rows, sums);
-    make_terms(chunk, row, rows, sums);
-    for (int64_t token = 0; token < chunk->tokens; token++)
-        finish_token(chunk, token, row, rows, sums);
+    return !chunk->layer->plan.gemm_int8 || mglu_cpu_is_quantised(quantised);
 }
 
-static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+{
+    if (chunk->layer->plan.gemm_int8)
+        mglu_cpu_project_sums_int8(chunk, row, rows, sums);
+    else
+        sum_masks(chunk, row, rows, sums);
+    make_terms(chunk, row, rows, sums);
+    for (int64_t token = 0; token < chunk->tokens; token++) {
+        if (has_sums(chunk, mglu_cpu_token_workspace(chunk, token).quantised_x))
+            finish_token(chunk, token, row, rows, sums);
+        else
+            for (int32_t part = 0; part < rows; part += BLOCK_ROWS)
+                mglu_cpu_project_block(chunk, token, row + part, rows_left(part, rows, BLOCK_ROWS));
+    }
+}
+
+static void sum_down(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
 
@@ -235,10 +249,25 @@ static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
         .count = chunk->tokens,
         .sums = sums,
     });
+}
+
+static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *sums)
+{
+    if (has_sums(chunk, mglu_cpu_token_workspace(chunk, token).quantised_z))
+        mglu_cpu_finish_down(chunk, token, row, rows, sums + token * tile_rows(chunk));
+    else
+        mglu_cpu_down_block(chunk, token, row, rows);
+}
+
+static void down_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
+{
+    if (chunk->layer->plan.gemm_int8)
+        mglu_cpu_down_sums_int8(chunk, row, rows, sums);
+    else
+        sum_down(chunk, row, rows, sums);
     for (int64_t token = 0; token < chunk->tokens; token++)
         for (int32_t part = 0; part < rows; part += BLOCK_ROWS)
-            mglu_cpu_finish_down(chunk, token, row + part, rows_left(part, rows, BLOCK_ROWS),
-                                 sums + token * tile_rows(chunk) + part);
+            down_block(chunk, token, row + part, rows_left(part, rows, BLOCK_ROWS), sums + part);
 }
 
 static void project_task(const struct mglu_cpu_chunk *chunk, int64_t task)
@@ -280,6 +309,7 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
     const struct mglu_cpu_plan *plan = &chunk->layer->plan;
     struct mglu_cpu_tokens_by_mask by_mask;
 
+    mglu_cpu_quantise_x(chunk);
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
     if (plan->project_packed) {
@@ -294,6 +324,7 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
 {
     struct mglu_cpu_tokens_by_mask by_mask;
 
+    mglu_cpu_quantise_z(chunk);
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
     for_each_task(chunk, &chunk->layer->plan.gemm_down, down_task);

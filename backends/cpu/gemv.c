@@ -117,19 +117,11 @@ static void down_task(const struct mglu_cpu_chunk *chunk, int64_t task)
                    plan->down_tokens ? mglu_cpu_down_tokens : one);
 }
 
-/* Quantises a row of each token, where the layer uses int8. */
-static void quantise(const struct mglu_cpu_chunk *chunk, int64_t columns,
-                     void (*row)(const struct mglu_cpu_chunk *chunk, int64_t token))
-{
-    if (chunk->layer->plan.use_int8)
-        mglu_cpu_parallel(chunk, chunk->tokens, (size_t)columns * sizeof(float), row);
-}
-
 void mglu_cpu_project_by_gemv(const struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_tasks *tasks = &chunk->layer->plan.gemv_project;
 
-    quantise(chunk, chunk->layer->weights->packed.hidden_size, mglu_cpu_quantise_x);
+    mglu_cpu_quantise_x(chunk);
     mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, project_task);
 }
 
@@ -137,6 +129,6 @@ void mglu_cpu_down_by_gemv(const struct mglu_cpu_chunk *chunk)
 {
     const struct mglu_cpu_tasks *tasks = &chunk->layer->plan.gemv_down;
 
-    quantise(chunk, chunk->layer->weights->packed.intermediate_size, mglu_cpu_quantise_z);
+    mglu_cpu_quantise_z(chunk);
     mglu_cpu_parallel(chunk, tasks->count, tasks->bytes * (size_t)chunk->tokens, down_task);
 }

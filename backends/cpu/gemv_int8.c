@@ -9,23 +9,40 @@
 
 enum { MOST_TOKENS = MGLU_CPU_INT8_MOST_TOKENS };
 
-static void quantise_columns(const struct mglu_cpu_layer *layer, const float *x, int64_t columns, void *quantised)
+static void quantise_row(const struct mglu_cpu_layer *layer, const float *x, int64_t columns, void *quantised)
 {
     layer->backend->isa->int8->quantise_x(x, (int64_t)mglu_format_groups((mglu_index)columns), quantised);
 }
 
-void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk, int64_t token)
+static void quantise_x_of(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
-    quantise_columns(chunk->layer, own.x, chunk->layer->weights->packed.hidden_size, own.quantised_x);
+    quantise_row(chunk->layer, own.x, chunk->layer->weights->packed.hidden_size, own.quantised_x);
 }
 
-void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk, int64_t token)
+static void quantise_z_of(const struct mglu_cpu_chunk *chunk, int64_t token)
 {
     const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, token);
 
-    quantise_columns(chunk->layer, own.z, chunk->layer->weights->packed.intermediate_size, own.quantised_z);
+    quantise_row(chunk->layer, own.z, chunk->layer->weights->packed.intermediate_size, own.quantised_z);
+}
+
+static void quantise(const struct mglu_cpu_chunk *chunk, int64_t columns,
+                     void (*row)(const struct mglu_cpu_chunk *chunk, int64_t token))
+{
+    if (chunk->layer->plan.use_int8)
+        mglu_cpu_parallel(chunk, chunk->tokens, (size_t)columns * sizeof(float), row);
+}
+
+void mglu_cpu_quantise_x(const struct mglu_cpu_chunk *chunk)
+{
+    quantise(chunk, chunk->layer->weights->packed.hidden_size, quantise_x_of);
+}
+
+void mglu_cpu_quantise_z(const struct mglu_cpu_chunk *chunk)
+{
+    quantise(chunk, chunk->layer->weights->packed.intermediate_size, quantise_z_of);
 }
 
 /* How many tokens from this one on one call can sum: 0 when it is not quantised; else `most`, or 1. */

@@ -91,6 +91,12 @@ static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weig
         plan->project_tokens = isa->gemv_tokens->gemv[packed->dtype];
 }
 
+/* Whether batches are products of integers, for which no row is too short. */
+static int multiplies_int8(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan)
+{
+    return plan->use_int8 && isa->gemm_int8;
+}
+
 /* GEMM and GEMV have different summation orders, so reproducible layers do not use GEMM. */
 static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan,
                                        const mglu_packed_weights *packed, const mglu_layer_desc *desc)
@@ -103,7 +109,7 @@ static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const str
         (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_GEMM_COLUMNS))
         return "rows are too long";
     /* Int8 kernels are no slower than f32 GEMM, except for short rows, where the final reduction dominates. */
-    if (plan->use_int8 && packed->hidden_size >= LEAST_INT8_COLUMNS)
+    if (plan->use_int8 && !multiplies_int8(isa, plan) && packed->hidden_size >= LEAST_INT8_COLUMNS)
         return "int8 is no slower";
     return NULL;
 }
@@ -138,6 +144,14 @@ static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weigh
     plan->routed_masks = desc->top_k ? packed->n_masks : 0;
 }
 
+/* The GEMV of integers is slow in short rows. */
+static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns)
+{
+    const int32_t tokens = isa->gemm_int8->least_tokens[dtype];
+
+    return columns < LEAST_INT8_COLUMNS && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
+}
+
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
@@ -146,6 +160,13 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->tile_rows = isa->gemm->tile_rows;
     if (plan->no_gemm_reason)
         return;
+    if (multiplies_int8(isa, plan)) {
+        plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
+        plan->tile_rows = isa->gemm_int8->tile_rows;
+        plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size);
+        plan->down_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size);
+        return;
+    }
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
     plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, packed, desc, plan), plan->terms);
@@ -158,7 +179,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
 static int32_t chunk_tokens(const struct mglu_cpu_plan *plan, const mglu_layer_desc *desc)
 {
     const int32_t fitting = MGLU_CPU_MOST_POSITIONS / (1 + plan->terms);
-    const int32_t most = !plan->project_gemm ? GEMV_CHUNK : fitting < GEMM_CHUNK ? fitting : GEMM_CHUNK;
+    const int32_t most = plan->no_gemm_reason ? GEMV_CHUNK : fitting < GEMM_CHUNK ? fitting : GEMM_CHUNK;
 
     return desc->max_batch < most ? (int32_t)desc->max_batch : most;
 }
@@ -233,13 +254,14 @@ int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 
 static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
 {
+    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->project_packed ? "gemm by tiles" : "gemm";
+
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);
     else if (plan->project_gemm_tokens == INT64_MAX)
         snprintf(text, size, "gemm never: pairs are faster with %d masks", (int)plan->terms);
     else
-        snprintf(text, size, "gemm%s from %d tokens", plan->project_packed ? " by tiles" : "",
-                 (int)plan->project_gemm_tokens);
+        snprintf(text, size, "%s from %d tokens", name, (int)plan->project_gemm_tokens);
 }
 
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,

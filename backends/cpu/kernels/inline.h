@@ -21,6 +21,13 @@
 #define MGLU_UNROLL _Pragma("clang loop unroll(full)")
 #endif
 
+/* Does not unroll the next loop. */
+#ifdef __clang__
+#define MGLU_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define MGLU_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* Prefetching beyond the end of a matrix is harmless. */
 MGLU_INLINE void prefetch_weights(const void *from, size_t bytes, size_t distance)
 {

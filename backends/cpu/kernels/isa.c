@@ -72,15 +72,30 @@ static int has_avx512amx(void)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 
+/* Linux before 5.10 has no name for it. */
+#ifndef HWCAP2_I8MM
+#define HWCAP2_I8MM (1 << 13)
+#endif
+
 static int has_dotprod(void)
 {
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+
+static int has_i8mm(void)
+{
+    return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 }
 
 #else
 
 /* Other systems have no such query. */
 static int has_dotprod(void)
+{
+    return 0;
+}
+
+static int has_i8mm(void)
 {
     return 0;
 }
@@ -98,23 +113,25 @@ static int has_dotprod(void)
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
 #ifdef MGLU_CPU_X86
-    {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemv_pairs = mglu_gemv_pairs_avx2},
+    {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemm_int8 = &mglu_gemm_int8_avx2,
+     .gemv_pairs = mglu_gemv_pairs_avx2},
     {"avx512", has_avx512, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512, .int8 = &mglu_int8_avx2},
     {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni},
+     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni},
     {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16,
-     .train_bf16 = &mglu_train_bf16_avx512bf16},
+     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
+     .gemm_bf16 = mglu_gemm_bf16_avx512bf16, .train_bf16 = &mglu_train_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AMX
     {"avx512-amx", has_avx512amx, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16,
-     .gemm_tiles = &mglu_gemm_tiles_avx512amx, .train_bf16 = &mglu_train_bf16_avx512bf16,
-     .train_tiles = &mglu_train_bf16_avx512amx},
+     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
+     .gemm_bf16 = mglu_gemm_bf16_avx512bf16, .gemm_tiles = &mglu_gemm_tiles_avx512amx,
+     .train_bf16 = &mglu_train_bf16_avx512bf16, .train_tiles = &mglu_train_bf16_avx512amx},
 #endif
 #ifdef MGLU_CPU_AARCH64
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},
-    {"neon-dotprod", has_dotprod, KERNELS(neon), .int8 = &mglu_int8_neondot},
+    {"neon-dotprod", has_dotprod, KERNELS(neon), .int8 = &mglu_int8_neondot, .gemm_int8 = &mglu_gemm_int8_neondot},
+    {"neon-i8mm", has_i8mm, KERNELS(neon), .int8 = &mglu_int8_neondot, .gemm_int8 = &mglu_gemm_int8_neoni8mm},
 #endif
     {0},
 };

@@ -114,13 +114,40 @@ typedef void mglu_cpu_narrow_fn(const float *source, void *target, int64_t count
 typedef void mglu_cpu_activate_fn(float *g, int32_t count, float beta);
 
 /*
- * x quantised to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32,
- * padded, then the quants in int8, padded. The first scale is NaN where x cannot be quantised: it is not finite, or so
- * large or so small that scales might not be normal numbers. Aligned to 64 bytes.
+ * A float whose bits, plus an integer of 22 bits and a sign, are those of the float plus that integer. Sums of integers
+ * that begin with its bits need no conversion.
  */
-static inline size_t mglu_cpu_quants_offset(int64_t groups)
+#define MGLU_CPU_INT8_START      0x1.8p23f
+#define MGLU_CPU_INT8_START_BITS 0x4b400000
+
+/*
+ * x quantised to 8 bits for accuracy class C, x[j] = scales[j / 32] * quants[j]: the scales of all groups in f32,
+ * padded; for each group MGLU_CPU_INT8_START_BITS less 128 times the sum of its quants, in int32, padded; the quants in
+ * int8, padded. The first scale is NaN where x cannot be quantised: it is not finite, or so large or so small that
+ * scales might not be normal numbers. Aligned to 64 bytes.
+ */
+static inline size_t mglu_cpu_starts_offset(int64_t groups)
 {
     return (size_t)(groups / 16 + 1) * 64;
+}
+
+static inline size_t mglu_cpu_quants_offset(int64_t groups)
+{
+    return 2 * mglu_cpu_starts_offset(groups);
+}
+
+/* Where the data of a group is, in bytes from the start. */
+struct mglu_cpu_quantised_group {
+    size_t scale, start, quants;
+};
+
+static inline struct mglu_cpu_quantised_group mglu_cpu_quantised_group(int64_t groups, int64_t group)
+{
+    return (struct mglu_cpu_quantised_group){
+        .scale = (size_t)group * sizeof(float),
+        .start = mglu_cpu_starts_offset(groups) + (size_t)group * sizeof(int32_t),
+        .quants = mglu_cpu_quants_offset(groups) + (size_t)group * 32,
+    };
 }
 
 static inline size_t mglu_cpu_quantised_bytes(int64_t groups)
@@ -161,6 +188,37 @@ struct mglu_cpu_int8 {
     mglu_cpu_quantise_fn *quantise_x;
     mglu_cpu_gemv_fn *gemv[MGLU_DTYPE_COUNT];
 };
+
+/*
+ * One call of a GEMM kernel of integers, with a list of tokens for the whole rows and one for each of the masks:
+ * sums[position][r] = sum of w * x over row first_row + r and token tokens[position], for list 0; for list 1 + i, at
+ * the positions first[1 + i] to first[2 + i] - 1, where mask i has a 1. x is quantised. A sum depends only on its row,
+ * its mask and its x.
+ */
+struct mglu_cpu_gemm_int8 {
+    const struct mglu_cpu_matrix *matrix;
+    int64_t first_row;
+    int32_t rows;  /* up to the tile_rows of the kernels; that many are written */
+    int32_t lists; /* 1 or 1 + n_masks */
+    const int32_t *first;
+    const int32_t *tokens;
+    const char *x; /* of token 0 */
+    size_t x_stride;
+    float *sums;
+};
+
+typedef void mglu_cpu_gemm_int8_fn(const struct mglu_cpu_gemm_int8 *job);
+
+struct mglu_cpu_gemm_int8_kernels {
+    int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
+    mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
+    int32_t least_tokens[MGLU_DTYPE_COUNT]; /* the smallest batch for which it is faster than GEMV, in long rows */
+};
+
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2;
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx512vnni;
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_neondot;
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_neoni8mm;
 
 extern const struct mglu_cpu_int8 mglu_int8_avx2;
 extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;

@@ -34,16 +34,30 @@ MGLU_INLINE int8_t nearest(float v)
     return (int8_t)bits;
 }
 
+/* Writes the quants of a group and returns the start of its unsigned sums. */
+MGLU_INLINE int32_t quantise_group(const float *x, float times, int8_t *quants)
+{
+    int32_t sum = 0;
+
+    for (int j = 0; j < MGLU_GROUP_COLUMNS; j++) {
+        quants[j] = nearest(x[j] * times);
+        sum += quants[j];
+    }
+    return MGLU_CPU_INT8_START_BITS - 128 * sum;
+}
+
 static void quantise_x(const float *x, int64_t groups, void *quantised)
 {
     float *scales = quantised;
+    int32_t *starts = (int32_t *)(void *)((char *)quantised + mglu_cpu_starts_offset(groups));
     int8_t *quants = (int8_t *)mglu_cpu_quants(quantised, groups);
 
     memset(quantised, 0, mglu_cpu_quantised_bytes(groups));
     for (int64_t group = 0; group < groups; group++, x += MGLU_GROUP_COLUMNS, quants += MGLU_GROUP_COLUMNS) {
         const uint32_t bits = largest_bits(x);
-        float largest, times;
+        float largest;
 
+        starts[group] = MGLU_CPU_INT8_START_BITS;
         if (bits == 0)
             continue;
         memcpy(&largest, &bits, sizeof largest);
@@ -52,9 +66,7 @@ static void quantise_x(const float *x, int64_t groups, void *quantised)
             return;
         }
         scales[group] = largest / 127;
-        times = 127 / largest;
-        for (int j = 0; j < MGLU_GROUP_COLUMNS; j++)
-            quants[j] = nearest(x[j] * times);
+        starts[group] = quantise_group(x, 127 / largest, quants);
     }
 }
 

@@ -44,6 +44,9 @@
 #include "bytes_neondot.h"
 #include "vec_neon.h"
 #define KERNEL(name) mglu_##name##_neondot
+#elif defined(MGLU_ISA_NEONI8MM)
+#include "vec_neon.h"
+#define KERNEL(name) mglu_##name##_neoni8mm
 #else
 #error "define MGLU_ISA_<instruction set>, as backends/cpu/meson.build does"
 #endif

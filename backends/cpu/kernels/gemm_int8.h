@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MGLU_CPU_GEMM_INT8_H
+#define MGLU_CPU_GEMM_INT8_H
+
+/*
+ * GEMM of integers: the sums of a block of rows for many tokens, of quantised weights and x quantised to 8 bits.
+ *
+ * A tile holds the sums of some rows for some tokens in registers. Within a group of 32 columns, products and their
+ * sums are exact. The sum of a group is multiplied by the scale of its weights, then by that of its x and added to the
+ * groups of the panel before it, fused. The panels are added one after the other. So a product is rounded at most
+ * PANEL_GROUPS
+ * + panels + 1 times, no more often than the c of docs/semantics.md allows in rows of up to MGLU_CPU_GEMM_COLUMNS. A
+ * sum depends on its row, its mask and its x alone.
+ *
+ * What a file defines before it includes this: what panel_int8.h needs; ROW_VECS and MOST_TOKENS, the vectors of rows
+ * and the tokens of a tile; and
+ *
+ *   add_group(quads, scales, row, x, at, n, dtype, sums)   adds the products of a group to the sums of a tile
+ */
+
+#include "panel_int8.h"
+
+#include <string.h>
+
+enum { TILE_ROWS = ROW_VECS * VEC_LANES, SMALL_TILE = MOST_TOKENS / 3, MIDDLE_TILE = MOST_TOKENS - SMALL_TILE };
+
+/* A panel's groups of weights, and the tokens that they are multiplied with. */
+struct product {
+    const struct mglu_cpu_gemm_int8 *job;
+    const char *panel;
+    const struct row_scales *scales;
+    int64_t first_group;
+    int32_t groups;
+    int32_t end; /* of the positions of the list */
+};
+
+/* Some rows with n tokens from `position` on; those beyond the last repeat it and are discarded. */
+MGLU_INLINE void sum_tile(const struct product *p, int32_t row, int32_t position, int n, mglu_dtype dtype)
+{
+    const char *x[MOST_TOKENS];
+    vec sums[MOST_TOKENS][ROW_VECS];
+
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        const int32_t token = p->job->tokens[position + t < p->end ? position + t : p->end - 1];
+        x[t] = p->job->x + (size_t)token * p->job->x_stride;
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++)
+            sums[t][v] = vec_zero();
+    }
+    for (int32_t group = 0; group < p->groups; group++)
+        add_group(p->panel + group * GROUP_BYTES, &p->scales[group], row, x,
+                  mglu_cpu_quantised_group(p->job->matrix->groups, p->first_group + group), n, dtype, sums);
+    for (int t = 0; t < n && position + t < p->end; t++) {
+        float *to = p->job->sums + (size_t)(position + t) * PANEL_ROWS + row;
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++, to += VEC_LANES)
+            vec_store_f32(to, p->first_group ? vec_add(vec_load_f32(to), sums[t][v]) : sums[t][v]);
+    }
+}
+
+/* Some rows with all tokens of a list from `position` on: as few tiles as possible, none needlessly small. */
+MGLU_INLINE void sum_list(const struct product *p, int32_t row, int32_t position, mglu_dtype dtype)
+{
+    for (int32_t left = p->end - position; left > 0; left = p->end - position) {
+        const int two_of_the_middle = left > MOST_TOKENS && left <= MOST_TOKENS + SMALL_TILE;
+        if (left > MIDDLE_TILE && !two_of_the_middle) {
+            sum_tile(p, row, position, MOST_TOKENS, dtype);
+            position += MOST_TOKENS;
+        } else if (left > SMALL_TILE) {
+            sum_tile(p, row, position, MIDDLE_TILE, dtype);
+            position += MIDDLE_TILE;
+        } else {
+            sum_tile(p, row, position, SMALL_TILE, dtype);
+            position += SMALL_TILE;
+        }
+    }
+}
+
+/* What a kernel is specialised on, a dtype: functions of their own, since gcc 12 spills sums where all is in one. */
+struct steps {
+    void (*fill)(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t groups, char *panel,
+                 struct row_scales *scales);
+    void (*select)(const struct mglu_cpu_gemm_int8 *job, int32_t mask, int64_t first_group, int32_t groups,
+                   const char *panel, char *selected);
+    void (*sum)(const struct product *p, int32_t position);
+};
+
+/* All lists with one panel: the first with all of its weights, each other one with those that its mask selects. */
+static void multiply_panel(const struct mglu_cpu_gemm_int8 *job, const struct steps *steps, int64_t first_group,
+                           int32_t groups)
+{
+    _Alignas(64) char panel[PANEL_GROUPS * GROUP_BYTES], selected[PANEL_GROUPS * GROUP_BYTES];
+    struct row_scales scales[PANEL_GROUPS];
+    struct product p = {job, panel, scales, first_group, groups, job->first[1]};
+
+    steps->fill(job, first_group, groups, panel, scales);
+    prefetch_masks(job, first_group);
+    steps->sum(&p, job->first[0]);
+    p.panel = selected;
+    for (int32_t list = 1; list < job->lists; list++) {
+        p.end = job->first[list + 1];
+        if (p.end == job->first[list])
+            continue;
+        steps->select(job, list - 1, first_group, groups, panel, selected);
+        steps->sum(&p, job->first[list]);
+    }
+}
+
+static void multiply_matrix(const struct mglu_cpu_gemm_int8 *job, const struct steps *steps)
+{
+    const int64_t groups = job->matrix->groups;
+
+    if (groups == 0)
+        memset(job->sums, 0, (size_t)job->first[job->lists] * PANEL_ROWS * sizeof *job->sums);
+    for (int64_t group = 0; group < groups; group += PANEL_GROUPS)
+        multiply_panel(job, steps, group, groups - group < PANEL_GROUPS ? (int32_t)(groups - group) : PANEL_GROUPS);
+}
+
+#define GEMM_INT8_KERNEL(type, TYPE)                                                                                   \
+    static void fill_##type(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t groups, char *panel,    \
+                            struct row_scales *scales)                                                                 \
+    {                                                                                                                  \
+        for (int32_t first = 0; first < PANEL_ROWS; first += VEC_LANES)                                                \
+            fill_rows(job, first, first_group, groups, MGLU_DTYPE_##TYPE, panel);                                      \
+        fill_scales(job, first_group, groups, MGLU_DTYPE_##TYPE, scales);                                              \
+    }                                                                                                                  \
+    static void select_##type(const struct mglu_cpu_gemm_int8 *job, int32_t mask, int64_t first_group, int32_t groups, \
+                              const char *panel, char *selected)                                                       \
+    {                                                                                                                  \
+        select_panel(job, mask, first_group, groups, MGLU_DTYPE_##TYPE, panel, selected);                              \
+    }                                                                                                                  \
+    static void sum_##type(const struct product *p, int32_t position)                                                  \
+    {                                                                                                                  \
+        for (int32_t row = 0; row < PANEL_ROWS; row += TILE_ROWS)                                                      \
+            sum_list(p, row, position, MGLU_DTYPE_##TYPE);                                                             \
+    }                                                                                                                  \
+    static void gemm_##type(const struct mglu_cpu_gemm_int8 *job)                                                      \
+    {                                                                                                                  \
+        static const struct steps steps = {fill_##type, select_##type, sum_##type};                                    \
+        multiply_matrix(job, &steps);                                                                                  \
+    }
+
+#endif

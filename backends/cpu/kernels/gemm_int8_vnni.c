@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "weights.h"
+
+/*
+ * GEMM of integers in AVX-512 VNNI, whose dot product multiplies unsigned bytes by signed ones. The panel has the
+ * unsigned ones, weights + 128, so that the x of a token is one operand for all rows: 128 times the sum of x in the
+ * group is subtracted beforehand. A weight of q4_0 is 16 times as large in the panel, and its scale 16 times as small.
+ */
+
+/* 12 sums of integers, 12 of floats, 2 quads and an x of 32 registers. */
+enum { PANEL_ROWS = 32, QUAD_BYTES = 4 * PANEL_ROWS, ROW_VECS = 2, MOST_TOKENS = 6 };
+
+MGLU_INLINE vec scale_factor(mglu_dtype dtype)
+{
+    return _mm512_set1_ps(dtype == MGLU_DTYPE_Q4_0 ? 0x1p-4f : 1);
+}
+
+/* The quads of two groups, the second of which may be padding. */
+MGLU_INLINE vec load_quads(const char *group, int first, mglu_dtype dtype)
+{
+    const __m512i zero = _mm512_set1_epi8(-128);
+
+    if (dtype == MGLU_DTYPE_Q8_0)
+        return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_loadu_si512(group), zero));
+    const __m256i both = _mm256_loadu_si256((const void *)group);
+    const __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(both, 4)), both, 1);
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_shuffle_i64x2(twice, twice, _MM_SHUFFLE(3, 1, 2, 0)), _mm512_set1_epi8(-16)));
+}
+
+MGLU_INLINE void store_quad(char *panel, int32_t quad, int32_t row, vec of_rows, mglu_dtype dtype)
+{
+    _mm512_store_ps(panel + quad * QUAD_BYTES + 4 * row, of_rows);
+}
+
+/* Four bits of each row's word select the bytes of a quad: a byte of the word is copied to all four of its row. */
+MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *words, char *to, mglu_dtype dtype)
+{
+    const __m512i of_rows = _mm512_loadu_si512(words), zero = _mm512_set1_epi8(-128);
+    const __m512i lanes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+
+    MGLU_UNROLL
+    for (int quad = 0; quad < MGLU_GROUP_COLUMNS / 4; quad++) {
+        const __m512i bits = _mm512_shuffle_epi8(of_rows, _mm512_add_epi8(lanes, _mm512_set1_epi8((char)(quad / 2))));
+        const __mmask64 selected =
+            _mm512_test_epi8_mask(bits, _mm512_set1_epi32(quad % 2 ? (int)0x80402010 : 0x08040201));
+        const size_t at = (size_t)quad * QUAD_BYTES + (size_t)row * 4;
+        _mm512_store_si512(to + at, _mm512_mask_blend_epi8(selected, zero, _mm512_load_si512(from + at)));
+    }
+}
+
+#include "panel_int8.h"
+
+MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, int32_t row, const char *const *x,
+                           struct mglu_cpu_quantised_group at, int n, mglu_dtype dtype, vec sums[][ROW_VECS])
+{
+    __m512i integers[MOST_TOKENS][ROW_VECS];
+
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++)
+            integers[t][v] = _mm512_set1_epi32(*(const int32_t *)(const void *)(x[t] + at.start));
+    }
+    MGLU_UNROLL
+    for (int quad = 0; quad < MGLU_GROUP_COLUMNS / 4; quad++) {
+        __m512i rows[ROW_VECS];
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++)
+            rows[v] = _mm512_load_si512(quads + quad * QUAD_BYTES + (row + v * VEC_LANES) * 4);
+        MGLU_UNROLL
+        for (int t = 0; t < n; t++) {
+            const __m512i four = _mm512_set1_epi32(*(const int32_t *)(const void *)(x[t] + at.quants + 4 * quad));
+            MGLU_UNROLL
+            for (int v = 0; v < ROW_VECS; v++)
+                integers[t][v] = _mm512_dpbusd_epi32(integers[t][v], rows[v], four);
+        }
+    }
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++) {
+            const vec numbers = _mm512_castsi512_ps(integers[t][v]);
+            sums[t][v] = add_scaled(sums[t][v], numbers, scales, row + v * VEC_LANES, vec_broadcast(x[t] + at.scale));
+        }
+    }
+}
+
+#include "gemm_int8.h"
+
+GEMM_INT8_KERNEL(q8_0, Q8_0)
+GEMM_INT8_KERNEL(q4_0, Q4_0)
+
+const struct mglu_cpu_gemm_int8_kernels KERNEL(gemm_int8) = {
+    .tile_rows = PANEL_ROWS,
+    .gemm = {[MGLU_DTYPE_Q8_0] = gemm_q8_0, [MGLU_DTYPE_Q4_0] = gemm_q4_0},
+    .least_tokens = {[MGLU_DTYPE_Q8_0] = 5, [MGLU_DTYPE_Q4_0] = 5},
+};
