@@ -199,7 +199,7 @@ struct mglu_cpu_gemm_int8 {
     const struct mglu_cpu_matrix *matrix;
     int64_t first_row;
     int32_t rows;  /* up to the tile_rows of the kernels; that many are written */
-    int32_t lists; /* 1 or 1 + n_masks */
+    int32_t lists; /* 1, or one more than masks */
     const int32_t *first;
     const int32_t *tokens;
     const char *x; /* of token 0 */
