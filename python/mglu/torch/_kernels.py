@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from ctypes import byref, c_int
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 
@@ -51,8 +51,12 @@ class Plan:
     def saved(self, batch: int) -> torch.Tensor:
         return torch.empty(core.mglu_train_saved_size(self.handle.value, batch), dtype=torch.uint8)
 
-    def workspace(self, batch: int) -> torch.Tensor:
-        return torch.empty(core.mglu_train_workspace_size(self.handle.value, batch), dtype=torch.uint8)
+    def run(self, function: Callable[..., int], args: Any) -> None:
+        """A forward or a backward, whose arguments lack a workspace."""
+        size = core.mglu_train_workspace_size(self.handle.value, args.batch)
+        workspace = torch.empty(size, dtype=torch.uint8)
+        args.workspace, args.workspace_size = workspace.data_ptr(), size
+        check(function(self.handle.value, None, byref(args)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -93,12 +97,10 @@ class KernelProjection(torch.autograd.Function):
         x, weight, masks = x.contiguous(), weight.contiguous(), masks.contiguous()
         vectors = [None if tensor is None else tensor.contiguous() for tensor in (gate_bias, value_bias, router_logits)]
         batch = x.shape[0]
-        z, workspace = x.new_empty(batch, weight.shape[0]), plan.workspace(batch)
-        saved = plan.saved(batch) if keep else x.new_empty(0)
+        z, saved = x.new_empty(batch, weight.shape[0]), plan.saved(batch) if keep else x.new_empty(0)
         args = p.sized(s.TrainForwardArgs, batch=batch, inputs=_inputs(x, weight, masks, *vectors), y=_output(z),
-                       saved=saved.data_ptr() or None, saved_size=saved.numel(), workspace=workspace.data_ptr(),
-                       workspace_size=workspace.numel())
-        check(core.mglu_train_forward(plan.handle.value, None, byref(args)))
+                       saved=saved.data_ptr() or None, saved_size=saved.numel())
+        plan.run(core.mglu_train_forward, args)
         ctx.save_for_backward(x, weight, masks, *vectors, saved)
         ctx.plan = plan
         return z
@@ -108,16 +110,15 @@ class KernelProjection(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise Unsupported("MGLU has first derivatives only; expected a backward without create_graph=True")
         x, weight, masks, gate_bias, value_bias, router_logits, saved = ctx.saved_tensors
-        dz, batch, workspace = dz.contiguous(), x.shape[0], ctx.plan.workspace(x.shape[0])
+        dz = dz.contiguous()
         inputs = (x, weight, masks, gate_bias, value_bias, router_logits)
         dx, *grads = (torch.empty_like(tensor, dtype=x.dtype if tensor is x else torch.float32) if needed else None
                       for tensor, needed in zip(inputs, ctx.needs_input_grad))
         dweight, dlogits, dgate_bias, dvalue_bias = (_address(grad) for grad in grads[:4])
-        args = p.sized(s.TrainBackwardArgs, batch=batch, inputs=_inputs(*inputs), dy=_input(dz), dx=_output(dx),
+        args = p.sized(s.TrainBackwardArgs, batch=x.shape[0], inputs=_inputs(*inputs), dy=_input(dz), dx=_output(dx),
                        saved=saved.data_ptr(), saved_size=saved.numel(), dweight=dweight, dlogits=dlogits,
-                       dgate_bias=dgate_bias, dvalue_bias=dvalue_bias, drouter_logits=_output(grads[4]),
-                       workspace=workspace.data_ptr(), workspace_size=workspace.numel())
-        check(core.mglu_train_backward(ctx.plan.handle.value, None, byref(args)))
+                       dgate_bias=dgate_bias, dvalue_bias=dvalue_bias, drouter_logits=_output(grads[4]))
+        ctx.plan.run(core.mglu_train_backward, args)
         return dx, *(grad if grad is None else grad.to(tensor.dtype) for grad, tensor in zip(grads, inputs[1:])), None, None
 
 
