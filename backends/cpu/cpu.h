@@ -35,7 +35,7 @@ struct mglu_cpu_isa {
 /* kernels/machine.c: what is fastest on this processor, beyond its instruction set. */
 struct mglu_cpu_machine {
     struct mglu_cpu_streams streams;
-    int bf16_dot_is_fast; /* for one token: a vdpbf16ps takes no longer than two multiply-adds of f32 */
+    int bf16_dot_is_fast; /* a vdpbf16ps takes no longer than two multiply-adds of f32 */
 };
 
 const struct mglu_cpu_machine *mglu_cpu_this_machine(void);

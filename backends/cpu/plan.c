@@ -13,8 +13,8 @@ enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
 /* Smallest batch for which GEMM is faster than GEMV; measured on a Zen 3. */
 enum { GEMM_TOKENS = 8 };
 
-/* The same by tiles; measured on a Xeon. */
-enum { TILE_TOKENS = 4 };
+/* The same by tiles, with up to two masks and with more; measured on a Xeon. */
+enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 6 };
 
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
@@ -124,11 +124,16 @@ static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
     return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
 }
 
+static int64_t tile_tokens(int32_t terms)
+{
+    return terms > 2 ? TILE_TOKENS_MANY_MASKS : TILE_TOKENS;
+}
+
 /* Asks for tiles only where they would be used: that the process may use them changes it, see kernels/tiles.c. */
 static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
-                       const struct mglu_cpu_plan *plan)
+                       int32_t terms)
 {
-    return isa->gemm_tiles && plan->use_bf16 && desc->max_batch >= TILE_TOKENS &&
+    return isa->gemm_tiles && takes_bf16(isa, packed, desc) && desc->max_batch >= tile_tokens(terms) &&
            (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) >= isa->gemm_tiles->least_groups &&
            mglu_cpu_may_use_tiles();
 }
@@ -136,9 +141,10 @@ static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights
 static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                          struct mglu_cpu_plan *plan)
 {
+    plan->use_bf16 = 1;
     plan->project_packed = isa->gemm_tiles;
     plan->project_gemm = isa->gemm_tiles->gemm;
-    plan->project_gemm_tokens = TILE_TOKENS;
+    plan->project_gemm_tokens = tile_tokens(plan->terms);
     plan->packed_block_bytes =
         (size_t)mglu_format_groups((mglu_index)packed->hidden_size) * isa->gemm_tiles->block_group_bytes;
     plan->routed_masks = desc->top_k ? packed->n_masks : 0;
@@ -171,7 +177,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
     plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, packed, desc, plan), plan->terms);
     plan->down_gemm_tokens = GEMM_TOKENS;
-    if (takes_tiles(isa, packed, desc, plan))
+    if (takes_tiles(isa, packed, desc, plan->terms))
         select_tiles(isa, packed, desc, plan);
 }
 
@@ -222,7 +228,6 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     const int64_t h = packed->hidden_size, d = packed->intermediate_size, out = packed->output_size;
     struct mglu_cpu_plan plan = {
         .terms = count_terms(packed, desc),
-        .use_bf16 = takes_bf16(isa, packed, desc),
         .gemv_bf16 = takes_bf16(isa, packed, desc) && mglu_cpu_this_machine()->bf16_dot_is_fast,
         .use_int8 = takes_int8(isa, packed, desc),
         .gemv_project = gemv_tasks(row_bytes(&packed->weight, h, packed->n_masks), d),
@@ -231,6 +236,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
         .gemm_down = gemm_tasks(d ? packed->down.stride_bytes : 0, out),
     };
 
+    plan.use_bf16 = plan.gemv_bf16; /* with tiles always */
     select_gemv(isa, packed, desc, &plan);
     select_tokens(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);
