@@ -198,15 +198,7 @@ static void written(const void *of, size_t index)
 
 mglu_status mglu_io_gguf_write_data(const struct mglu_io_gguf_plan *plan)
 {
-    const struct mglu_io_work work = {
-        .path = plan->file->path,
-        .options = plan->options,
-        .plan = plan,
-        .count = plan->count,
-        .divide = divide,
-        .make = make,
-        .written = written,
-    };
+    static const struct mglu_io_makers makers = {divide, make, written};
 
-    return mglu_io_work_run(&work);
+    return mglu_io_work_run(&(struct mglu_io_work){&makers, plan, plan->count, plan->file->path, plan->options});
 }

@@ -346,15 +346,7 @@ static void written(const void *of, size_t index)
 
 mglu_status mglu_io_pack_data(const struct mglu_io_plan *plan)
 {
-    const struct mglu_io_work work = {
-        .path = plan->input->path,
-        .options = plan->options,
-        .plan = plan,
-        .count = plan->count,
-        .divide = divide,
-        .make = make,
-        .written = written,
-    };
+    static const struct mglu_io_makers makers = {divide, make, written};
 
-    return mglu_io_work_run(&work);
+    return mglu_io_work_run(&(struct mglu_io_work){&makers, plan, plan->count, plan->input->path, plan->options});
 }

@@ -98,8 +98,8 @@ static void make_piece(void *argument, int64_t index)
     if ((size_t)index > atomic_load(&run->failed))
         return;
     room = take_room(run);
-    status =
-        room ? run->work->make(run->work->plan, &run->pieces[index], room) : mglu_io_out_of_memory(run->work->path);
+    status = room ? run->work->makers->make(run->work->plan, &run->pieces[index], room)
+                  : mglu_io_out_of_memory(run->work->path);
     if (room)
         give_room(run, room);
     if (status != MGLU_OK)
@@ -119,7 +119,7 @@ static void fill_window(struct run *run)
     for (run->count = 0; run->tensor < work->count && run->count < WINDOW; run->tensor++, run->row = 0) {
         struct mglu_io_division division = {0};
 
-        work->divide(work->plan, run->tensor, &division);
+        work->makers->divide(work->plan, run->tensor, &division);
         while (run->row < division.rows && run->count < WINDOW) {
             int64_t left = smaller(division.rows - run->row, division.block - run->row % division.block);
             int64_t rows = smaller(left, division.at_once);
@@ -151,7 +151,7 @@ static mglu_status report_window(struct run *run)
         const struct mglu_io_piece *piece = &run->pieces[i];
         struct mglu_io_division division = {0};
 
-        run->work->divide(run->work->plan, piece->tensor, &division);
+        run->work->makers->divide(run->work->plan, piece->tensor, &division);
         run->done += (uint64_t)piece->rows * division.bytes;
         if (run->done > run->reported &&
             (piece->first + piece->rows == division.rows || run->done - run->reported >= REPORTED))
@@ -171,7 +171,7 @@ static mglu_status make_window(struct run *run)
             make_piece(run, (int64_t)i);
     if (run->status != MGLU_OK)
         return mglu_fail(run->status, "%s", run->reason);
-    run->work->written(run->work->plan, run->pieces[run->count - 1].tensor);
+    run->work->makers->written(run->work->plan, run->pieces[run->count - 1].tensor);
     return report_window(run);
 }
 
@@ -194,7 +194,7 @@ mglu_status mglu_io_work_run(const struct mglu_io_work *work)
     for (size_t i = 0; i < work->count; i++) {
         struct mglu_io_division division = {0};
 
-        work->divide(work->plan, i, &division);
+        work->makers->divide(work->plan, i, &division);
         run.total += (uint64_t)division.rows * division.bytes;
     }
     for (fill_window(&run); run.count > 0 && status == MGLU_OK; fill_window(&run))

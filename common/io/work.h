@@ -32,16 +32,21 @@ struct mglu_io_room {
     size_t size;
 };
 
-struct mglu_io_work {
-    const char *path; /* of the input, for errors */
-    const mglu_file_pack_options *options;
-    const void *plan;
-    size_t count; /* tensors */
+/* How the tensors of one kind of output are made. */
+struct mglu_io_makers {
     void (*divide)(const void *plan, size_t tensor, struct mglu_io_division *division);
     /* Makes and writes one piece; called from any thread. */
     mglu_status (*make)(const void *plan, const struct mglu_io_piece *piece, struct mglu_io_room *room);
     /* Called now and then, when this tensor or a part of it has been written. */
     void (*written)(const void *plan, size_t tensor);
+};
+
+struct mglu_io_work {
+    const struct mglu_io_makers *makers;
+    const void *plan;
+    size_t count;     /* tensors */
+    const char *path; /* of the input, for errors */
+    const mglu_file_pack_options *options;
 };
 
 /*
