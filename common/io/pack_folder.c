@@ -216,10 +216,26 @@ static mglu_status write_files(struct targets *targets, struct mglu_io_plan *pla
     return status;
 }
 
+/*
+ * Where shards replace others, the older index goes first: a process that is killed while they get their names, or
+ * fails, leaves no index that names shards of both outputs.
+ */
+static mglu_status remove_older_index(const struct targets *targets)
+{
+    const struct target *index = &targets->files[targets->count];
+    int replaces = 0;
+
+    for (size_t i = 0; i < targets->count; i++)
+        replaces |= !targets->files[i].is_new;
+    if (!targets->indexed || !replaces || index->is_new || unlinkat(index->output.folder, index->output.name, 0) == 0)
+        return MGLU_OK;
+    return mglu_io_system_error(index->path, "cannot remove the older index");
+}
+
 /* The index comes last: until then nobody finds the shards. */
 static mglu_status name_files(struct targets *targets)
 {
-    mglu_status status = MGLU_OK;
+    mglu_status status = remove_older_index(targets);
 
     for (size_t i = 0; i < targets->count + (size_t)targets->indexed && status == MGLU_OK; i++) {
         status = mglu_io_output_commit(&targets->files[i].output);

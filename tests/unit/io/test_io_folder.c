@@ -348,6 +348,32 @@ static void failed_packing_leaves_nothing(void **state)
     assert_int_equal(rmdir(scratch("out")), 0);
 }
 
+/* Puts a folder in the place of a shard, so that it can't be replaced. */
+static int move_a_shard(void *user, size_t done, size_t total)
+{
+    if (done == total && access(scratch("kept"), F_OK) != 0) {
+        assert_int_equal(rename(scratch("out/b.safetensors"), scratch("kept")), 0);
+        assert_int_equal(mkdir(scratch("out/b.safetensors"), 0777), 0);
+    }
+    return 0;
+}
+
+static void shards_of_two_outputs_have_no_index(void **state)
+{
+    mglu_file_pack_options options = {.struct_size = sizeof options, .progress = move_a_shard};
+    mglu_file *file;
+
+    write_shards();
+    assert_ok(mglu_file_pack_folder(folder(), scratch("out"), NULL));
+    assert_status(mglu_file_pack_folder(folder(), scratch("out"), &options), MGLU_ERROR_IO);
+    assert_int_equal(rmdir(scratch("out/b.safetensors")), 0);
+    assert_int_equal(rename(scratch("kept"), scratch("out/b.safetensors")), 0);
+    assert_status(mglu_file_open_folder(scratch("out"), 0, &file), MGLU_ERROR_IO);
+    assert_ok(mglu_file_pack_folder(folder(), scratch("out"), NULL));
+    file = open_ok(scratch("out"), 0);
+    mglu_file_close(&file);
+}
+
 static void a_model_of_the_other_form_is_not_written_beside(void **state)
 {
     mglu_file_pack_options options = {.struct_size = sizeof options};
@@ -394,6 +420,7 @@ int main(void)
         IN_FOLDERS(packed_shards_have_the_tensors_of_a_packed_file),
         IN_FOLDERS(the_index_has_the_size_of_all_tensors),
         IN_FOLDERS(failed_packing_leaves_nothing),
+        IN_FOLDERS(shards_of_two_outputs_have_no_index),
         IN_FOLDERS(a_model_of_the_other_form_is_not_written_beside),
         IN_FOLDERS(arguments_are_checked),
     };
