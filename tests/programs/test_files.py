@@ -89,6 +89,7 @@ class OutputTest(ProgramTest):
         self.refuse(1, ["File name too long"], "pack", bad, self.folder / ("x" * 256))
         self.refuse(1, ["No such file"], "pack", bad, self.folder / "absent" / "x")
         self.refuse(1, ["p.weight", "not finite"], "pack", bad, self.folder / "x")
+        self.succeed("inspect", bad)  # which reads no weights
 
     @unittest.skipIf(os.getuid() == 0, "root may write everywhere")
     def test_folder_that_cannot_be_written(self):

@@ -245,7 +245,8 @@ int command_inspect(int argc, char **argv)
         .args_doc = "FILE",
         .doc =
             "Shows the layers of a packed file, a training checkpoint, a GGUF file or the model in a folder: sizes, "
-            "fractions of ones in the masks, and bytes of the packed projections relative to a GLU of the same dtype.",
+            "fractions of ones in the masks, and bytes of the packed projections relative to a GLU of the same dtype. "
+            "Weights and scales are not read, and so not checked.",
     };
     struct options options = {0};
     mglu_file *file = NULL;
