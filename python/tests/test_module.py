@@ -64,7 +64,8 @@ def test_gradients_over_the_grid(kernels, dtype, shape, n):
     assert_as_naive(make(h, d, n, bias=True, kernels=kernels, dtype=dtype), *batch(tokens, h, d, dtype))
 
 
-@pytest.mark.parametrize("activation, beta", [*((name, 0) for name in naive.ACTIVATIONS), ("silu", 1.7), ("silu", -0.5)])
+@pytest.mark.parametrize("activation, beta", [*((name, 0) for name in naive.ACTIVATIONS), ("silu", 1.7),
+                                              ("silu", -0.5)])
 @each_kernel
 def test_every_activation_and_dtype(activation, beta, kernels, dtype):
     module = make(40, 24, 2, dtype=dtype, activation=activation, silu_beta=beta, kernels=kernels)
@@ -132,7 +133,8 @@ def test_x_has_the_dtype_of_the_weight():
         make(6, 5, 2, dtype=torch.float32)(torch.randn(4, 6).bfloat16())
 
 
-@pytest.mark.parametrize("frozen", [("x",), ("weight",), ("mask",), ("weight", "mask"), ("x", "gate_bias", "value_bias")])
+@pytest.mark.parametrize("frozen", [("x",), ("weight",), ("mask",), ("weight", "mask"),
+                                    ("x", "gate_bias", "value_bias")])
 @pytest.mark.parametrize("kernels", ["torch", "mglu"])
 def test_gradients_that_are_not_wanted_are_not_computed(kernels, frozen):
     module, (x, dz) = make(6, 5, 2, bias=True, kernels=kernels, dtype=torch.float32), batch(4, 6, 5, torch.float32)

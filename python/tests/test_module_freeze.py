@@ -96,8 +96,8 @@ def test_tensors_of_a_gpu():
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_state_dict_is_what_pack_takes(options, tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch", reason="the package safetensors was not found; tools/setup hub "
-                                                                  "installs it")
+    safetensors = pytest.importorskip("safetensors.torch", reason="the package safetensors was not found; tools/setup "
+                                                                  "hub installs it")
     block, x = make(**options)
     state = {f"model.layers.0.mlp.{name}": tensor for name, tensor in block.state_dict().items()}
     safetensors.save_file(state, tmp_path / "trained.safetensors")

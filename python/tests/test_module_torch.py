@@ -19,7 +19,8 @@ OPTIONS = [{}, {"bias": True, "top_k": 2}, {"learn_masks": False}, {"kernels": "
 
 def make(dtype=torch.float32, **options):
     torch.manual_seed(1)
-    return MGLU(24, 40, 3, dtype=dtype, **options), torch.randn(2, 7, 24, dtype=dtype), torch.randn(2, 7, 40, dtype=dtype)
+    module = MGLU(24, 40, 3, dtype=dtype, **options)
+    return module, torch.randn(2, 7, 24, dtype=dtype), torch.randn(2, 7, 40, dtype=dtype)
 
 
 def assert_equal(got, want):

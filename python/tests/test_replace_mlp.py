@@ -25,7 +25,7 @@ MODELS = [
     ("Llama", {"mlp_bias": True, "hidden_act": "gelu"}, "gelu_erf"),
     ("Mistral", {"hidden_act": "gelu_new"}, "gelu_tanh"),
     ("Qwen2", {"hidden_act": "relu"}, "relu"),
-    ("Gemma", {"head_dim": 16, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"}, "gelu_tanh"),
+    ("Gemma", {"head_dim": 16, **dict.fromkeys(("hidden_act", "hidden_activation"), "gelu_pytorch_tanh")}, "gelu_tanh"),
 ]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The projection of a masked GLU and its gradients, in operations of PyTorch, on tensors of any device.
 
-z = sum over i of p_i g(gate_i) * value_i, where gate_i = x (M_i * W)^T + gate_bias_i, value_i likewise with 1 - M_i, and
-M_i is 1 where its logit is above 0. The sums of value_i are the total x W^T less those of gate_i: one product for the
+z = sum over i of p_i g(gate_i) * value_i, where gate_i = x (M_i * W)^T + gate_bias_i, value_i is the same with 1 - M_i,
+and M_i is 1 where its logit is above 0. The sums of value_i are the total x W^T less those of gate_i: one product for the
 total and one for each mask, and twice as many in backward. Backward needs the sums, [1 + n_masks, tokens, d]; copies of
 W with a mask applied are made again, one at a time.
 """

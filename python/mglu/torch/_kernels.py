@@ -79,8 +79,8 @@ def plan_of(parameters: Parameters, x: torch.Tensor, weight: torch.Tensor, masks
     if x.device.type != "cpu":
         return Unsupported(f"x is on the device {x.device}; expected the CPU")
     if x.dtype not in _DTYPES or weight.dtype not in _DTYPES or masks.dtype not in _MASKS:
-        return Unsupported(f"x is {x.dtype}, the weight {weight.dtype} and the masks {masks.dtype}; expected float32 or "
-                           "bfloat16")
+        return Unsupported(f"x is {x.dtype}, the weight {weight.dtype} and the masks {masks.dtype}; expected float32 "
+                           "or bfloat16")
     if 0 in (parameters.hidden_size, parameters.intermediate_size):
         return Unsupported("hidden_size or intermediate_size is 0; expected at least 1")
     max_batch = 1 << max(0, x.shape[0] - 1).bit_length()
@@ -119,7 +119,8 @@ class KernelProjection(torch.autograd.Function):
                        saved=saved.data_ptr(), saved_size=saved.numel(), dweight=dweight, dlogits=dlogits,
                        dgate_bias=dgate_bias, dvalue_bias=dvalue_bias, drouter_logits=_output(grads[4]))
         ctx.plan.run(core.mglu_train_backward, args)
-        return dx, *(grad if grad is None else grad.to(tensor.dtype) for grad, tensor in zip(grads, inputs[1:])), None, None
+        rounded = (None if grad is None else grad.to(tensor.dtype) for grad, tensor in zip(grads, inputs[1:]))
+        return dx, *rounded, None, None
 
 
 def _address(tensor: _Optional) -> int | None:

@@ -52,7 +52,7 @@ def replace_mlp(model: torch.nn.Module, n_masks: int = 4, **options: Any) -> tor
     """Replaces gate_proj and up_proj of each feed-forward block of a Llama, Mistral, Qwen2 or Gemma model of the
     transformers package by an MGLU with new weights; down_proj is kept. Returns the model.
 
-    options: of MGLU, as top_k, mask_std or learn_masks; the activation, biases, device and dtype are those of the model.
+    options: of MGLU, as top_k, mask_std or learn_masks; activation, biases, device and dtype are those of the model.
     What save_pretrained() then writes is read by `mglu pack` and `mglu perplexity`; config.num_masks says how many,
     and config.num_masks_per_tok is top_k.
     """
