@@ -6,7 +6,7 @@
 enum {
     FORWARD_TOKENS = 4096, /* W is packed once for so many tokens */
     BACKWARD_TOKENS = 2048,
-    BACKWARD_ROWS = 256,      /* dx is read and written once for so many rows */
+    BACKWARD_TERMS = 1280,    /* dx is read and written once for so many rows of all products */
     TASK_ROWS = 128,          /* tokens of a task */
     WEIGHT_TASK_ROWS = 64,    /* rows of W of a task of weight gradients */
     RIGHT_BYTES = 1024 * 1024 /* of the right panels of a chunk in forward, to stay in the level 2 cache */
@@ -70,7 +70,7 @@ static void make_plan(struct mglu_cpu_train *train)
     train->forward_tokens = chunk_size(train->desc.max_batch, FORWARD_TOKENS, MGLU_CPU_TRAIN_BLOCK);
     train->forward_rows = forward_rows(train);
     train->backward_tokens = chunk_size(train->desc.max_batch, BACKWARD_TOKENS, MGLU_CPU_TRAIN_BLOCK);
-    train->backward_rows = chunk_size(train->desc.intermediate_size, BACKWARD_ROWS, unit);
+    train->backward_rows = chunk_size(train->desc.intermediate_size, BACKWARD_TERMS / train->products, unit);
     train->x_chain = chain_groups(train, train->desc.hidden_size);
     train->dx_chain = chain_groups(train, train->desc.intermediate_size * train->products);
     train->weight_chain = chain_groups(train, mglu_cpu_least(train->desc.max_batch, train->backward_tokens));
