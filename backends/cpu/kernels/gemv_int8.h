@@ -25,8 +25,8 @@
 
 #include "int8_kernels.h"
 
-/* Rows without masks that are summed side by side. */
-enum { CHAINS = 2, ROWS_AT_ONCE = 4 };
+/* Rows without masks that are summed side by side: by registers of one group and of two. */
+enum { CHAINS = 2, ROWS_AT_ONCE = BYTE_GROUPS == 1 ? 4 : 2 };
 
 /* The sums of one token. */
 struct sums {
@@ -150,16 +150,16 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *jobs, int32_t r, struct sha
     }
 }
 
-/* Adds a register's groups of each of ROWS_AT_ONCE rows. */
+/* Adds the first `groups` of a register of each of ROWS_AT_ONCE rows. */
 MGLU_INLINE void add_plain(const char *const *weights, const char *x, float (*products)[BLOCK_GROUPS + VEC_LANES],
-                           int64_t group, mglu_dtype dtype, int chain, size_t ahead, vec (*totals)[CHAINS])
+                           int64_t group, mglu_dtype dtype, int groups, int chain, size_t ahead, vec (*totals)[CHAINS])
 {
     const bytes of_x = bytes_load(x + group * MGLU_GROUP_COLUMNS, BYTE_GROUPS);
 
     MGLU_UNROLL
     for (int i = 0; i < ROWS_AT_ONCE; i++) {
-        const bytes w = load_quants(weights[i], group, BYTE_GROUPS);
-        prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), group_bytes(dtype), ahead);
+        const bytes w = load_quants(weights[i], group, groups);
+        prefetch_weights(weights[i] + (size_t)group * group_bytes(dtype), BYTE_GROUPS * group_bytes(dtype), ahead);
         totals[i][chain] = vec_fma(bytes_dot(bytes_magnitude(w), bytes_signed(of_x, w)),
                                    bytes_broadcast_scales(products[i] + group), totals[i][chain]);
     }
@@ -186,22 +186,34 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
             weights[i] = row.weights;
             multiply_scales(row.scales, (const float *)job->x + first, count, products[i]);
         }
-        for (; group + CHAINS <= count; group += CHAINS) {
-            add_plain(weights, x, products, group, dtype, 0, ahead, totals);
-            add_plain(weights, x, products, group + 1, dtype, 1, ahead, totals);
+        for (; group + CHAINS * BYTE_GROUPS <= count; group += CHAINS * BYTE_GROUPS) {
+            add_plain(weights, x, products, group, dtype, BYTE_GROUPS, 0, ahead, totals);
+            add_plain(weights, x, products, group + BYTE_GROUPS, dtype, BYTE_GROUPS, 1, ahead, totals);
+        }
+        if (group + BYTE_GROUPS <= count) {
+            add_plain(weights, x, products, group, dtype, BYTE_GROUPS, 0, ahead, totals);
+            group += BYTE_GROUPS;
         }
         if (group < count)
-            add_plain(weights, x, products, group, dtype, 0, ahead, totals);
+            add_plain(weights, x, products, group, dtype, 1, 1, ahead, totals);
     }
     for (int i = 0; i < ROWS_AT_ONCE; i++)
         job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
 }
 
-/* One call. Rows without masks are interleaved for one token: some machines read several streams faster than one. */
+/* Whether the machine reads several such rows faster than one: with large registers, two, where they are long. */
+MGLU_INLINE int reads_several(const struct mglu_cpu_matrix *matrix)
+{
+    if (BYTE_GROUPS == 1)
+        return matrix->streams.plain_rows > 1;
+    return matrix->streams.plain_rows == ROWS_AT_ONCE && matrix->stride_bytes > 2048;
+}
+
+/* One call. Rows without masks are summed side by side for one token. */
 MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
 {
-    const int may_be_side_by_side = BYTE_GROUPS == 1 && shape.n == 0 && shape.tokens == 1;
-    const int32_t apart = may_be_side_by_side && jobs->matrix->streams.plain_rows > 1 ? jobs->rows / ROWS_AT_ONCE : 0;
+    const int side_by_side = shape.n == 0 && shape.tokens == 1 && reads_several(jobs->matrix);
+    const int32_t apart = side_by_side ? jobs->rows / ROWS_AT_ONCE : 0;
 
     for (int32_t r = 0; r < apart; r++)
         sum_plain_rows(jobs, r, apart, shape.dtype);
