@@ -17,6 +17,7 @@ BEGIN, END = "<!-- bench/study writes from here -->", "<!-- to here -->"
 PAPER = {"gelu": 25.8, "swiglu": 23.7, "swiglu-shared": 27.0, "swimglu-1": 25.0, "swimglu-2": 24.5, "swimglu-4": 23.9,
          "swimglu-8": 23.5, "swimglu-2-fixed": 25.1, "remglu-4": 24.3, "gemglu-4": 24.0,
          "swimglu-4-top-2": 24.0}  # fmt: skip
+TICKS = [3, 4, 5, 6, 8, 10, 15, 20, 30]
 CURVES = {
     "Gates and numbers of masks": ["gelu", "swiglu-shared", "swiglu", "swimglu-1", "swimglu-2", "swimglu-4",
                                    "swimglu-8"],
@@ -114,6 +115,10 @@ def plot_curves(study, path):
             line, = axis.plot(steps, list(map(statistics.mean, values)), label=VARIANTS[name].title)
             axis.fill_between(steps, list(map(min, values)), list(map(max, values)), alpha=0.15, color=line.get_color())
         axis.set(xlabel="steps", title=title, yscale="log")
+        limits = axis.get_ylim()
+        axis.set_yticks(TICKS, labels=map(str, TICKS))
+        axis.set_ylim(limits)
+        axis.minorticks_off()
         axis.legend(fontsize="small")
     axes[0].set_ylabel("perplexity per byte, held-out text")
     save(figure, path)
