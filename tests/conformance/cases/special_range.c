@@ -142,19 +142,37 @@ static void tiny_numbers(const struct trial *trial)
 }
 
 /* Tokens whose x are far larger or smaller than others', too far apart for the f32 scales of 8-bit groups. */
-static void tokens_far_apart(const struct trial *trial)
+static void check_far_apart(const struct trial *trial, int64_t batch)
 {
     static const float sizes[] = {1, 0x1p100f, 0x1p-100f};
-    struct problem problem = special_problem(trial, 0, PART_BIASES);
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
+                                .h = 35,
+                                .d = 9,
+                                .n_masks = 3,
+                                .batch = batch,
+                                .parts = PART_BIASES};
+    struct problem problem = problem_make(&shape, trial->random);
 
-    for (int64_t token = 0; token < 3; token++)
+    for (int64_t token = 0; token < batch; token++)
         for (int64_t column = 0; column < 35; column++)
-            *x_at(&problem, token, column) *= sizes[token];
+            *x_at(&problem, token, column) *= sizes[token % 3];
     fill_masks(&problem, 0);
     fill_floats(problem.gate_bias, 3 * 9, 1);
     fill_floats(problem.value_bias, 3 * 9, 0);
     check_with_oracle(trial->target, &problem, trial->outcome);
     problem_free(&problem);
+}
+
+static void tokens_far_apart(const struct trial *trial)
+{
+    check_far_apart(trial, 3);
+}
+
+/* Where kernels for batches compute all tokens at once. */
+static void batch_far_apart(const struct trial *trial)
+{
+    check_far_apart(trial, 11);
 }
 
 static void trivial_masks(const struct trial *trial)
@@ -232,6 +250,7 @@ const struct special_check range_checks[] = {
     {"10-f16-subnormal-results", PER_DTYPE | ONLY_F16_OUT, f16_subnormal_results},
     {"10-tiny-numbers", PER_DTYPE | PER_ACTIVATION | ONLY_WIDE, tiny_numbers},
     {"10-tokens-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, tokens_far_apart},
+    {"10-batch-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, batch_far_apart},
     {"17-trivial-masks", PER_DTYPE | QUANTISED | PER_ACTIVATION, trivial_masks},
     {"17-probes", PER_DTYPE, probes},
     {"19-contraction", PER_DTYPE, contraction},
