@@ -35,6 +35,7 @@ static const struct kernels *const tables[] = {
 #endif
 #ifdef MGLU_BENCH_NEON
     &kernels_neondot,
+    &kernels_neoni8mm,
 #endif
     &kernels_baseline,
 };

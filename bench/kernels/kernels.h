@@ -46,5 +46,6 @@ extern const struct kernels kernels_avx512vnni;
 extern const struct kernels kernels_avx512bf16;
 extern const struct kernels kernels_avx512amx;
 extern const struct kernels kernels_neondot;
+extern const struct kernels kernels_neoni8mm;
 
 #endif

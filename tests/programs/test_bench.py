@@ -96,7 +96,7 @@ class ReportTest(BenchTest):
         cases = {
             "fma_f32": ["--dtype", "f16"],
             "fma_f32 dot_bf16 tiles_bf16": ["--dtype", "bf16", "--x-dtype", "bf16"],
-            "fma_f32 dot_int8 tiles_int8": ["--dtype", "q8_0", "--quantised-x"],
+            "fma_f32 dot_int8 tiles_int8 mmla_int8": ["--dtype", "q8_0", "--quantised-x"],
         }
         for units, arguments in cases.items():
             rows = self.rows("--batch", "1,4", "--regime", "warm", *arguments)
