@@ -28,14 +28,13 @@ static volatile float peak_start = 1, peak_sink;
 
 static const struct kernels *const tables[] = {
 #ifdef MGLU_BENCH_X86
-    &kernels_avx2,      &kernels_avx512, &kernels_avx512vnni, &kernels_avx512bf16,
+    &kernels_avx2,      &kernels_avx512,   &kernels_avx512vnni, &kernels_avx512bf16,
 #endif
 #ifdef MGLU_BENCH_AMX
     &kernels_avx512amx,
 #endif
 #ifdef MGLU_BENCH_NEON
-    &kernels_neondot,
-    &kernels_neoni8mm,
+    &kernels_neondot,   &kernels_neoni8mm,
 #endif
     &kernels_baseline,
 };
