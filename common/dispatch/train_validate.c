@@ -231,8 +231,8 @@ mglu_status mglu_validate_train_gradients(const mglu_train *train, const mglu_tr
         return INVALID("train backward: dvalue_bias is given, but the desc says there is no value bias");
     if (args->drouter_logits.data && !desc->top_k)
         return INVALID("train backward: drouter_logits are given, but top_k is 0");
-    if (!args->dx.data && !args->dweight && !args->dlogits && !args->dgate_bias && !args->dvalue_bias &&
-        !args->drouter_logits.data)
+    if (args->batch > 0 && !args->dx.data && !args->dweight && !args->dlogits && !args->dgate_bias &&
+        !args->dvalue_bias && !args->drouter_logits.data)
         return INVALID("train backward: every gradient is NULL: give at least one");
     return MGLU_OK;
 }

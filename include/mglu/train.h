@@ -103,8 +103,8 @@ enum {
 };
 
 /**
- * One backward call. A gradient that is NULL is not computed; at least one must be given. None may overlap another, nor
- * anything that is read.
+ * One backward call. A gradient that is NULL is not computed; at least one must be given where there are tokens. None
+ * may overlap another, nor anything that is read.
  */
 typedef struct mglu_train_backward_args {
     uint32_t struct_size;          /**< sizeof(mglu_train_backward_args) */

@@ -272,6 +272,16 @@ static void the_oracle_of_an_empty_batch_has_zeros(void **state)
     free_plan(&plan);
 }
 
+/* dx has no elements then, so that a caller may have no address for it. */
+static void a_backward_of_no_tokens_needs_no_gradient(void **state)
+{
+    struct plan plan = make_plan();
+    const mglu_train_backward_args args = {.struct_size = sizeof args};
+
+    assert_ok(mglu_train_backward(plan.train, NULL, &args));
+    free_plan(&plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +296,7 @@ int main(void)
         cmocka_unit_test(the_oracle_needs_dy_only_for_gradients),
         cmocka_unit_test(the_oracle_checks_its_arguments_and_is_the_references_alone),
         cmocka_unit_test(the_oracle_of_an_empty_batch_has_zeros),
+        cmocka_unit_test(a_backward_of_no_tokens_needs_no_gradient),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
