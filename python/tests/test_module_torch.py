@@ -105,6 +105,23 @@ def test_shapes_alone_on_the_device_meta():
     assert z.shape == (2, 7, 40) and module.mask.grad.shape == (3, 40, 24)
 
 
+@pytest.mark.skipif(not hasattr(torch, "set_default_device"), reason="needs torch 2.0")
+def test_a_default_device_is_not_that_of_the_kernels_memory():
+    module, x, dz = make(kernels="mglu")
+    want = naive.gradients(module, module, x, dz)
+    with torch.device("meta"):
+        got = naive.gradients(module, module, x, dz)
+    assert_equal(got, want)
+
+
+@pytest.mark.parametrize("kernels", ["mglu", "torch"])
+def test_no_tokens_with_fixed_parameters(kernels):
+    module = MGLU(24, 40, 3, kernels=kernels).requires_grad_(False)
+    x = torch.empty(0, 24, requires_grad=True)
+    module(x).sum().backward()
+    assert x.grad.shape == (0, 24)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU was found")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_gpu_computes_as_the_cpu(options):

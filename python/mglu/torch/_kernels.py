@@ -49,14 +49,19 @@ class Plan:
                              keep=(device.context.handle,))
 
     def saved(self, batch: int) -> torch.Tensor:
-        return torch.empty(core.mglu_train_saved_size(self.handle.value, batch), dtype=torch.uint8)
+        return _memory(core.mglu_train_saved_size(self.handle.value, batch))
 
     def run(self, function: Callable[..., int], args: Any) -> None:
         """A forward or a backward, whose arguments lack a workspace."""
         size = core.mglu_train_workspace_size(self.handle.value, args.batch)
-        workspace = torch.empty(size, dtype=torch.uint8)
+        workspace = _memory(size)
         args.workspace, args.workspace_size = workspace.data_ptr(), size
         check(function(self.handle.value, None, byref(args)))
+
+
+def _memory(size: int) -> torch.Tensor:
+    """On the CPU whatever torch's default device is."""
+    return torch.empty(size, dtype=torch.uint8, device="cpu")
 
 
 @functools.lru_cache(maxsize=8)
