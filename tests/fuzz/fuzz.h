@@ -47,4 +47,13 @@ const char *fuzz_file(int slot, const char *name, const void *bytes, size_t size
 mglu_context *fuzz_context(void);
 mglu_device *fuzz_device(const char *backend);
 
+/** The CPU, limited to one of the instruction sets of this machine. */
+struct fuzz_isa {
+    mglu_device *device; /**< NULL behind the last */
+    const char *name;
+};
+
+/** In device.c: all of them, in contexts without threads. */
+const struct fuzz_isa *fuzz_isas(void);
+
 #endif

@@ -14,30 +14,7 @@
  * within the oracle's tolerance; a reproducible layer gives the same bits on all instruction sets.
  */
 
-enum { MOST_ISAS = 16, MOST_PRODUCTS = 1 << 13 };
-
-static struct {
-    mglu_device *devices[MOST_ISAS];
-    const char *names[MOST_ISAS];
-    int count;
-} isas;
-
-static void open_isas(void)
-{
-    mglu_device_info info = {.struct_size = sizeof info};
-
-    fuzz_require(mglu_device_get_info(fuzz_device("cpu"), &info) == MGLU_OK, "no description of the CPU");
-    for (; info.instruction_sets[isas.count]; isas.count++) {
-        const mglu_context_desc desc = {
-            .struct_size = sizeof desc, .num_threads = 1, .max_isa = info.instruction_sets[isas.count]};
-        mglu_context *context; /* lives until the process ends */
-
-        fuzz_require(isas.count < MOST_ISAS, "more instruction sets than this target has room for");
-        fuzz_require(mglu_context_create(&desc, &context) == MGLU_OK, "no context");
-        fuzz_require(mglu_device_pick(context, "cpu", &isas.devices[isas.count]) == MGLU_OK, "no device");
-        isas.names[isas.count] = desc.max_isa;
-    }
-}
+enum { MOST_PRODUCTS = 1 << 13 };
 
 static void read_dtypes(struct fuzz_stream *stream, struct grid_case *test)
 {
@@ -135,7 +112,7 @@ static void compare_bits(struct comparison *comparison, struct outcome *outcome)
         fuzz_require(comparison->first_y != NULL, "out of memory");
         memcpy(comparison->first_y, y->region, y->region_size);
     } else if (memcmp(comparison->first_y, y->region, y->region_size) != 0) {
-        outcome_set(outcome, VERDICT_FAIL, "not the bits of %s", isas.names[0]);
+        outcome_set(outcome, VERDICT_FAIL, "not the bits of %s", fuzz_isas()->name);
     }
 }
 
@@ -160,18 +137,18 @@ static void compare(struct comparison *comparison, const struct rig *rig, struct
         ask(comparison, MGLU_ACCURACY_A, outcome);
 }
 
-static void run_on_isa(struct comparison *comparison, int isa)
+static void run_on_isa(struct comparison *comparison, const struct fuzz_isa *isa)
 {
     struct outcome outcome = {.rho = -1};
     struct rig rig;
 
-    if (rig_open(&rig, isas.devices[isa], &comparison->problem.weights, &comparison->problem.layer, &outcome)) {
+    if (rig_open(&rig, isa->device, &comparison->problem.weights, &comparison->problem.layer, &outcome)) {
         forward(comparison, &rig, &outcome);
         if (outcome.verdict == VERDICT_PASS)
             compare(comparison, &rig, &outcome);
         rig_close(&rig);
     }
-    check(&outcome, comparison->problem.test, isas.names[isa]);
+    check(&outcome, comparison->problem.test, isa->name);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -183,8 +160,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     struct comparison comparison = {.want = malloc(count), .tolerance = malloc(count)};
     struct outcome outcome = {.rho = -1};
 
-    if (!isas.count)
-        open_isas();
     fuzz_require(comparison.want && comparison.tolerance, "out of memory");
     grid_problem_make(&comparison.problem, &test, &target, "fuzz", 0);
     if (rig_open(&comparison.oracle, fuzz_device("ref"), &comparison.problem.weights, &comparison.problem.layer,
@@ -192,8 +167,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         ask(&comparison, MGLU_ACCURACY_A, &outcome);
     check(&outcome, &test, "ref");
     /* Where two masks have nearly the same logit, rounding may select either. */
-    for (int i = 0; i < isas.count && comparison.problem.routing_is_clear; i++)
-        run_on_isa(&comparison, i);
+    for (const struct fuzz_isa *isa = fuzz_isas(); isa->device && comparison.problem.routing_is_clear; isa++)
+        run_on_isa(&comparison, isa);
     rig_close(&comparison.oracle);
     grid_problem_free(&comparison.problem);
     free(comparison.first_y);

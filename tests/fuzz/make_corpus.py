@@ -19,6 +19,7 @@ TARGETS = {
     "opencl": seeds_bytes.OPENCL,
     "pack": seeds_files.PACK,
     "plugin": seeds_bytes.PLUGIN,
+    "train": seeds_bytes.TRAIN,
 }
 
 

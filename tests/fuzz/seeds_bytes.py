@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Seeds of the targets whose input is a stream of numbers: API, DIFFERENTIAL, OPENCL and PLUGIN, from a name to bytes."""
+"""Seeds of the targets whose input is a stream of numbers: API, DIFFERENTIAL, TRAIN, OPENCL and PLUGIN, from a
+name to bytes."""
 
 import random
 import struct
@@ -26,6 +27,9 @@ API = {
 
 # Fields of fuzz_differential.c: the number of masks, dtypes, bits, activation, sizes, and so on to the seed.
 DIFFERENTIAL = {**draws("differential", 48, 32), "nothing": b""}
+
+# The same of fuzz_train.c.
+TRAIN = {**draws("train", 24, 32), "nothing": b""}
 
 # The first byte selects what fuzz_opencl.c does with the rest.
 def variant(lines=4, mask_form=0, half_form=0):
