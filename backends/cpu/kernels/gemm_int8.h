@@ -8,9 +8,8 @@
  * A tile holds the sums of some rows for some tokens in registers. Within a group of 32 columns, products and their
  * sums are exact. The sum of a group is multiplied by the scale of its weights, then by that of its x and added to the
  * groups of the panel before it, fused. The panels are added one after the other. So a product is rounded at most
- * PANEL_GROUPS
- * + panels + 1 times, no more often than the c of docs/semantics.md allows in rows of up to MGLU_CPU_GEMM_COLUMNS. A
- * sum depends on its row, its mask and its x alone.
+ * PANEL_GROUPS + panels + 1 times, no more often than the c of docs/semantics.md allows in rows of up to
+ * MGLU_CPU_GEMM_COLUMNS. A sum depends on its row, its mask and its x alone.
  *
  * What a file defines before it includes this: what panel_int8.h needs; ROW_VECS and MOST_TOKENS, the vectors of rows
  * and the tokens of a tile; and

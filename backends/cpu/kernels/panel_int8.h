@@ -3,7 +3,7 @@
 #define MGLU_CPU_PANEL_INT8_H
 
 /*
- * Panels of quantised weights for GEMM of integers (gemm_int8.h, gemm_int8_amx.c).
+ * Panels of quantised weights for GEMM of integers (gemm_int8.h).
  *
  * A panel holds the quants of all rows of a block for some groups, transposed: a quad is four columns of each row. It
  * is filled once; for each mask a second one is made of it, in which the quants that are not selected are those of a
