@@ -89,7 +89,9 @@ static mglu_status check_output(const struct call *call, const char *name, mglu_
 
 static mglu_status check_weight(struct call *call, mglu_array *weight)
 {
-    const size_t h = (size_t)call->desc->hidden_size, row = h * mglu_dtype_size(weight->dtype);
+    const size_t h = (size_t)call->desc->hidden_size, d = (size_t)call->desc->intermediate_size;
+    const size_t row = h * mglu_dtype_size(weight->dtype);
+    size_t bytes;
 
     if (weight->dtype != MGLU_DTYPE_F32 && weight->dtype != MGLU_DTYPE_BF16)
         return INVALID("%s: weight is %s, must be f32 or bf16", call->name, text_of(weight->dtype).text);
@@ -101,8 +103,10 @@ static mglu_status check_weight(struct call *call, mglu_array *weight)
         weight->stride_bytes = row;
     if (weight->stride_bytes < row)
         return INVALID("%s: stride_bytes of weight is %zu, a row has %zu bytes", call->name, weight->stride_bytes, row);
-    call->reads[WEIGHT] =
-        (struct memory_rows){"weight", weight->data, (size_t)call->desc->intermediate_size, row, weight->stride_bytes};
+    if (__builtin_mul_overflow(weight->stride_bytes, d, &bytes))
+        return INVALID("%s: stride_bytes of weight is %zu: the rows do not fit into memory", call->name,
+                       weight->stride_bytes);
+    call->reads[WEIGHT] = (struct memory_rows){"weight", weight->data, d, row, weight->stride_bytes};
     return MGLU_OK;
 }
 

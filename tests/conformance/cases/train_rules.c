@@ -60,6 +60,7 @@ static const struct rule forward_rules[] = {
     {"a weight in f16", MEMBER(forward.inputs.weight.dtype), MGLU_DTYPE_F16},
     {"a weight with scales", MEMBER(forward.inputs.weight.scales), NOT_NULL},
     {"a short stride of weight", MEMBER(forward.inputs.weight.stride_bytes), 77 * 4 - 1},
+    {"a stride of weight beyond memory", MEMBER(forward.inputs.weight.stride_bytes), INT64_MAX},
     {"no masks", MEMBER(forward.inputs.masks.data), 0},
     {"an unknown form of masks", MEMBER(forward.inputs.masks.form), 42},
     {"no gate_bias", MEMBER(forward.inputs.gate_bias), 0},
