@@ -6,8 +6,9 @@
  *
  * Linux lets a process use tiles only after it has asked. From then on sigaltstack() refuses, in all of its threads,
  * alternate signal stacks that can't hold a signal frame with tiles (12 KiB; SIGSTKSZ is 8 KiB), and while a thread has
- * such a stack already, the permission is refused. So the library asks only when a layer is made that uses tiles, and
- * once, so that all layers of a process have the same answer. A forked child has its parent's permission.
+ * such a stack already, the permission is refused. So the library asks only for a plan, of a layer or of training, that
+ * uses tiles, and once, so that all plans of a process have the same answer. A forked child has its parent's
+ * permission.
  */
 
 #if defined(__has_feature)
