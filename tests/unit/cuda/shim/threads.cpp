@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include <fenv.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -174,6 +175,17 @@ void shuffle_order(uint32_t &seed)
     }
 }
 
+/* Devices know nothing of the caller's rounding mode, exceptions and subnormals, and neither do jumps. */
+void run_threads()
+{
+    fenv_t callers;
+
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
+    go(host, next_fiber());
+    fesetenv(&callers);
+}
+
 void run_block(size_t shared_bytes, uint32_t &seed)
 {
     shared = static_cast<float *>(malloc(shared_bytes ? shared_bytes : 1));
@@ -187,7 +199,7 @@ void run_block(size_t shared_bytes, uint32_t &seed)
     }
     at_barrier = turn = 0;
     begin_copies(shared, shared_bytes);
-    go(host, next_fiber());
+    run_threads();
     end_copies();
     free(shared);
 }
