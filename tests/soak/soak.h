@@ -49,7 +49,8 @@ void soak_errors(struct soak *soak, size_t device);
 
 /**
  * Makes more threads at once than a round has, which end. The C library keeps stacks of ended threads, up to a size:
- * how many depends on how many threads ran at once, and so on the load of the machine, unless it has all it keeps.
+ * how many depends on how many threads ran at once, and so on the load of the machine, unless it has all it keeps. The
+ * same holds for arenas of malloc(), which threads that allocate at once each have their own of: so these allocate too.
  */
 void soak_make_threads(void);
 

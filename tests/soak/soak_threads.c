@@ -11,7 +11,10 @@ enum { THREADS = 3, POOL_THREADS = 2, CHILD_SECONDS = 60 };
 
 static void *wait_for_others(void *barrier)
 {
+    void *volatile in_own_arena = malloc(1);
+
     pthread_barrier_wait(barrier);
+    free(in_own_arena);
     return NULL;
 }
 
