@@ -345,6 +345,8 @@ def write(*paths):
     """Rewrites the document between its markers. The part about CPUs is unchanged if no result is from one."""
     text = DOCUMENT.read_text()
     results = {path: json.loads(path.read_text()) for path in sorted(map(pathlib.Path, paths))}
+    # Lists of reports and those of GPUs; training and the study have tables of their own.
+    results = {path: found for path, found in results.items() if isinstance(found, list) or "steps" in found}
     figures = json.loads(FIGURES.read_text())
     lines, gpu_lines = [], list(expected_tables(figures))
     for path, found in results.items():
