@@ -189,6 +189,16 @@ static inline void mglu_cpu_release(const mglu_host *host, void *memory, size_t 
     host->allocator.release(host->allocator.user, memory, size, _Alignof(max_align_t));
 }
 
+/* Appends `bytes` to a workspace of `*size` bytes, whose parts are aligned, and returns their offset. */
+static inline size_t mglu_cpu_reserve(size_t *size, size_t bytes)
+{
+    enum { ALIGNMENT = 64 };
+    const size_t offset = *size;
+
+    *size += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return offset;
+}
+
 /* Address of element [row][column] of an input or output. */
 static inline char *mglu_cpu_element(const void *data, size_t byte_offset, int64_t row_stride, int64_t row,
                                      int64_t column, size_t element_bytes)

@@ -3,16 +3,6 @@
 
 /* The workspace of training. */
 
-enum { ALIGNMENT = 64 };
-
-static size_t reserve(struct mglu_cpu_train_layout *layout, size_t bytes)
-{
-    const size_t offset = layout->size;
-
-    layout->size += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return offset;
-}
-
 static size_t padded(int64_t count)
 {
     return (size_t)mglu_cpu_pieces(count, MGLU_CPU_TRAIN_BLOCK) * MGLU_CPU_TRAIN_BLOCK;
@@ -36,10 +26,10 @@ struct mglu_cpu_train_layout mglu_cpu_train_lay_out_forward(const struct mglu_cp
     const size_t row_blocks = padded(train->forward_rows) / MGLU_CPU_TRAIN_BLOCK;
     struct mglu_cpu_train_layout layout = {0};
 
-    layout.x = reserve(&layout, panels * h * mglu_cpu_left_bytes(train));
-    layout.w = reserve(&layout, row_blocks * (size_t)train->products * h * mglu_cpu_right_bytes(train));
-    layout.p = reserve(&layout, train->desc.top_k ? routing_bytes(train, tokens) : 0);
-    layout.sums = reserve(&layout, panels * sum_bytes(train));
+    layout.x = mglu_cpu_reserve(&layout.size, panels * h * mglu_cpu_left_bytes(train));
+    layout.w = mglu_cpu_reserve(&layout.size, row_blocks * (size_t)train->products * h * mglu_cpu_right_bytes(train));
+    layout.p = mglu_cpu_reserve(&layout.size, train->desc.top_k ? routing_bytes(train, tokens) : 0);
+    layout.sums = mglu_cpu_reserve(&layout.size, panels * sum_bytes(train));
     return layout;
 }
 
@@ -55,15 +45,18 @@ struct mglu_cpu_train_layout mglu_cpu_train_lay_out_backward(const struct mglu_c
     const size_t slices = (size_t)mglu_cpu_pieces(train->h_blocks, MGLU_CPU_TRAIN_SLICE);
     struct mglu_cpu_train_layout layout = {0};
 
-    layout.x = reserve(&layout, h * token_blocks * mglu_cpu_right_bytes(train));
-    layout.w = reserve(&layout, h * products * row_blocks * mglu_cpu_right_bytes(train));
-    layout.d = reserve(&layout, token_panels * products * row_blocks * mglu_cpu_left_bytes(train));
-    layout.d_transposed = reserve(&layout, row_panels * products * token_blocks * mglu_cpu_left_bytes(train));
-    layout.dx = reserve(&layout, token_panels * h * (size_t)train->panels->panel_rows * sizeof(mglu_cpu_train_row));
-    layout.sums = reserve(&layout, task_panels * slices * sum_bytes(train));
-    layout.p = reserve(&layout, train->desc.top_k ? routing_bytes(train, tokens) : 0);
-    layout.dp = reserve(&layout, routing_bytes(train, tokens));
-    layout.bias = reserve(
-        &layout, train->desc.flags ? token_blocks * 2 * (products - 1) * row_blocks * sizeof(mglu_cpu_train_row) : 0);
+    layout.x = mglu_cpu_reserve(&layout.size, h * token_blocks * mglu_cpu_right_bytes(train));
+    layout.w = mglu_cpu_reserve(&layout.size, h * products * row_blocks * mglu_cpu_right_bytes(train));
+    layout.d = mglu_cpu_reserve(&layout.size, token_panels * products * row_blocks * mglu_cpu_left_bytes(train));
+    layout.d_transposed =
+        mglu_cpu_reserve(&layout.size, row_panels * products * token_blocks * mglu_cpu_left_bytes(train));
+    layout.dx = mglu_cpu_reserve(&layout.size,
+                                 token_panels * h * (size_t)train->panels->panel_rows * sizeof(mglu_cpu_train_row));
+    layout.sums = mglu_cpu_reserve(&layout.size, task_panels * slices * sum_bytes(train));
+    layout.p = mglu_cpu_reserve(&layout.size, train->desc.top_k ? routing_bytes(train, tokens) : 0);
+    layout.dp = mglu_cpu_reserve(&layout.size, routing_bytes(train, tokens));
+    layout.bias = mglu_cpu_reserve(&layout.size, train->desc.flags ? token_blocks * 2 * (products - 1) * row_blocks *
+                                                                         sizeof(mglu_cpu_train_row)
+                                                                   : 0);
     return layout;
 }

@@ -4,17 +4,6 @@
 
 /* The layout of the workspace of a forward: the data of each token, then the buffers of GEMM's sums. */
 
-enum { WORKSPACE_ALIGNMENT = 64 };
-
-/* Appends `bytes` to a layout and returns their offset. */
-static size_t reserve(struct mglu_cpu_workspace_layout *layout, size_t bytes)
-{
-    size_t offset = layout->size;
-
-    layout->size += (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
-    return offset;
-}
-
 static size_t padded(int64_t columns)
 {
     return (size_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
@@ -31,14 +20,15 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
     size_t columns = padded(packed->hidden_size);
     struct mglu_cpu_workspace_layout layout = {0};
 
-    layout.x = reserve(&layout, !plan->gemv_bf16 || packed->router.data ? columns * sizeof(float) : 0);
-    layout.x_bf16 = reserve(&layout, plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
-    layout.quantised_x = reserve(&layout, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
-    layout.mask_ids = reserve(&layout, (size_t)plan->terms * sizeof(int32_t));
-    layout.p = reserve(&layout, (size_t)plan->terms * sizeof(float));
-    layout.z = reserve(&layout, packed->output_size > 0 ? padded(packed->intermediate_size) * sizeof(float) : 0);
-    layout.quantised_z =
-        reserve(&layout, plan->use_int8 && packed->output_size > 0 ? quantised_bytes(packed->intermediate_size) : 0);
+    layout.x = mglu_cpu_reserve(&layout.size, !plan->gemv_bf16 || packed->router.data ? columns * sizeof(float) : 0);
+    layout.x_bf16 = mglu_cpu_reserve(&layout.size, plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
+    layout.quantised_x = mglu_cpu_reserve(&layout.size, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
+    layout.mask_ids = mglu_cpu_reserve(&layout.size, (size_t)plan->terms * sizeof(int32_t));
+    layout.p = mglu_cpu_reserve(&layout.size, (size_t)plan->terms * sizeof(float));
+    layout.z =
+        mglu_cpu_reserve(&layout.size, packed->output_size > 0 ? padded(packed->intermediate_size) * sizeof(float) : 0);
+    layout.quantised_z = mglu_cpu_reserve(
+        &layout.size, plan->use_int8 && packed->output_size > 0 ? quantised_bytes(packed->intermediate_size) : 0);
     return layout;
 }
 

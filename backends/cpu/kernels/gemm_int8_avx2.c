@@ -119,13 +119,7 @@ MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, i
     }
 }
 
+/* Fewer tokens are faster by GEMV. */
+enum { LEAST_TOKENS_Q8_0 = 32, LEAST_TOKENS_Q4_0 = 4 };
+
 #include "gemm_int8.h"
-
-GEMM_INT8_KERNEL(q8_0, Q8_0)
-GEMM_INT8_KERNEL(q4_0, Q4_0)
-
-const struct mglu_cpu_gemm_int8_kernels KERNEL(gemm_int8) = {
-    .tile_rows = PANEL_ROWS,
-    .gemm = {[MGLU_DTYPE_Q8_0] = gemm_q8_0, [MGLU_DTYPE_Q4_0] = gemm_q4_0},
-    .least_tokens = {[MGLU_DTYPE_Q8_0] = 32, [MGLU_DTYPE_Q4_0] = 4},
-};
