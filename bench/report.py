@@ -30,10 +30,11 @@ def isa_of(report):
 
 
 def collect(*parts):
-    """Joins the reports of one run to a list in one file, without the paths of the parts."""
+    """Joins the reports of one run to a list in one file, without the paths of the parts and the peers' commands."""
     reports = [json.loads(pathlib.Path(part).read_text()) for part in parts]
     for report in reports:
         drop_option(report["command"], "--json")
+        report["command"] = [re.sub(r"(\w+)=[^,]*/[^,]*", r"\1=COMMAND", word) for word in report["command"]]
     store(reports[0], reports)
 
 
@@ -151,6 +152,27 @@ def peer_table(rows, backend):
     return table(["ms", "GLU", *(f"n_m = {count}" for count in masks)], lines)
 
 
+def relative_line(rows, peer, masks):
+    """How many times as fast as a peer's GLU this library's layers are, by their ratios over the same GLU."""
+    same = {key: peer[key] for key in ("d", "h", "dtype", "quantised_x", "threads", "batch", "op")}
+    ours = [find(rows, backend="cpu", n_masks=count, **same) for count in (0, *masks)]
+    cells = ["" if row is None or row["median_us"] is None else f"{row['ratio_vs_glu'] / peer['ratio_vs_glu']:.2f}"
+             for row in ours]  # fmt: skip
+    return [f"{label(peer)}; {peer['backend']} {peer['what']}", milliseconds(peer), *cells]
+
+
+def relative_sections(reports):
+    """(title, table) of this library's layers over the GLUs of peers, in the same rounds and of the same dtype."""
+    rows = rows_of(filter(has_peers, reports))
+    peers = [row for row in rows if row["backend"] != "cpu" and row["n_masks"] == 0 and row["ratio_vs_glu"]]
+    for batch, regime in unique((row["batch"], row["regime"]) for row in peers):
+        mine = [row for row in peers if (row["batch"], row["regime"]) == (batch, regime)]
+        masks = sorted(unique(row["n_masks"] for row in rows if row["batch"] == batch and row["n_masks"]))
+        lines = [line for line in (relative_line(rows, peer, masks) for peer in mine) if any(line[2:])]
+        yield f"Times as fast as a peer's GLU, batch {batch}, {regime}", lines and table(
+            ["", "peer ms", "GLU", *(f"n_m = {count}" for count in masks)], lines)  # fmt: skip
+
+
 def of_kind(reports, **wanted):
     """Rows of this library's layers with these values, leaving out the runs with peers."""
     plain = [report for report in reports if not has_peers(report)]
@@ -184,7 +206,7 @@ def section(path, reports):
     """All tables of one results file."""
     device = reports[0]["device"]
     lines = [f"### {device['name']}, {isa_of(reports[0])}, {reports[0]['date'][:10]}", ""]
-    for title, made in [*layer_sections(reports), *peer_sections(reports)]:
+    for title, made in [*layer_sections(reports), *relative_sections(reports), *peer_sections(reports)]:
         if made:
             lines += [f"{title}:", "", *made, ""]
     if "clock" in reports[0]:

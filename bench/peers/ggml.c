@@ -270,6 +270,14 @@ static void answer_run(const char *name)
     printf("error no case %s is open\n", name);
 }
 
+/* ggml writes a line for each tensor that it repacks: only what went wrong is of interest. */
+static void log_problems(enum ggml_log_level level, const char *text, void *unused)
+{
+    (void)unused;
+    if (level == GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_ERROR)
+        fputs(text, stderr);
+}
+
 /* Threads must sleep while others are measured. OpenMP's runtime reads this variable before main(). */
 static void start_again_with_passive_threads(char **argv)
 {
@@ -286,6 +294,7 @@ int main(int argc, char **argv)
 
     (void)argc;
     start_again_with_passive_threads(argv);
+    ggml_log_set(log_problems, NULL);
     struct ggml_threadpool_params params = ggml_threadpool_params_default(threads ? atoi(threads) : 1);
     params.poll = 0;
     struct ggml_threadpool *pool = ggml_threadpool_new(&params);
