@@ -28,6 +28,11 @@ struct kernel_case {
     mglu_dtype quantised;   /* 0, or q8_0 or q4_0: the kernels' dtype of matrices that are f32 for the reference */
 };
 
+/* Memory of exactly this size, so that the address sanitizer detects accesses beyond it. */
+void *kernel_memory(size_t bytes);
+/* The scale of a group of a quantised matrix: a power of two, by row and group. */
+float kernel_scale(mglu_dtype dtype, int64_t row, int64_t group);
+
 /* A forward's arrays. All bits of y are 1 before. */
 struct kernel_run {
     struct kernel_case test;

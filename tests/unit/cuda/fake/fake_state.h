@@ -8,7 +8,9 @@
 
 #include <pthread.h>
 
-/* What the parts of the fake driver share: fake_driver.c and fake_memory.c have its functions, fake_state.c the rest.
+/*
+ * What the parts of the fake driver share: fake_driver.c and fake_memory.c have its functions, fake_objects.c what it
+ * has given out, fake_state.c the rest.
  */
 
 /* Functions are named as in cuda.h, whose macros give them their versions. */

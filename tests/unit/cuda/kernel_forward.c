@@ -5,173 +5,14 @@
 #include "backends/cuda/kernels/ring_plan.h"
 #include "tests/unit/cuda/shim/shim.h"
 
-#include <math.h>
 #include <stdio.h>
 
-/* Memory of exactly this size, so that the address sanitizer detects accesses beyond it. */
-static void *exact_memory(size_t bytes)
-{
-    void *memory = NULL;
-
-    assert_int_equal(posix_memalign(&memory, 64, bytes ? bytes : 1), 0);
-    return memory;
-}
+/* What the host side of the backend does. */
 
 static uint64_t address_of(const void *memory)
 {
     return (uint64_t)(uintptr_t)memory;
 }
-
-/* An input or output with its offset, as [batch][columns] of random numbers. */
-static mglu_input make_rows(struct kernel_run *run, mglu_dtype dtype, int64_t columns, size_t *bytes)
-{
-    const struct kernel_case *test = &run->test;
-    const int64_t stride = columns + test->gap;
-    const size_t count = (size_t)(test->offset + (test->batch - 1) * stride + columns), size = mglu_dtype_size(dtype);
-    void *numbers = sample_array(dtype, count, 1, &run->seed), *rows = exact_memory(count * size);
-
-    memcpy(rows, numbers, count * size);
-    free(numbers);
-    *bytes = count * size;
-    return (mglu_input){rows, (size_t)test->offset * size, stride};
-}
-
-static void make_routing(struct kernel_run *run)
-{
-    const struct kernel_case *test = &run->test;
-    const int64_t stride = test->top_k + test->gap;
-    const size_t count = (size_t)((test->batch - 1) * stride + test->top_k);
-
-    run->ids = exact_memory(count * sizeof *run->ids);
-    run->p = exact_memory(count * sizeof *run->p);
-    for (size_t i = 0; i < count; i++) {
-        run->p[i] = sample_number(&run->seed);
-        run->ids[i] = (int32_t)(fabsf(sample_number(&run->seed)) * (float)test->shape.n_masks * 0.99f);
-    }
-    if (test->given_routing) {
-        run->args.routing_ids = (mglu_input){run->ids, 0, stride};
-        run->args.routing_weights = (mglu_input){run->p, 0, stride};
-    }
-}
-
-/* Quantised matrices have simple scales: powers of two, by row and group. */
-static float scale_of(mglu_dtype dtype, int64_t row, int64_t group)
-{
-    return ldexpf(1, (dtype == MGLU_DTYPE_Q8_0 ? -8 : -4) + (int)((row + group) % 3));
-}
-
-/* Rounds a matrix in f32 to the values of the quantised one. */
-static void round_to_quants(const mglu_array *array, mglu_dtype dtype, int64_t rows, int64_t columns)
-{
-    const float most = dtype == MGLU_DTYPE_Q8_0 ? 127 : 7;
-    float *values = (float *)(uintptr_t)array->data;
-
-    for (int64_t i = 0; values && i < rows * columns; i++) {
-        float scale = scale_of(dtype, i / columns, i % columns / 32);
-        values[i] = fmaxf(-most - 1, fminf(most, roundf(values[i] / scale))) * scale;
-    }
-}
-
-/* Clears the sign of each number of an array of halves. */
-static void make_positive(const void *halves, size_t count)
-{
-    uint16_t *bits = (uint16_t *)(uintptr_t)halves;
-
-    for (size_t i = 0; halves && i < count; i++)
-        bits[i] &= 0x7fff;
-}
-
-static void make_all_positive(const struct kernel_run *run)
-{
-    const size_t weights = (size_t)(run->test.shape.d * run->test.shape.h);
-
-    assert_true(mglu_cuda_is_half(run->test.shape.dtype) && mglu_cuda_is_half(run->test.x) && run->test.batch == 1);
-    make_positive(run->sample.desc.weight.data, weights);
-    make_positive(run->sample.desc.value_weight.data, weights);
-    make_positive(run->args.x.data, (size_t)run->test.shape.h);
-}
-
-const mglu_dtype kernel_dtypes[KERNEL_DTYPES] = {MGLU_DTYPE_F32, MGLU_DTYPE_F16, MGLU_DTYPE_BF16};
-
-struct sample_shape kernel_shape(struct kernel_size size, mglu_dtype dtype, int32_t n_masks)
-{
-    return (struct sample_shape){.kind = n_masks ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
-                                 .dtype = dtype,
-                                 .h = size.h,
-                                 .d = size.d,
-                                 .out = 19,
-                                 .n_masks = n_masks};
-}
-
-struct kernel_run kernel_prepare(const struct kernel_case *test, uint32_t seed)
-{
-    struct kernel_run run = {.test = *test, .seed = seed};
-    size_t bytes;
-
-    run.test.batch = test->batch ? test->batch : 1;
-    run.sample = sample_make(&test->shape, seed);
-    run.columns = test->shape.parts & WITH_DOWN ? test->shape.out : test->shape.d;
-    if (test->quantised) {
-        round_to_quants(&run.sample.desc.weight, test->quantised, test->shape.d, test->shape.h);
-        round_to_quants(&run.sample.desc.value_weight, test->quantised, test->shape.d, test->shape.h);
-        round_to_quants(&run.sample.desc.down, test->quantised, run.columns, test->shape.d);
-    }
-    run.layer = (mglu_layer_desc){.struct_size = sizeof run.layer,
-                                  .activation = test->activation,
-                                  .silu_beta = test->activation == MGLU_ACTIVATION_SILU ? 1.702f : 0,
-                                  .x_dtype = test->x,
-                                  .y_dtype = test->y,
-                                  .top_k = test->top_k,
-                                  .max_batch = run.test.batch};
-    run.args = (mglu_forward_args){.struct_size = sizeof run.args, .batch = run.test.batch};
-    run.args.x = make_rows(&run, test->x, test->shape.h, &bytes);
-    if (test->shape.parts & WITH_RESIDUAL)
-        run.args.residual = make_rows(&run, test->y, run.columns, &bytes);
-    mglu_input y = make_rows(&run, test->y, run.columns, &run.y_bytes);
-    run.args.y = (mglu_output){(void *)(uintptr_t)y.data, y.byte_offset, y.row_stride};
-    memset(run.args.y.data, 0xff, run.y_bytes);
-    if (test->top_k)
-        make_routing(&run);
-    if (test->is_positive)
-        make_all_positive(&run);
-    return run;
-}
-
-void kernel_free(struct kernel_run *run)
-{
-    free((void *)(uintptr_t)run->args.x.data);
-    free((void *)(uintptr_t)run->args.residual.data);
-    free(run->args.y.data);
-    free(run->ids);
-    free(run->p);
-    sample_free(&run->sample);
-}
-
-static void *element_at(const void *data, size_t byte_offset, int64_t index, mglu_dtype dtype)
-{
-    return (char *)(uintptr_t)data + byte_offset + (size_t)index * mglu_dtype_size(dtype);
-}
-
-void kernel_set_x(struct kernel_run *run, int64_t token, int64_t column, float value)
-{
-    const mglu_input *x = &run->args.x;
-
-    assert_ok(mglu_convert(&value, MGLU_DTYPE_F32,
-                           element_at(x->data, x->byte_offset, token * x->row_stride + column, run->test.x),
-                           run->test.x, 1));
-}
-
-float kernel_y(const struct kernel_run *run, int64_t token, int64_t column)
-{
-    const mglu_output *y = &run->args.y;
-    float value;
-
-    assert_ok(mglu_convert(element_at(y->data, y->byte_offset, token * y->row_stride + column, run->test.y),
-                           run->test.y, &value, MGLU_DTYPE_F32, 1));
-    return value;
-}
-
-/* ---- What the host side does ---------------------------------------------------------------------------------- */
 
 static mglu_dtype dtype_of(const struct kernel_run *run)
 {
@@ -189,12 +30,12 @@ static mglu_packed_matrix quantise(const mglu_array *array, mglu_dtype dtype, in
 
     if (!array->data)
         return packed;
-    data = exact_memory((size_t)rows * packed.stride_bytes);
-    f16 = exact_memory((size_t)(rows * groups) * sizeof *f16);
+    data = kernel_memory((size_t)rows * packed.stride_bytes);
+    f16 = kernel_memory((size_t)(rows * groups) * sizeof *f16);
     memset(data, 0, (size_t)rows * packed.stride_bytes);
     for (int64_t i = 0; i < rows * columns; i++) {
         const int64_t row = i / columns, column = i % columns, group = row * groups + column / 32;
-        const float scale = scale_of(dtype, row, column / 32);
+        const float scale = kernel_scale(dtype, row, column / 32);
         const int quant = (int)(((const float *)array->data)[i] / scale);
         uint8_t *to = data + group * group_bytes;
 
@@ -218,7 +59,7 @@ static mglu_packed_matrix pack(const mglu_array *array, int64_t rows, int64_t co
 
     if (!array->data)
         return packed;
-    data = exact_memory((size_t)rows * packed.stride_bytes);
+    data = kernel_memory((size_t)rows * packed.stride_bytes);
     memset(data, 0, (size_t)rows * packed.stride_bytes);
     for (int64_t row = 0; row < rows; row++)
         memcpy(data + (size_t)row * packed.stride_bytes, (const char *)array->data + (size_t)row * row_bytes,
@@ -229,7 +70,7 @@ static mglu_packed_matrix pack(const mglu_array *array, int64_t rows, int64_t co
 
 static float *as_floats(const mglu_array *array, size_t count)
 {
-    float *floats = array->data ? exact_memory(count * sizeof *floats) : NULL;
+    float *floats = array->data ? kernel_memory(count * sizeof *floats) : NULL;
 
     if (floats)
         assert_ok(mglu_convert(array->data, array->dtype, floats, MGLU_DTYPE_F32, count));
@@ -254,7 +95,7 @@ static void set_planes(const struct kernel_run *run, const mglu_array *first, co
 /* The matrix in the layout of the device. Its packed form is freed. */
 static void *arrange(struct mglu_cuda_matrix *matrix)
 {
-    void *tiles = exact_memory((size_t)mglu_cuda_matrix_bytes(matrix));
+    void *tiles = kernel_memory((size_t)mglu_cuda_matrix_bytes(matrix));
 
     mglu_cuda_retile(matrix, 0, mglu_tile_strips(matrix->rows), tiles);
     for (int i = 0; i < 2; i++) {
@@ -273,7 +114,7 @@ static void *arrange_projection(const struct kernel_run *run, uint32_t *block_by
 
     set_planes(run, &desc->weight, &desc->value_weight, &matrix);
     if (desc->n_masks) {
-        uint32_t *masks = exact_memory(mglu_packed_mask_size(desc->n_masks, d, h));
+        uint32_t *masks = kernel_memory(mglu_packed_mask_size(desc->n_masks, d, h));
         assert_ok(mglu_pack_masks(&desc->masks, desc->n_masks, d, h, masks));
         matrix.masks = masks;
     }
@@ -419,9 +260,9 @@ void kernel_forward(struct kernel_run *run)
     void *tiles = arrange_projection(run, &block_bytes);
     float *gate_bias = as_floats(&desc->gate_bias, biases), *value_bias = as_floats(&desc->value_bias, biases);
     float *router = as_floats(&desc->router, (size_t)(desc->n_masks * desc->hidden_size));
-    int32_t *ids = exact_memory(choices * sizeof *ids);
-    float *p = exact_memory(choices * sizeof *p);
-    float *z = run->test.shape.parts & WITH_DOWN ? exact_memory(batch * d * sizeof *z) : NULL;
+    int32_t *ids = kernel_memory(choices * sizeof *ids);
+    float *p = kernel_memory(choices * sizeof *p);
+    float *z = run->test.shape.parts & WITH_DOWN ? kernel_memory(batch * d * sizeof *z) : NULL;
     struct mglu_cuda_projection projection = projection_of(run, tiles, block_bytes);
 
     projection.gate_bias = address_of(gate_bias);
@@ -448,67 +289,4 @@ void kernel_forward(struct kernel_run *run)
     free(router);
     free(ids);
     free(p);
-}
-
-/* ---- The judge ------------------------------------------------------------------------------------------------- */
-
-static int is_within(double got, double want, double tolerance)
-{
-    return (isnan(got) && isnan(want)) || got == want || fabs(got - want) <= tolerance;
-}
-
-static void judge_values(const struct kernel_run *run, const double *want, const double *tolerance)
-{
-    const struct kernel_case *test = &run->test;
-
-    for (int64_t token = 0; token < test->batch; token++) {
-        for (int64_t c = 0; c < run->columns; c++) {
-            int64_t at = token * run->columns + c;
-            double got = (double)kernel_y(run, token, c);
-            if (!is_within(got, want[at], tolerance[at]))
-                fail_msg("%s, %s weights, x %s, y %s, h %d, d %d, n_m %d, top_k %d, batch %d, parts %d: "
-                         "y[%d][%d] is %.9g, not %.9g within %.3g",
-                         mglu_cuda_engine_name(test->engine), mglu_dtype_name(test->shape.dtype),
-                         mglu_dtype_name(test->x), mglu_dtype_name(test->y), (int)test->shape.h, (int)test->shape.d,
-                         (int)test->shape.n_masks, (int)test->top_k, (int)test->batch, test->shape.parts, (int)token,
-                         (int)c, got, want[at], tolerance[at]);
-        }
-    }
-}
-
-/* Checks that bytes before the first row and between rows are still 0xff. */
-static void judge_gaps(const struct kernel_run *run)
-{
-    const size_t size = mglu_dtype_size(run->test.y), row = (size_t)run->args.y.row_stride * size;
-    const size_t used = (size_t)run->columns * size, offset = run->args.y.byte_offset;
-
-    for (size_t i = 0; i < run->y_bytes; i++)
-        if (i < offset || (i - offset) % row >= used)
-            assert_int_equal(((const unsigned char *)run->args.y.data)[i], 0xff);
-}
-
-void kernel_compare(const struct kernel_run *run)
-{
-    const size_t count = (size_t)(run->test.batch * run->columns);
-    const mglu_accuracy accuracy = mglu_cuda_has_tensor_cores(run->test.engine) ? MGLU_ACCURACY_B : MGLU_ACCURACY_A;
-    double *want = exact_memory(count * sizeof *want), *tolerance = exact_memory(count * sizeof *tolerance);
-    struct rig rig = rig_make("ref", NULL, &run->sample.desc, &run->layer);
-
-    assert_ok(mglu_forward_reference(rig.layer, &run->args, accuracy, want, tolerance));
-    judge_values(run, want, tolerance);
-    judge_gaps(run);
-    rig_free(&rig);
-    free(want);
-    free(tolerance);
-}
-
-void kernel_check(const struct kernel_case *test, uint32_t seed)
-{
-    struct kernel_run run = kernel_prepare(test, seed);
-
-    mglu_shim_shuffle(seed);
-    kernel_forward(&run);
-    kernel_compare(&run);
-    assert_int_equal(run.bad_routing, 0);
-    kernel_free(&run);
 }
