@@ -86,6 +86,19 @@ static cl_int enter(const char *name, void *real)
     return code_of_failure;
 }
 
+/* It makes an event where it is asked for one. */
+EXPORT cl_int CL_API_CALL clEnqueueReadBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
+                                              size_t size, void *to, cl_uint count, const cl_event *list,
+                                              cl_event *event)
+{
+    __typeof__(clEnqueueReadBuffer) *real;
+    cl_int code = enter("clEnqueueReadBuffer", &real);
+
+    code = code == CL_SUCCESS ? real(queue, buffer, blocking, offset, size, to, count, list, event) : code;
+    objects += code == CL_SUCCESS && event;
+    return code;
+}
+
 /* A function that returns a code. */
 #define PASS(name, parameters, arguments)                                                                              \
     EXPORT cl_int CL_API_CALL name parameters                                                                          \
@@ -192,16 +205,3 @@ PASS(clGetEventInfo, (cl_event event, cl_event_info what, size_t size, void *val
 RELEASE(clReleaseEvent, cl_event)
 PASS(clFlush, (cl_command_queue queue), (queue))
 PASS(clFinish, (cl_command_queue queue), (queue))
-
-/* It makes an event where it is asked for one. */
-EXPORT cl_int CL_API_CALL clEnqueueReadBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset,
-                                              size_t size, void *to, cl_uint count, const cl_event *list,
-                                              cl_event *event)
-{
-    __typeof__(clEnqueueReadBuffer) *real;
-    cl_int code = enter("clEnqueueReadBuffer", &real);
-
-    code = code == CL_SUCCESS ? real(queue, buffer, blocking, offset, size, to, count, list, event) : code;
-    objects += code == CL_SUCCESS && event;
-    return code;
-}

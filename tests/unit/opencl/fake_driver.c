@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fake_driver.h"
+#include "fake_device.h"
 
 #include "backends/builtin.h"
 
@@ -8,8 +8,8 @@
 
 struct fake fake;
 
-/* Objects without content: any address that is not NULL. It identifies devices and platforms. */
-static char platforms[FAKE_PLATFORMS], devices[FAKE_PLATFORMS], thing;
+/* Objects without content: any address that is not NULL. */
+static char thing;
 
 void fake_reset(void)
 {
@@ -24,24 +24,17 @@ void fake_reset(void)
     memset(fake.binary, 0x5a, sizeof fake.binary);
 }
 
-/* Counts a call and returns the code that the call must return. */
-static cl_int call(enum fake_function function)
-{
-    fake.calls[function]++;
-    return fake.failing == function && fake.calls[function] >= fake.failing_call ? fake.code : CL_SUCCESS;
-}
-
-/* The same for a function that waits for the work of the device. */
+/* fake_call() for a function that waits for the work of the device. */
 static cl_int waits(enum fake_function function)
 {
     fake.waits += fake.state == CL_RUNNING;
-    return call(function);
+    return fake_call(function);
 }
 
 /* The same for functions that return an object and give their code through a pointer. */
 static int makes(enum fake_function function, cl_int *code)
 {
-    const cl_int result = call(function);
+    const cl_int result = fake_call(function);
 
     if (code)
         *code = result;
@@ -52,77 +45,7 @@ static int makes(enum fake_function function, cl_int *code)
 static cl_int releases(enum fake_function function)
 {
     fake.live--;
-    return call(function);
-}
-
-static cl_int CL_API_CALL get_platforms(cl_uint room, cl_platform_id *ids, cl_uint *count)
-{
-    const cl_int code = call(FAKE_clGetPlatformIDs);
-
-    for (cl_uint i = 0; i < room && i < fake.platforms; i++)
-        ids[i] = (cl_platform_id)(void *)&platforms[i];
-    *count = fake.platforms;
-    return code;
-}
-
-static cl_int CL_API_CALL get_platform_info(cl_platform_id id, cl_platform_info what, size_t size, void *value,
-                                            size_t *needed)
-{
-    return call(FAKE_clGetPlatformInfo);
-}
-
-static cl_int CL_API_CALL get_devices(cl_platform_id id, cl_device_type type, cl_uint room, cl_device_id *ids,
-                                      cl_uint *count)
-{
-    const size_t platform = (size_t)((char *)(void *)id - platforms);
-    const cl_int code = call(FAKE_clGetDeviceIDs);
-
-    if (code == CL_SUCCESS && fake.devices[platform] == 0)
-        return CL_DEVICE_NOT_FOUND;
-    *count = fake.devices[platform];
-    ids[0] = (cl_device_id)(void *)&devices[platform];
-    return code;
-}
-
-static cl_int give(void *value, size_t size, const void *from, size_t count)
-{
-    if (size < count)
-        return CL_INVALID_VALUE;
-    memcpy(value, from, count);
-    return CL_SUCCESS;
-}
-
-static cl_int CL_API_CALL get_device_info(cl_device_id id, cl_device_info what, size_t size, void *value,
-                                          size_t *needed)
-{
-    const cl_int code = call(FAKE_clGetDeviceInfo);
-    const cl_ulong memory = 1 << 30;
-    const size_t items = 256;
-    const cl_bool yes = CL_TRUE;
-
-    if (code != CL_SUCCESS)
-        return code;
-    switch (what) {
-    case CL_DEVICE_NAME:
-        return give(value, size, "Fake 3000", 10);
-    case CL_DEVICE_VERSION:
-        return give(value, size, fake.version, strlen(fake.version) + 1);
-    case CL_DEVICE_TYPE:
-        return give(value, size, &fake.type, sizeof fake.type);
-    case CL_DEVICE_GLOBAL_MEM_SIZE:
-        return give(value, size, &memory, sizeof memory);
-    case CL_DEVICE_MAX_MEM_ALLOC_SIZE:
-        return give(value, size, &fake.most_bytes, sizeof fake.most_bytes);
-    case CL_DEVICE_MAX_WORK_GROUP_SIZE:
-        return give(value, size, &items, sizeof items);
-    case CL_DEVICE_COMPILER_AVAILABLE:
-        return give(value, size, &fake.has_compiler, sizeof fake.has_compiler);
-    case CL_DEVICE_AVAILABLE:
-    case CL_DEVICE_ENDIAN_LITTLE:
-        return give(value, size, &yes, sizeof yes);
-    default:
-        return CL_INVALID_VALUE;
-    }
+    return fake_call(function);
 }
 
 static cl_context CL_API_CALL create_context(const cl_context_properties *properties, cl_uint count,
@@ -136,7 +59,7 @@ static cl_context CL_API_CALL create_context(const cl_context_properties *proper
 static cl_int CL_API_CALL retain_context(cl_context context)
 {
     fake.live++;
-    return call(FAKE_clRetainContext);
+    return fake_call(FAKE_clRetainContext);
 }
 
 static cl_int CL_API_CALL release_context(cl_context context)
@@ -153,7 +76,7 @@ static cl_command_queue CL_API_CALL create_queue(cl_context context, cl_device_i
 static cl_int CL_API_CALL retain_queue(cl_command_queue queue)
 {
     fake.live++;
-    return call(FAKE_clRetainCommandQueue);
+    return fake_call(FAKE_clRetainCommandQueue);
 }
 
 /* As in drivers that wait here. */
@@ -166,7 +89,7 @@ static cl_int CL_API_CALL release_queue(cl_command_queue queue)
 static cl_int CL_API_CALL get_queue_info(cl_command_queue queue, cl_command_queue_info what, size_t size, void *value,
                                          size_t *needed)
 {
-    return call(FAKE_clGetCommandQueueInfo);
+    return fake_call(FAKE_clGetCommandQueueInfo);
 }
 
 static cl_mem CL_API_CALL create_buffer(cl_context context, cl_mem_flags flags, size_t size, void *from, cl_int *code)
@@ -186,7 +109,7 @@ static cl_mem CL_API_CALL create_buffer(cl_context context, cl_mem_flags flags, 
 /* No object of this driver begins with a word that all have, so it is not asked. */
 static cl_int CL_API_CALL get_buffer_info(cl_mem buffer, cl_mem_info what, size_t size, void *value, size_t *needed)
 {
-    return call(FAKE_clGetMemObjectInfo);
+    return fake_call(FAKE_clGetMemObjectInfo);
 }
 
 static cl_int CL_API_CALL release_buffer(cl_mem buffer)
@@ -214,13 +137,13 @@ static cl_program CL_API_CALL create_from_binary(cl_context context, cl_uint cou
 static cl_int CL_API_CALL build_program(cl_program program, cl_uint count, const cl_device_id *ids, const char *options,
                                         void(CL_CALLBACK *notify)(cl_program, void *), void *user)
 {
-    return call(FAKE_clBuildProgram);
+    return fake_call(FAKE_clBuildProgram);
 }
 
 static cl_int CL_API_CALL get_program_info(cl_program program, cl_program_info what, size_t size, void *value,
                                            size_t *needed)
 {
-    const cl_int code = call(FAKE_clGetProgramInfo);
+    const cl_int code = fake_call(FAKE_clGetProgramInfo);
     const size_t bytes = sizeof fake.binary;
 
     if (what == CL_PROGRAM_BINARY_SIZES)
@@ -239,7 +162,7 @@ static cl_int CL_API_CALL get_build_info(cl_program program, cl_device_id id, cl
         *needed = length;
     if (value)
         memcpy(value, fake.log, length);
-    return call(FAKE_clGetProgramBuildInfo);
+    return fake_call(FAKE_clGetProgramBuildInfo);
 }
 
 static cl_int CL_API_CALL release_program(cl_program program)
@@ -259,7 +182,7 @@ static cl_int CL_API_CALL release_kernel(cl_kernel kernel)
 
 static cl_int CL_API_CALL set_argument(cl_kernel kernel, cl_uint index, size_t size, const void *value)
 {
-    return call(FAKE_clSetKernelArg);
+    return fake_call(FAKE_clSetKernelArg);
 }
 
 /* The work-group size must be given and the same for every batch: a driver that chooses one may recompile for each. */
@@ -267,7 +190,7 @@ static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kerne
                                          const size_t *offset, const size_t *items, const size_t *group,
                                          cl_uint wait_count, const cl_event *wait_list, cl_event *event)
 {
-    const cl_int code = call(FAKE_clEnqueueNDRangeKernel);
+    const cl_int code = fake_call(FAKE_clEnqueueNDRangeKernel);
 
     return code == CL_SUCCESS && (!group || *group == 0 || *items % *group != 0) ? CL_INVALID_WORK_GROUP_SIZE : code;
 }
@@ -276,7 +199,7 @@ static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem buffer, cl
                                        size_t size, void *target, cl_uint wait_count, const cl_event *wait_list,
                                        cl_event *event)
 {
-    const cl_int code = blocking ? waits(FAKE_clEnqueueReadBuffer) : call(FAKE_clEnqueueReadBuffer);
+    const cl_int code = blocking ? waits(FAKE_clEnqueueReadBuffer) : fake_call(FAKE_clEnqueueReadBuffer);
 
     if (code == CL_SUCCESS)
         memcpy(target, (char *)(void *)buffer + offset, size);
@@ -312,16 +235,16 @@ static cl_int CL_API_CALL enqueue_marker(cl_command_queue queue, cl_uint wait_co
 
 static cl_int CL_API_CALL get_event_info(cl_event event, cl_event_info what, size_t size, void *value, size_t *needed)
 {
-    const cl_int code = call(FAKE_clGetEventInfo);
+    const cl_int code = fake_call(FAKE_clGetEventInfo);
 
-    return code == CL_SUCCESS ? give(value, size, &fake.state, sizeof fake.state) : code;
+    return code == CL_SUCCESS ? fake_give(value, size, &fake.state, sizeof fake.state) : code;
 }
 
 /* Calls back at once where the work is done, as a driver may. */
 static cl_int CL_API_CALL set_event_callback(cl_event event, cl_int state,
                                              void(CL_CALLBACK *notify)(cl_event, cl_int, void *), void *user)
 {
-    const cl_int code = call(FAKE_clSetEventCallback);
+    const cl_int code = fake_call(FAKE_clSetEventCallback);
 
     if (code != CL_SUCCESS)
         return code;
@@ -346,7 +269,7 @@ static cl_int CL_API_CALL release_event(cl_event event)
 
 static cl_int CL_API_CALL flush(cl_command_queue queue)
 {
-    return call(FAKE_clFlush);
+    return fake_call(FAKE_clFlush);
 }
 
 static cl_int CL_API_CALL finish(cl_command_queue queue)
@@ -355,10 +278,10 @@ static cl_int CL_API_CALL finish(cl_command_queue queue)
 }
 
 const struct mglu_opencl_driver fake_driver = {
-    .clGetPlatformIDs = get_platforms,
-    .clGetPlatformInfo = get_platform_info,
-    .clGetDeviceIDs = get_devices,
-    .clGetDeviceInfo = get_device_info,
+    .clGetPlatformIDs = fake_get_platforms,
+    .clGetPlatformInfo = fake_get_platform_info,
+    .clGetDeviceIDs = fake_get_devices,
+    .clGetDeviceInfo = fake_get_device_info,
     .clCreateContext = create_context,
     .clRetainContext = retain_context,
     .clReleaseContext = release_context,
