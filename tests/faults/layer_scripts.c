@@ -109,6 +109,11 @@ static void plain(void)
     chosen.layer.activation = MGLU_ACTIVATION_GELU_TANH;
 }
 
+static void training(void)
+{
+    choose("cpu", MGLU_DTYPE_F32, 1);
+}
+
 static void reference(void)
 {
     choose("ref", MGLU_DTYPE_F16, 2);
@@ -132,12 +137,30 @@ static void two_threads(void)
 }
 
 /* The threads are the application's: they are made before anything fails, and stay. */
-static void two_threads_of_a_pool(void)
+static void use_pool(void)
 {
-    two_threads();
     chosen.pool = pool_create(2);
     if (!chosen.pool || pool_threads(chosen.pool) != 2)
         abort();
+}
+
+static void two_threads_of_a_pool(void)
+{
+    two_threads();
+    use_pool();
+}
+
+/* The sizes of training are enough for two threads. */
+static void training_on_two_threads(void)
+{
+    training();
+    chosen.threads = 2;
+}
+
+static void training_on_a_pool(void)
+{
+    training_on_two_threads();
+    use_pool();
 }
 
 mglu_status step_context(void)
@@ -261,8 +284,11 @@ static mglu_status train_forward(void)
     return mglu_train_forward(made.train, made.queue, &args);
 }
 
+/* dx and the small gradients are the result, one behind the other. */
 static mglu_status train_backward(void)
 {
+    enum { BIASES_AT = TRAIN_BATCH * H, ROUTER_AT = BIASES_AT + MASKS * OUT };
+    static float dweight[OUT * H], dlogits[MASKS * OUT * H];
     const mglu_train_backward_args args = {.struct_size = sizeof args,
                                            .batch = TRAIN_BATCH,
                                            .inputs = train_inputs(),
@@ -270,6 +296,10 @@ static mglu_status train_backward(void)
                                            .saved = mglu_memory_data(made.saved),
                                            .saved_size = mglu_memory_size(made.saved),
                                            .dx.data = script_y,
+                                           .dweight = dweight,
+                                           .dlogits = dlogits,
+                                           .dgate_bias = script_y + BIASES_AT,
+                                           .drouter_logits.data = script_y + ROUTER_AT,
                                            .workspace = mglu_memory_data(made.workspace),
                                            .workspace_size = mglu_memory_size(made.workspace)};
 
@@ -278,9 +308,14 @@ static mglu_status train_backward(void)
 
 static mglu_status train_oracle(void)
 {
-    static double want[TRAIN_BATCH * OUT];
-    const mglu_train_reference_args args = {
-        .struct_size = sizeof args, .batch = TRAIN_BATCH, .inputs = train_inputs(), .y.want = want};
+    static double y[TRAIN_BATCH * OUT], dx[TRAIN_BATCH * H], dlogits[MASKS * OUT * H], tolerance[MASKS * OUT * H];
+    const mglu_train_reference_args args = {.struct_size = sizeof args,
+                                            .batch = TRAIN_BATCH,
+                                            .inputs = train_inputs(),
+                                            .dy.data = x,
+                                            .y.want = y,
+                                            .dx.want = dx,
+                                            .dlogits = {dlogits, tolerance}};
 
     return mglu_train_reference(made.train, &args);
 }
@@ -314,10 +349,15 @@ const struct script layer_scripts[] = {
     {.name = "batch, q8_0", .steps = layer_steps, .prepare = batch},
     {.name = "plain layer, f32", .steps = layer_steps, .prepare = plain},
     {.name = "reference", .steps = oracle_steps, .prepare = reference},
-    {.name = "training", .steps = train_steps, .prepare = every_part_f16},
+    {.name = "training", .steps = train_steps, .prepare = training},
     {.name = "training on the reference", .steps = oracle_train_steps, .prepare = reference},
+    {.name = "training on two threads of a pool", .steps = train_steps, .prepare = training_on_a_pool},
     {.name = "plug-in", .steps = plugin_steps, .prepare = plugin, .kept_by_linker = 1},
     {.name = "two threads of a pool", .steps = layer_steps, .prepare = two_threads_of_a_pool},
     {.name = "two threads of OpenMP", .steps = layer_steps, .prepare = two_threads, .uses_openmp = 1},
+    {.name = "training on two threads of OpenMP",
+     .steps = train_steps,
+     .prepare = training_on_two_threads,
+     .uses_openmp = 1},
     {.name = NULL},
 };
