@@ -69,7 +69,7 @@ void api_free_all(void)
     memory.bytes = 0;
 }
 
-static int is_rare(struct fuzz_stream *stream)
+int api_is_rare(struct fuzz_stream *stream)
 {
     return fuzz_byte(stream) >= 0xf8;
 }
@@ -86,7 +86,7 @@ static size_t any_struct_size(struct fuzz_stream *stream, size_t least, size_t s
 
 void *api_struct(struct fuzz_stream *stream, const void *members, size_t least, size_t size)
 {
-    const size_t chosen = is_rare(stream) ? any_struct_size(stream, least, size) : size;
+    const size_t chosen = api_is_rare(stream) ? any_struct_size(stream, least, size) : size;
     const uint32_t struct_size = (uint32_t)chosen;
     unsigned char *copy;
 
@@ -110,22 +110,29 @@ const mglu_parallel *api_parallel(struct fuzz_stream *stream)
 {
     static const mglu_parallel pool = {.parallel_for = api_run_backwards}, broken = {0};
 
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         return &broken;
     return fuzz_byte(stream) & 1 ? &pool : NULL;
 }
 
 int api_choice(struct fuzz_stream *stream, int count)
 {
-    return is_rare(stream) ? (int)fuzz_number(stream, 4) : (int)fuzz_below(stream, (uint32_t)count);
+    return api_is_rare(stream) ? (int)fuzz_number(stream, 4) : (int)fuzz_below(stream, (uint32_t)count);
 }
 
-/* A size: small, 0, larger than any vector, or out of range. */
-static int64_t any_size(struct fuzz_stream *stream)
+const char *api_text(struct fuzz_stream *stream)
+{
+    static const char *const texts[] = {"ref",  "cpu",  "auto", "none", "baseline", "avx2", "avx512", "neon",
+                                        "cuda", "silu", "f16",  "q4_0", "",         "\n",   "\xff",   NULL};
+
+    return texts[fuzz_below(stream, sizeof texts / sizeof texts[0])];
+}
+
+int64_t api_size(struct fuzz_stream *stream)
 {
     static const int64_t strange[] = {0, -1, INT64_MIN, INT64_MAX, MGLU_MAX_SIZE + 1, 1 << 10, 129, 64};
 
-    return is_rare(stream) ? strange[fuzz_byte(stream) % 8] : 1 + fuzz_byte(stream) % 48;
+    return api_is_rare(stream) ? strange[fuzz_byte(stream) % 8] : 1 + fuzz_byte(stream) % 48;
 }
 
 static int is_size(int64_t size)
@@ -153,11 +160,10 @@ static void *rows_of(struct fuzz_stream *stream, int64_t rows, int64_t columns, 
     return api_bytes(stream, rows ? (size_t)(rows - 1) * step + (is_padded ? step : row_bytes) : 0);
 }
 
-/* Of an array that may be borrowed, the last row has its padding. */
-static mglu_array any_array(struct fuzz_stream *stream, uint32_t flags, mglu_dtype dtype, int64_t rows, int64_t columns)
+mglu_array api_array(struct fuzz_stream *stream, uint32_t flags, mglu_dtype dtype, int64_t rows, int64_t columns)
 {
     const int64_t known_columns = is_size(columns) ? columns : 0;
-    mglu_array array = {.dtype = is_rare(stream) ? (mglu_dtype)api_choice(stream, MGLU_DTYPE_COUNT) : dtype};
+    mglu_array array = {.dtype = api_is_rare(stream) ? (mglu_dtype)api_choice(stream, MGLU_DTYPE_COUNT) : dtype};
     const size_t row_bytes = bytes_of(array.dtype, known_columns), groups = (size_t)(known_columns + 31) / 32;
     const uint8_t choice = fuzz_byte(stream);
 
@@ -168,14 +174,14 @@ static mglu_array any_array(struct fuzz_stream *stream, uint32_t flags, mglu_dty
     if (choice >= 0xf0 && row_bytes)
         array.stride_bytes = row_bytes - 1;
     array.data = rows_of(stream, rows, columns, row_bytes, array.stride_bytes, flags & MGLU_WEIGHTS_BORROW);
-    if (mglu_dtype_is_quantised(array.dtype) != is_rare(stream)) {
+    if (mglu_dtype_is_quantised(array.dtype) != api_is_rare(stream)) {
         array.scale_stride_bytes = choice & 2 ? 2 * groups + (choice >> 5) * 2 : 0;
         array.scales = rows_of(stream, rows, columns, 2 * groups, array.scale_stride_bytes, false);
     }
     return array;
 }
 
-static mglu_mask_array any_masks(struct fuzz_stream *stream, const mglu_weights_desc *desc)
+mglu_mask_array api_masks(struct fuzz_stream *stream, const mglu_weights_desc *desc)
 {
     const size_t d = (size_t)desc->intermediate_size, h = (size_t)desc->hidden_size, n = (size_t)desc->n_masks;
     const size_t sizes[] = {
@@ -185,7 +191,7 @@ static mglu_mask_array any_masks(struct fuzz_stream *stream, const mglu_weights_
     };
     mglu_mask_array masks = {.form = (mglu_mask_form)api_choice(stream, MGLU_MASK_BITS + 1)};
 
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         return masks;
     if (!is_size(desc->intermediate_size) || !is_size(desc->hidden_size) || n > MGLU_MAX_MASKS ||
         (unsigned)masks.form > MGLU_MASK_BITS)
@@ -202,40 +208,40 @@ static void add_optional_arrays(struct fuzz_stream *stream, mglu_weights_desc *d
     const mglu_dtype dtype = dtypes[present >> 6];
 
     if (present & 1)
-        desc->gate_bias = any_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
+        desc->gate_bias = api_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
     if (present & 2)
-        desc->value_bias = any_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
-    if (present & 4 && (desc->kind == MGLU_KIND_MASKED || is_rare(stream)))
-        desc->router = any_array(stream, desc->flags, dtype, terms, desc->hidden_size);
+        desc->value_bias = api_array(stream, desc->flags, dtype, terms, desc->intermediate_size);
+    if (present & 4 && (desc->kind == MGLU_KIND_MASKED || api_is_rare(stream)))
+        desc->router = api_array(stream, desc->flags, dtype, terms, desc->hidden_size);
     if (present & 8)
-        desc->output_size = any_size(stream);
-    if (desc->output_size || is_rare(stream))
-        desc->down = any_array(stream, desc->flags, desc->dtype, desc->output_size, desc->intermediate_size);
-    if (present & 16 && (desc->output_size || is_rare(stream)))
-        desc->down_bias = any_array(stream, desc->flags, dtype, 1, desc->output_size);
+        desc->output_size = api_size(stream);
+    if (desc->output_size || api_is_rare(stream))
+        desc->down = api_array(stream, desc->flags, desc->dtype, desc->output_size, desc->intermediate_size);
+    if (present & 16 && (desc->output_size || api_is_rare(stream)))
+        desc->down_bias = api_array(stream, desc->flags, dtype, 1, desc->output_size);
 }
 
 mglu_weights_desc api_weights(struct fuzz_stream *stream)
 {
     mglu_weights_desc desc = {
-        .flags = is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : fuzz_below(stream, 4),
+        .flags = api_is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : fuzz_below(stream, 4),
         .kind = (mglu_kind)api_choice(stream, 2),
         .dtype = (mglu_dtype)api_choice(stream, MGLU_DTYPE_COUNT),
-        .hidden_size = any_size(stream),
-        .intermediate_size = any_size(stream),
-        .reserved = is_rare(stream),
+        .hidden_size = api_size(stream),
+        .intermediate_size = api_size(stream),
+        .reserved = api_is_rare(stream),
     };
     int64_t terms;
 
     desc.n_masks = desc.kind == MGLU_KIND_PLAIN ? 0 : 1 + (int32_t)fuzz_below(stream, MGLU_MAX_MASKS);
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         desc.n_masks = (int32_t)fuzz_number(stream, 4);
     terms = desc.kind == MGLU_KIND_MASKED && desc.n_masks >= 0 && desc.n_masks <= MGLU_MAX_MASKS ? desc.n_masks : 1;
-    desc.weight = any_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
-    if (desc.kind != MGLU_KIND_MASKED || is_rare(stream))
-        desc.value_weight = any_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
-    if (desc.kind == MGLU_KIND_MASKED || is_rare(stream))
-        desc.masks = any_masks(stream, &desc);
+    desc.weight = api_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
+    if (desc.kind != MGLU_KIND_MASKED || api_is_rare(stream))
+        desc.value_weight = api_array(stream, desc.flags, desc.dtype, desc.intermediate_size, desc.hidden_size);
+    if (desc.kind == MGLU_KIND_MASKED || api_is_rare(stream))
+        desc.masks = api_masks(stream, &desc);
     add_optional_arrays(stream, &desc, terms);
     desc.parallel = api_parallel(stream);
     return desc;
@@ -245,19 +251,19 @@ mglu_layer_desc api_layer(struct fuzz_stream *stream, int32_t n_masks)
 {
     static const int64_t strange[] = {0, -1, MGLU_MAX_BATCH, MGLU_MAX_BATCH + 1, INT64_MAX, INT64_MIN, 1000, 33};
     mglu_layer_desc desc = {
-        .flags = is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : fuzz_below(stream, 4),
+        .flags = api_is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : fuzz_below(stream, 4),
         .activation = (mglu_activation)api_choice(stream, MGLU_ACTIVATION_COUNT),
         .x_dtype = (mglu_dtype)api_choice(stream, 3),
         .y_dtype = (mglu_dtype)api_choice(stream, 3),
-        .reserved = is_rare(stream),
-        .max_batch = is_rare(stream) ? strange[fuzz_byte(stream) % 8] : 1 + fuzz_byte(stream) % 9,
+        .reserved = api_is_rare(stream),
+        .max_batch = api_is_rare(stream) ? strange[fuzz_byte(stream) % 8] : 1 + fuzz_byte(stream) % 9,
     };
-    const uint32_t beta = is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : 0;
+    const uint32_t beta = api_is_rare(stream) ? (uint32_t)fuzz_number(stream, 4) : 0;
 
     memcpy(&desc.silu_beta, &beta, sizeof beta);
     if (n_masks > 0 && fuzz_byte(stream) & 1)
         desc.top_k = 1 + (int32_t)fuzz_below(stream, (uint32_t)n_masks);
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         desc.top_k = (int32_t)fuzz_number(stream, 4);
     return desc;
 }
@@ -269,17 +275,17 @@ static int64_t any_stride(struct fuzz_stream *stream, int64_t columns)
                                columns + 7, columns - 1, INT64_MIN, -1,      INT64_MAX / 2 + 1};
     const size_t common = 6;
 
-    return strides[fuzz_below(stream, is_rare(stream) ? sizeof strides / sizeof strides[0] : common)];
+    return strides[fuzz_below(stream, api_is_rare(stream) ? sizeof strides / sizeof strides[0] : common)];
 }
 
-static mglu_input any_rows(struct fuzz_stream *stream, int64_t batch, int64_t columns, size_t element)
+mglu_input api_rows(struct fuzz_stream *stream, int64_t batch, int64_t columns, size_t element)
 {
     mglu_input rows = {.row_stride = any_stride(stream, columns)};
     const int64_t stride = rows.row_stride > columns && rows.row_stride < columns + 8 ? rows.row_stride : columns;
 
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         return rows;
-    rows.byte_offset = is_rare(stream) ? element * fuzz_below(stream, 9) : 0;
+    rows.byte_offset = api_is_rare(stream) ? element * fuzz_below(stream, 9) : 0;
     if (batch > 0 && batch <= 64)
         rows.data = api_bytes(stream, rows.byte_offset + (size_t)((batch - 1) * stride + columns) * element);
     else
@@ -291,10 +297,10 @@ static void add_routing(struct fuzz_stream *stream, mglu_forward_args *args, int
 {
     int32_t *ids;
 
-    args->routing_ids = any_rows(stream, args->batch, top_k, sizeof *ids);
-    args->routing_weights = any_rows(stream, args->batch, top_k, sizeof(float));
+    args->routing_ids = api_rows(stream, args->batch, top_k, sizeof *ids);
+    args->routing_weights = api_rows(stream, args->batch, top_k, sizeof(float));
     ids = (int32_t *)((uintptr_t)args->routing_ids.data + args->routing_ids.byte_offset);
-    if (!args->routing_ids.data || args->batch < 1 || args->batch > 64 || is_rare(stream))
+    if (!args->routing_ids.data || args->batch < 1 || args->batch > 64 || api_is_rare(stream))
         return;
     for (int64_t i = 0; i < (args->routing_ids.row_stride ? 1 : args->batch) * top_k; i++)
         ids[i] = (int32_t)fuzz_below(stream, (uint32_t)n_masks);
@@ -302,11 +308,11 @@ static void add_routing(struct fuzz_stream *stream, mglu_forward_args *args, int
 
 static void add_workspace(struct fuzz_stream *stream, mglu_forward_args *args, size_t size)
 {
-    args->workspace_size = is_rare(stream) && size ? size - 1 : size;
+    args->workspace_size = api_is_rare(stream) && size ? size - 1 : size;
     args->workspace = api_aligned(args->workspace_size + 1);
-    if (is_rare(stream) && args->workspace)
+    if (api_is_rare(stream) && args->workspace)
         args->workspace = (char *)args->workspace + 1;
-    if (!args->workspace || is_rare(stream))
+    if (!args->workspace || api_is_rare(stream))
         args->workspace_size = 0;
 }
 
@@ -325,17 +331,17 @@ mglu_forward_args api_forward(struct fuzz_stream *stream, const mglu_weights_des
     mglu_forward_args args = {.batch = (int64_t)fuzz_below(stream, (uint32_t)most + 1)};
     mglu_input y;
 
-    if (is_rare(stream))
+    if (api_is_rare(stream))
         args.batch = fuzz_byte(stream) & 1 ? -1 : INT64_MAX;
-    args.reserved = is_rare(stream);
-    args.x = any_rows(stream, args.batch, weights->hidden_size, x_element);
-    y = is_rare(stream) ? args.x : any_rows(stream, args.batch, columns, y_element);
+    args.reserved = api_is_rare(stream);
+    args.x = api_rows(stream, args.batch, weights->hidden_size, x_element);
+    y = api_is_rare(stream) ? args.x : api_rows(stream, args.batch, columns, y_element);
     if (y.data == args.x.data && !fits_in(columns, y_element, weights->hidden_size, x_element))
         y.data = NULL;
     args.y = (mglu_output){(void *)(uintptr_t)y.data, y.byte_offset, y.row_stride};
     if (fuzz_byte(stream) & 1)
-        args.residual = fuzz_byte(stream) & 1 ? y : any_rows(stream, args.batch, columns, y_element);
-    if (layer->top_k > 0 ? !weights->router.data || fuzz_byte(stream) & 1 : is_rare(stream))
+        args.residual = fuzz_byte(stream) & 1 ? y : api_rows(stream, args.batch, columns, y_element);
+    if (layer->top_k > 0 ? !weights->router.data || fuzz_byte(stream) & 1 : api_is_rare(stream))
         add_routing(stream, &args, layer->top_k > 0 ? layer->top_k : 1, weights->n_masks ? weights->n_masks : 1);
     add_workspace(stream, &args, workspace_size);
     return args;

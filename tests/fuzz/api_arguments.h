@@ -26,6 +26,22 @@ void *api_struct(struct fuzz_stream *stream, const void *members, size_t least, 
 /** An enumerator of 0..count - 1, rarely another number. */
 int api_choice(struct fuzz_stream *stream, int count);
 
+/** Once in 32 times; never in a calm sequence of calls. */
+int api_is_rare(struct fuzz_stream *stream);
+
+/** A text that may name something: of a backend, an instruction set, a dtype or an activation. */
+const char *api_text(struct fuzz_stream *stream);
+
+/** A size: small, rarely 0, larger than any vector, or out of range. */
+int64_t api_size(struct fuzz_stream *stream);
+
+/** A matrix, rarely of another dtype. Of one that may be borrowed, as the flags say, the last row has its padding. */
+mglu_array api_array(struct fuzz_stream *stream, uint32_t flags, mglu_dtype dtype, int64_t rows, int64_t columns);
+/** The masks of weights whose sizes the desc has. */
+mglu_mask_array api_masks(struct fuzz_stream *stream, const mglu_weights_desc *desc);
+/** Rows of x, y and the like. */
+mglu_input api_rows(struct fuzz_stream *stream, int64_t batch, int64_t columns, size_t element);
+
 /** Threads of one call: none, a pool, or one without a function, which must be refused. */
 const mglu_parallel *api_parallel(struct fuzz_stream *stream);
 void api_run_backwards(void *user, int64_t count, mglu_task task, void *argument);

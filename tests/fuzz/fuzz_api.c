@@ -2,6 +2,7 @@
 #include "fuzz.h"
 
 #include "api_arguments.h"
+#include "api_train.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,15 +78,6 @@ static void receive(void *user, mglu_log_level level, const char *text)
 
 /* ---- Calls ---------------------------------------------------------------------------------------------------- */
 
-/* A text that may name something: of a backend, an instruction set, a dtype or an activation. */
-static const char *any_text(void)
-{
-    static const char *const texts[] = {"ref",  "cpu",  "auto", "none", "baseline", "avx2", "avx512", "neon",
-                                        "cuda", "silu", "f16",  "q4_0", "",         "\n",   "\xff",   NULL};
-
-    return texts[fuzz_below(IN, sizeof texts / sizeof texts[0])];
-}
-
 static void create_context(void)
 {
     static const mglu_allocator allocator = {.allocate = allocate, .release = release};
@@ -97,7 +89,7 @@ static void create_context(void)
                               .allocator = hooks & 2 ? &allocator : NULL,
                               .logger = hooks & 4 ? &logger : NULL,
                               .parallel = hooks & 8 ? &parallel : NULL,
-                              .max_isa = hooks & 16 ? any_text() : NULL};
+                              .max_isa = hooks & 16 ? api_text(IN) : NULL};
     const int at = slot();
 
     if (hooks & 32 && hooks & 2)
@@ -136,7 +128,7 @@ static void list_devices(void)
 
     fuzz_check_status(mglu_device_count(context, &count), "mglu_device_count");
     fuzz_check_status(mglu_device_get_info(any_device(), info), "mglu_device_get_info");
-    fuzz_check_status(mglu_device_pick(context, any_text(), &device), "mglu_device_pick");
+    fuzz_check_status(mglu_device_pick(context, api_text(IN), &device), "mglu_device_pick");
 }
 
 static void create_queue(void)
@@ -347,7 +339,7 @@ static void destroy_memory(void)
 
 static void look_up_names(void)
 {
-    const char *text = any_text();
+    const char *text = api_text(IN);
     mglu_activation activation;
     mglu_dtype dtype;
 
@@ -357,12 +349,21 @@ static void look_up_names(void)
     mglu_status_string((mglu_status)api_choice(IN, MGLU_ERROR_BAD_ROUTING + 1));
 }
 
+static void train(void)
+{
+    mglu_device *device = any_device();
+
+    api_train_call(IN, device, state.queues[slot()]);
+}
+
 /* More entries for what is deep: a layer needs weights, and a forward a layer and a queue. */
 static void (*const calls[])(void) = {
-    create_weights,   create_queue,  create_weights, create_layer,   forward,         forward,       ask_oracle,
-    destroy_context,  destroy_queue, wait_queue,     create_layer,   destroy_weights, destroy_layer, list_devices,
-    describe_weights, create_memory, copy_memory,    destroy_memory, ask_support,     look_up_names, create_context,
-    forward,          notify_queue,  take_rows,      ask_workspace,
+    create_weights, create_queue,    create_weights,  create_layer,  forward,
+    forward,        ask_oracle,      destroy_context, destroy_queue, wait_queue,
+    create_layer,   destroy_weights, destroy_layer,   list_devices,  describe_weights,
+    create_memory,  copy_memory,     destroy_memory,  ask_support,   look_up_names,
+    create_context, forward,         notify_queue,    take_rows,     ask_workspace,
+    train,          train,           train,           train,         train,
 };
 
 static void destroy_all(void)
@@ -374,6 +375,7 @@ static void destroy_all(void)
         mglu_queue_destroy(&state.queues[i]);
         mglu_layer_destroy(&state.layers[i].handle);
     }
+    api_train_destroy();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)

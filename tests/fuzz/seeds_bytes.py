@@ -19,7 +19,7 @@ def calm(inputs):
 
 API = {
     **draws("api", 16, 400),
-    **calm(draws("api calm", 32, 600)),
+    **calm(draws("api calm", 48, 600)),
     "nothing": b"",
     # Findings: a queue, then names looked up whose text has a newline.
     "newline-in-a-name": b"\0\1\1\1\1\1\x13\x0d",
