@@ -18,7 +18,7 @@ struct options {
 };
 
 /* Those that compute on the host may be used by many threads and after fork(); others need their driver's leave. */
-enum kind { EVERY_DEVICE, ONE_HOST_DEVICE };
+enum kind { EVERY_DEVICE, EVERY_HOST_DEVICE, ONE_HOST_DEVICE };
 
 static const struct activity {
     const char *name;
@@ -26,8 +26,9 @@ static const struct activity {
     void (*run)(struct soak *soak, size_t device);
 } activities[] = {
     {"device", EVERY_DEVICE, soak_device}, /* first: it has the first result of each specimen */
-    {"files", ONE_HOST_DEVICE, soak_files},     {"errors", ONE_HOST_DEVICE, soak_errors},
-    {"threads", ONE_HOST_DEVICE, soak_threads}, {"fork", ONE_HOST_DEVICE, soak_fork},
+    {"training", EVERY_HOST_DEVICE, soak_training}, {"files", ONE_HOST_DEVICE, soak_files},
+    {"errors", ONE_HOST_DEVICE, soak_errors},       {"threads", ONE_HOST_DEVICE, soak_threads},
+    {"fork", ONE_HOST_DEVICE, soak_fork},
 };
 
 enum { ACTIVITIES = sizeof activities / sizeof activities[0] };
@@ -79,6 +80,8 @@ static size_t open_soak(struct soak *soak)
     soak_make_threads();
     for (size_t i = 0; i < SPECIMENS; i++)
         specimen_make(&soak->specimens[i], i);
+    for (size_t i = 0; i < TRAININGS; i++)
+        training_make(&soak->trainings[i], i);
     require_ok(mglu_context_create(NULL, &context));
     require_ok(mglu_device_count(context, &count));
     find_devices(soak, context, count, true);
@@ -107,6 +110,11 @@ static void close_soak(struct soak *soak)
         for (size_t k = 0; k < soak->device_count; k++)
             free(soak->devices[k].want[i]);
     }
+    for (size_t i = 0; i < TRAININGS; i++) {
+        training_free(&soak->trainings[i]);
+        for (size_t k = 0; k < soak->device_count; k++)
+            free(soak->devices[k].trained[i]);
+    }
     remove_folder(soak->folder);
 }
 
@@ -122,11 +130,11 @@ static void run_activity(struct soak *soak, size_t activity, size_t device, stru
 static void run_round(struct soak *soak, size_t on_host, struct blame *blame)
 {
     for (size_t i = 0; i < ACTIVITIES; i++)
-        if (activities[i].kind == EVERY_DEVICE)
-            for (size_t k = 0; k < soak->device_count; k++)
-                run_activity(soak, i, k, blame);
-        else
+        if (activities[i].kind == ONE_HOST_DEVICE)
             run_activity(soak, i, (size_t)(soak->round / SPECIMENS) % on_host, blame);
+        else
+            for (size_t k = 0; k < (activities[i].kind == EVERY_DEVICE ? soak->device_count : on_host); k++)
+                run_activity(soak, i, k, blame);
     soak->round++;
 }
 

@@ -4,18 +4,21 @@
 
 #include "tests/stress/require.h"
 #include "tests/stress/specimen.h"
+#include "tests/stress/training.h"
 
 /** A device that every round uses: a backend, for CPUs with a cap of the instruction set. */
 struct soak_device {
     char backend[32], max_isa[32];
     bool has_cap;
     float *want[SPECIMENS]; /**< the first result of each specimen, which all later ones must equal; NULL at first */
+    struct training_result *trained[TRAININGS]; /**< the same of each training */
 };
 
 enum { SOAK_DEVICES = 16 };
 
 struct soak {
     struct specimen specimens[SPECIMENS];
+    struct training trainings[TRAININGS];
     struct soak_device devices[SOAK_DEVICES];
     size_t device_count;
     uint64_t round;
@@ -40,6 +43,9 @@ mglu_device *soak_open(const struct soak *soak, size_t device, mglu_context **co
 
 /** A context, a layer and a forward: soak_devices.c. */
 void soak_device(struct soak *soak, size_t device);
+
+/** A plan, a step of training: soak_devices.c. */
+void soak_training(struct soak *soak, size_t device);
 
 /** Files are written, read, mapped, packed and removed; a layer of one computes: soak_files.c. */
 void soak_files(struct soak *soak, size_t device);

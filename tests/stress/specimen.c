@@ -23,8 +23,7 @@ static const struct shape {
     {MGLU_KIND_MASKED, MGLU_DTYPE_F32, 33, 17, 5, 2, 2, 1, 0},
 };
 
-/* In -0.5..0.5. */
-static float *numbers(size_t count, uint32_t *seed)
+float *specimen_numbers(size_t count, uint32_t *seed)
 {
     float *array = malloc((count + 1) * sizeof *array);
 
@@ -53,17 +52,17 @@ static void make_arrays(struct specimen *specimen, const struct shape *shape, ui
     const size_t elements = (size_t)(shape->h * shape->d);
     mglu_weights_desc *desc = &specimen->weights;
 
-    desc->weight.data = specimen->memory[0] = numbers(elements, seed);
+    desc->weight.data = specimen->memory[0] = specimen_numbers(elements, seed);
     if (shape->kind == MGLU_KIND_MASKED) {
         specimen->memory[1] = mask_bytes((size_t)shape->n_masks * elements, seed);
         desc->masks = (mglu_mask_array){specimen->memory[1], MGLU_MASK_BYTES};
     } else {
-        desc->value_weight.data = specimen->memory[1] = numbers(elements, seed);
+        desc->value_weight.data = specimen->memory[1] = specimen_numbers(elements, seed);
     }
     if (shape->top_k > 0)
-        desc->router.data = specimen->memory[2] = numbers((size_t)(shape->n_masks * shape->h), seed);
+        desc->router.data = specimen->memory[2] = specimen_numbers((size_t)(shape->n_masks * shape->h), seed);
     if (shape->out > 0)
-        desc->down.data = specimen->memory[3] = numbers((size_t)(shape->out * shape->d), seed);
+        desc->down.data = specimen->memory[3] = specimen_numbers((size_t)(shape->out * shape->d), seed);
 }
 
 void specimen_make(struct specimen *specimen, size_t number)
@@ -87,7 +86,7 @@ void specimen_make(struct specimen *specimen, size_t number)
         .y_size = (size_t)(shape->batch * (shape->out ? shape->out : shape->d)) * sizeof(float),
     };
     make_arrays(specimen, shape, &seed);
-    specimen->x = numbers((size_t)(shape->batch * shape->h), &seed);
+    specimen->x = specimen_numbers((size_t)(shape->batch * shape->h), &seed);
 }
 
 void specimen_free(struct specimen *specimen)

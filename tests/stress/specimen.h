@@ -18,6 +18,9 @@ struct specimen {
     void *memory[4];       /**< what the descs point to */
 };
 
+/** An array of made-up numbers in -0.5..0.5, to be freed. */
+float *specimen_numbers(size_t count, uint32_t *seed);
+
 void specimen_make(struct specimen *specimen, size_t number);
 void specimen_free(struct specimen *specimen);
 

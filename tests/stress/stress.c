@@ -3,6 +3,7 @@
 #include "require.h"
 #include "specimen.h"
 #include "tools/common/arguments.h"
+#include "training.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -17,17 +18,20 @@
 
 enum { THREADS = 16, CONTEXTS = 8, POOL_THREADS = 3 };
 
-/* A context that all threads use, with a layer of every specimen. */
+/* A context that all threads use, with a layer of every specimen, and a plan of every training. */
 struct shared {
     const char *backend, *max_isa;
     mglu_context *context;
     mglu_device *device;
     struct user layers[SPECIMENS];
-    float *want[SPECIMENS]; /* computed before any thread or pool existed */
+    mglu_train *plans[TRAININGS];
+    float *want[SPECIMENS];                     /* computed before any thread or pool existed */
+    struct training_result *trained[TRAININGS]; /* the same */
 };
 
 struct stress {
     struct specimen specimens[SPECIMENS];
+    struct training trainings[TRAININGS];
     struct shared shared[CONTEXTS];
     mglu_parallel hook;
     int64_t calls; /* of each thread */
@@ -36,7 +40,7 @@ struct stress {
 struct caller {
     struct stress *stress;
     uint32_t seed;
-    float *y;
+    void *result;
     pthread_t thread;
 };
 
@@ -46,12 +50,13 @@ static uint32_t draw(struct caller *caller, uint32_t count)
     return (caller->seed >> 8) % count;
 }
 
-static void compare(const struct shared *shared, size_t number, const float *y, size_t size)
+static void compare(const struct shared *shared, const char *what, size_t number, const void *got, const void *want,
+                    size_t size)
 {
-    if (memcmp(y, shared->want[number], size) == 0)
+    if (memcmp(got, want, size) == 0)
         return;
-    fprintf(stderr, "%s %s: specimen %zu has other bits than on one thread\n", shared->backend,
-            shared->max_isa ? shared->max_isa : "", number);
+    fprintf(stderr, "%s %s: %s %zu has other bits than on one thread\n", shared->backend,
+            shared->max_isa ? shared->max_isa : "", what, number);
     require(!"the same bits");
 }
 
@@ -61,8 +66,8 @@ static void compute(struct caller *caller, const struct shared *shared, mglu_dev
     const struct specimen *specimen = &caller->stress->specimens[number];
 
     user_open(&user, device, specimen);
-    user_forward(&user, caller->y);
-    compare(shared, number, caller->y, specimen->y_size);
+    user_forward(&user, caller->result);
+    compare(shared, "specimen", number, caller->result, shared->want[number], specimen->y_size);
     user_close(&user);
 }
 
@@ -93,6 +98,24 @@ static void make_context(struct caller *caller, struct shared *shared, size_t nu
     mglu_context_destroy(&context);
 }
 
+static void compare_trained(const struct caller *caller, const struct shared *shared, size_t number)
+{
+    compare(shared, "training", number, caller->result, shared->trained[number], sizeof *shared->trained[number]);
+}
+
+static void train(struct caller *caller, struct shared *shared, size_t number)
+{
+    training_step(&caller->stress->trainings[number % TRAININGS], shared->device, shared->plans[number % TRAININGS],
+                  caller->result);
+    compare_trained(caller, shared, number % TRAININGS);
+}
+
+static void make_plan(struct caller *caller, struct shared *shared, size_t number)
+{
+    training_compute(&caller->stress->trainings[number % TRAININGS], shared->device, caller->result);
+    compare_trained(caller, shared, number % TRAININGS);
+}
+
 /* The reason of a failure is the thread's own. */
 static void fail(struct caller *caller, struct shared *shared, size_t number)
 {
@@ -109,7 +132,7 @@ static void fail(struct caller *caller, struct shared *shared, size_t number)
 static void *call(void *argument)
 {
     static void (*const uses[])(struct caller * caller, struct shared * shared, size_t number) = {
-        use_layer, use_layer, use_layer, make_layer, make_weights, make_context, fail};
+        use_layer, use_layer, use_layer, make_layer, make_weights, make_context, train, make_plan, fail};
     struct caller *caller = argument;
 
     for (int64_t i = 0; i < caller->stress->calls; i++)
@@ -129,6 +152,11 @@ static void compute_alone(struct stress *stress, struct shared *shared)
         require(shared->want[i] != NULL);
         specimen_compute(&stress->specimens[i], device, shared->want[i]);
     }
+    for (size_t i = 0; i < TRAININGS; i++) {
+        shared->trained[i] = malloc(sizeof *shared->trained[i]);
+        require(shared->trained[i] != NULL);
+        training_compute(&stress->trainings[i], device, shared->trained[i]);
+    }
     mglu_context_destroy(&context);
 }
 
@@ -137,6 +165,8 @@ static void open_shared(struct stress *stress, struct shared *shared)
     shared->device = open_device(&shared->context, shared->backend, shared->max_isa, &stress->hook);
     for (size_t i = 0; i < SPECIMENS; i++)
         user_open(&shared->layers[i], shared->device, &stress->specimens[i]);
+    for (size_t i = 0; i < TRAININGS; i++)
+        require_ok(mglu_train_create(shared->device, &stress->trainings[i].desc, &shared->plans[i]));
 }
 
 static void close_shared(struct shared *shared)
@@ -144,6 +174,10 @@ static void close_shared(struct shared *shared)
     for (size_t i = 0; i < SPECIMENS; i++) {
         user_close(&shared->layers[i]);
         free(shared->want[i]);
+    }
+    for (size_t i = 0; i < TRAININGS; i++) {
+        mglu_train_destroy(&shared->plans[i]);
+        free(shared->trained[i]);
     }
     mglu_context_destroy(&shared->context);
 }
@@ -171,13 +205,29 @@ static void run_callers(struct stress *stress)
     struct caller callers[THREADS];
 
     for (uint32_t i = 0; i < THREADS; i++) {
-        callers[i] = (struct caller){.stress = stress, .seed = i, .y = malloc(1 << 16)};
-        require(callers[i].y && pthread_create(&callers[i].thread, NULL, call, &callers[i]) == 0);
+        callers[i] = (struct caller){.stress = stress, .seed = i, .result = malloc(1 << 16)};
+        require(callers[i].result && pthread_create(&callers[i].thread, NULL, call, &callers[i]) == 0);
     }
     for (size_t i = 0; i < THREADS; i++) {
         pthread_join(callers[i].thread, NULL);
-        free(callers[i].y);
+        free(callers[i].result);
     }
+}
+
+static void make_inputs(struct stress *stress)
+{
+    for (size_t i = 0; i < SPECIMENS; i++)
+        specimen_make(&stress->specimens[i], i);
+    for (size_t i = 0; i < TRAININGS; i++)
+        training_make(&stress->trainings[i], i);
+}
+
+static void free_inputs(struct stress *stress)
+{
+    for (size_t i = 0; i < SPECIMENS; i++)
+        specimen_free(&stress->specimens[i]);
+    for (size_t i = 0; i < TRAININGS; i++)
+        training_free(&stress->trainings[i]);
 }
 
 static void run(struct stress *stress)
@@ -187,8 +237,7 @@ static void run(struct stress *stress)
 
     require_ok(mglu_context_create(NULL, &context));
     choose_devices(stress, context);
-    for (size_t i = 0; i < SPECIMENS; i++)
-        specimen_make(&stress->specimens[i], i);
+    make_inputs(stress);
     for (size_t i = 0; i < CONTEXTS; i++)
         compute_alone(stress, &stress->shared[i]);
     pool = pool_create(POOL_THREADS);
@@ -198,8 +247,7 @@ static void run(struct stress *stress)
     run_callers(stress);
     for (size_t i = 0; i < CONTEXTS; i++)
         close_shared(&stress->shared[i]);
-    for (size_t i = 0; i < SPECIMENS; i++)
-        specimen_free(&stress->specimens[i]);
+    free_inputs(stress);
     pool_destroy(pool);
     mglu_context_destroy(&context);
 }
