@@ -101,7 +101,9 @@ class Tests:
         self.limit = LEAST_LIMIT
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MGLU_")}
         self.environment = {**kept, "MGLU_TEST_DATA": str(ROOT / "tests/data"), "MALLOC_PERTURB_": "0",
-                            "OCL_ICD_VENDORS": POCL, "POCL_CACHE_DIR": str(folder / "pocl")}
+                            "OCL_ICD_VENDORS": POCL, "POCL_CACHE_DIR": str(folder / "pocl"),
+                            "MGLU_TEST_PLUGIN": str(folder / "tests/plugins/mglu-sample.so"),
+                            "MGLU_TEST_BROKEN": str(folder / "tests/plugins/broken-chosen.so")}
 
     @staticmethod
     def options(program, case):

@@ -223,6 +223,37 @@ static void threads_without_a_function_are_refused(void **state)
     free_plan(&plan);
 }
 
+static void run_backwards(void *user, int64_t count, mglu_task task, void *argument)
+{
+    *(int *)user += 1;
+    while (count > 0)
+        task(argument, --count);
+}
+
+/* Even one task, as packing the masks is here, goes through a hook. */
+static void the_threads_of_a_call_are_used_in_it_and_in_no_other(void **state)
+{
+    struct plan plan = make_plan();
+    int loops = 0, before;
+    const mglu_parallel hook = {&loops, run_backwards};
+    float y[2], dx[4];
+    mglu_train_forward_args forward = forward_args(&plan, y);
+    mglu_train_backward_args backward = backward_args(&plan);
+
+    forward.parallel = backward.parallel = &hook;
+    backward.dx.data = dx;
+    assert_ok(mglu_train_forward(plan.train, NULL, &forward));
+    before = loops;
+    assert_true(before > 0);
+    assert_ok(mglu_train_backward(plan.train, NULL, &backward));
+    assert_true(loops > before);
+    before = loops;
+    forward.parallel = NULL;
+    assert_ok(mglu_train_forward(plan.train, NULL, &forward));
+    assert_int_equal(loops, before);
+    free_plan(&plan);
+}
+
 /* Without dy and gradients it is the oracle of a forward. */
 static void the_oracle_needs_dy_only_for_gradients(void **state)
 {
@@ -293,6 +324,7 @@ int main(void)
         cmocka_unit_test(mask_words_may_be_at_any_address),
         cmocka_unit_test(a_set_padding_bit_is_refused),
         cmocka_unit_test(threads_without_a_function_are_refused),
+        cmocka_unit_test(the_threads_of_a_call_are_used_in_it_and_in_no_other),
         cmocka_unit_test(the_oracle_needs_dy_only_for_gradients),
         cmocka_unit_test(the_oracle_checks_its_arguments_and_is_the_references_alone),
         cmocka_unit_test(the_oracle_of_an_empty_batch_has_zeros),
