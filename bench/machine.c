@@ -30,6 +30,9 @@ static const struct kernels *const tables[] = {
 #ifdef MGLU_BENCH_X86
     &kernels_avx2,      &kernels_avx512,   &kernels_avx512vnni, &kernels_avx512bf16,
 #endif
+#ifdef MGLU_BENCH_AVXVNNI
+    &kernels_avxvnni,
+#endif
 #ifdef MGLU_BENCH_AMX
     &kernels_avx512amx,
 #endif

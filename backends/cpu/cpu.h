@@ -41,8 +41,9 @@ struct mglu_cpu_machine {
 const struct mglu_cpu_machine *mglu_cpu_this_machine(void);
 
 /*
- * In ascending order: each includes the ones before it. The last has no name. This is the only list of instruction
- * sets: all other code reads that of the device (mglu_device_info.instruction_sets).
+ * In ascending order of speed. Each includes the ones before it, except that machines with avx512 may lack avx2-vnni.
+ * The last has no name. This is the only list of instruction sets: all other code reads that of the device
+ * (mglu_device_info.instruction_sets).
  */
 enum { MGLU_CPU_MAX_ISAS = 15 };
 

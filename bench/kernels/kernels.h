@@ -41,6 +41,7 @@ struct kernels {
 
 extern const struct kernels kernels_baseline;
 extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avxvnni;
 extern const struct kernels kernels_avx512;
 extern const struct kernels kernels_avx512vnni;
 extern const struct kernels kernels_avx512bf16;

@@ -23,7 +23,8 @@ VALUES = {
     "--op": "projection ffn routed",
     "--regime": "cold warm",
     "--tier": "quick full exhaustive",
-    "--max-isa": "baseline avx2 avx512 avx512-vnni avx512-bf16 avx512-amx neon neon-dotprod neon-i8mm",
+    "--max-isa": "baseline avx2 avx2-vnni avx512 avx512-vnni avx512-bf16 avx512-amx neon neon-dotprod "
+                 "neon-i8mm",
 }
 
 Option = collections.namedtuple("Option", "names value text")

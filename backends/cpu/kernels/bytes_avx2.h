@@ -2,6 +2,8 @@
 #ifndef MGLU_CPU_BYTES_AVX2_H
 #define MGLU_CPU_BYTES_AVX2_H
 
+/* Vectors of bytes in AVX2; bytes_dot() is in bytes_avx2madd.h and bytes_avxvnni.h. */
+
 #include "vec_avx2.h"
 
 typedef __m256i bytes;
@@ -39,14 +41,6 @@ MGLU_INLINE bytes bytes_magnitude(bytes w)
 MGLU_INLINE bytes bytes_signed(bytes x, bytes w)
 {
     return _mm256_sign_epi8(x, w);
-}
-
-/* A magnitude is at most 128 and an |x| at most 127, so sums of two products fit in 16 bits. */
-MGLU_INLINE vec bytes_dot(bytes magnitude, bytes x)
-{
-    const __m256i pairs = _mm256_maddubs_epi16(magnitude, x);
-
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 MGLU_INLINE vec bytes_broadcast_scales(const float *scales)

@@ -22,22 +22,48 @@ static int read_f16c(void)
 }
 
 /* In a virtual machine the instruction CPUID takes tens of microseconds, and each context asks several times. */
+static int read_once(atomic_int *known, int (*read)(void))
+{
+    int answer = atomic_load_explicit(known, memory_order_relaxed);
+
+    if (answer < 0) {
+        answer = read();
+        atomic_store_explicit(known, answer, memory_order_relaxed);
+    }
+    return answer;
+}
+
 static int has_f16c(void)
 {
     static atomic_int known = -1;
-    int answer = atomic_load_explicit(&known, memory_order_relaxed);
 
-    if (answer < 0) {
-        answer = read_f16c();
-        atomic_store_explicit(&known, answer, memory_order_relaxed);
-    }
-    return answer;
+    return read_once(&known, read_f16c);
 }
 
 static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
+
+#ifdef MGLU_CPU_AVXVNNI
+
+/* Not by __builtin_cpu_supports, which has a name for it in newer compilers alone. */
+static int read_avxvnni(void)
+{
+    unsigned int a, b, c, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
+           (a & 1u << 4) != 0;
+}
+
+static int has_avxvnni(void)
+{
+    static atomic_int known = -1;
+
+    return has_avx2() && read_once(&known, read_avxvnni);
+}
+
+#endif
 
 static int has_avx512(void)
 {
@@ -115,6 +141,10 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 #ifdef MGLU_CPU_X86
     {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemm_int8 = &mglu_gemm_int8_avx2,
      .gemv_pairs = mglu_gemv_pairs_avx2},
+#ifdef MGLU_CPU_AVXVNNI
+    {"avx2-vnni", has_avxvnni, KERNELS(avx2), .int8 = &mglu_int8_avxvnni, .gemm_int8 = &mglu_gemm_int8_avxvnni,
+     .gemv_pairs = mglu_gemv_pairs_avx2},
+#endif
     {"avx512", has_avx512, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512, .int8 = &mglu_int8_avx2},
     {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
      .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni},

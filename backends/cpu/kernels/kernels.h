@@ -216,11 +216,13 @@ struct mglu_cpu_gemm_int8_kernels {
 };
 
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2;
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avxvnni;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx512vnni;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_neondot;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_neoni8mm;
 
 extern const struct mglu_cpu_int8 mglu_int8_avx2;
+extern const struct mglu_cpu_int8 mglu_int8_avxvnni;
 extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
 extern const struct mglu_cpu_int8 mglu_int8_neon;
 extern const struct mglu_cpu_int8 mglu_int8_neondot;

@@ -20,9 +20,13 @@
 #include "vec_baseline.h"
 #define KERNEL(name) mglu_##name##_baseline
 #elif defined(MGLU_ISA_AVX2)
-#include "bytes_avx2.h"
+#include "bytes_avx2madd.h"
 #include "vec_avx2.h"
 #define KERNEL(name) mglu_##name##_avx2
+#elif defined(MGLU_ISA_AVXVNNI)
+#include "bytes_avxvnni.h"
+#include "vec_avx2.h"
+#define KERNEL(name) mglu_##name##_avxvnni
 #elif defined(MGLU_ISA_AVX512)
 #include "vec_avx512.h"
 #define KERNEL(name) mglu_##name##_avx512
