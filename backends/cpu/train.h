@@ -132,7 +132,7 @@ struct mglu_cpu_train_layout mglu_cpu_train_lay_out_backward(const struct mglu_c
 void mglu_cpu_train_parallel(const struct mglu_cpu_train_call *call, int64_t count,
                              void (*body)(const struct mglu_cpu_train_call *call, int64_t index));
 void mglu_cpu_train_pack_left(const struct mglu_cpu_train *train, const mglu_cpu_train_row *block, char *panels,
-                              int64_t groups, int64_t row, int64_t group);
+                              int64_t groups, int64_t row, int64_t rows, int64_t group);
 void mglu_cpu_train_load_x(const struct mglu_cpu_train_call *call, int64_t token_block, int64_t h_block,
                            mglu_cpu_train_row *block);
 void mglu_cpu_train_load_w(const struct mglu_cpu_train_call *call, int64_t row, int64_t h_block,

@@ -30,7 +30,7 @@ static void pack_x(const struct mglu_cpu_train_call *call, int64_t token_block)
     for (int64_t h_block = 0; h_block < call->train->h_blocks; h_block++) {
         mglu_cpu_train_load_x(call, token_block, h_block, block);
         mglu_cpu_train_pack_left(call->train, (const mglu_cpu_train_row *)block, x_panels(call), call->train->h_blocks,
-                                 token_block * MGLU_CPU_TRAIN_BLOCK, h_block);
+                                 token_block * MGLU_CPU_TRAIN_BLOCK, call->tokens, h_block);
     }
 }
 

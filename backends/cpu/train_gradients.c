@@ -62,12 +62,12 @@ static void pack(const struct mglu_cpu_train_call *call, const struct gate_block
 
     if (call->backward->dx.data)
         mglu_cpu_train_pack_left(train, gradient, call->workspace + call->layout.d, train->products * row_blocks,
-                                 block->token, product * row_blocks + row_block);
+                                 block->token, call->tokens, product * row_blocks + row_block);
     if (!mglu_cpu_train_has_weight_gradients(call))
         return;
     train->blocks->transpose(gradient, transposed);
     mglu_cpu_train_pack_left(train, (const mglu_cpu_train_row *)transposed, mglu_cpu_train_rows_of(call, product),
-                             mglu_cpu_pieces(call->tokens, MGLU_CPU_TRAIN_BLOCK), block->row,
+                             mglu_cpu_pieces(call->tokens, MGLU_CPU_TRAIN_BLOCK), block->row, call->rows,
                              block->token / MGLU_CPU_TRAIN_BLOCK);
 }
 

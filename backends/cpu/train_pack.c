@@ -5,17 +5,25 @@
 
 /* Reading and packing the blocks of a chunk. */
 
-/* A block of 32 rows of a left panel: its rows may be in several panels. */
-void mglu_cpu_train_pack_left(const struct mglu_cpu_train *train, const mglu_cpu_train_row *block, char *panels,
-                              int64_t groups, int64_t row, int64_t group)
+static char *left_line(const struct mglu_cpu_train *train, char *panels, int64_t groups, int64_t row, int64_t group)
 {
-    const struct mglu_cpu_train_panels *kernels = train->panels;
-    const size_t bytes = mglu_cpu_left_bytes(train), line = bytes / (size_t)kernels->panel_rows;
+    const int64_t panel_rows = train->panels->panel_rows, panel = row / panel_rows, in_panel = row % panel_rows;
+    const size_t bytes = mglu_cpu_left_bytes(train), line = bytes / (size_t)panel_rows;
 
-    for (int64_t i = 0; i < MGLU_CPU_TRAIN_BLOCK; i++) {
-        const int64_t panel = (row + i) / kernels->panel_rows, in_panel = (row + i) % kernels->panel_rows;
-        kernels->pack_left(block[i], panels + (size_t)(panel * groups + group) * bytes + (size_t)in_panel * line);
-    }
+    return panels + (size_t)(panel * groups + group) * bytes + (size_t)in_panel * line;
+}
+
+/* A block of rows of left panels, which may be in several. The last block is followed by zeros to its panel's end. */
+void mglu_cpu_train_pack_left(const struct mglu_cpu_train *train, const mglu_cpu_train_row *block, char *panels,
+                              int64_t groups, int64_t row, int64_t rows, int64_t group)
+{
+    static const mglu_cpu_train_row zeros;
+    const int64_t end = row + MGLU_CPU_TRAIN_BLOCK;
+
+    for (int64_t i = row; i < end; i++)
+        train->panels->pack_left(block[i - row], left_line(train, panels, groups, i, group));
+    for (int64_t i = end; end >= rows && i % train->panels->panel_rows != 0; i++)
+        train->panels->pack_left(zeros, left_line(train, panels, groups, i, group));
 }
 
 static int32_t in_block(int64_t first, int64_t count)
