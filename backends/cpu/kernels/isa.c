@@ -97,10 +97,12 @@ static int has_avx512amx(void)
 #ifdef __linux__
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 
-/* Linux before 5.10 has no name for it. */
+/* Linux before 5.10 has no names for them. */
 #ifndef HWCAP2_I8MM
-#define HWCAP2_I8MM (1 << 13)
+#define HWCAP2_I8MM    (1 << 13)
+#define HWCAP2_SVEBF16 (1 << 12)
 #endif
 
 static int has_dotprod(void)
@@ -112,6 +114,19 @@ static int has_i8mm(void)
 {
     return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 }
+
+#ifdef MGLU_CPU_SVE
+
+/* Vectors of this many bytes: all threads of a process have the length that the system gave it. */
+static int has_sve(int length)
+{
+    if (!has_i8mm() || !(getauxval(AT_HWCAP) & HWCAP_SVE) || !(getauxval(AT_HWCAP2) & HWCAP2_SVEBF16))
+        return 0;
+    const int vectors = prctl(PR_SVE_GET_VL);
+    return vectors >= 0 && (vectors & PR_SVE_VL_LEN_MASK) == length;
+}
+
+#endif
 
 #else
 
@@ -126,15 +141,38 @@ static int has_i8mm(void)
     return 0;
 }
 
+#ifdef MGLU_CPU_SVE
+
+static int has_sve(int length)
+{
+    return 0;
+}
+
+#endif
+
+#endif
+
+#ifdef MGLU_CPU_SVE
+
+static int has_sve128(void)
+{
+    return has_sve(16);
+}
+
+static int has_sve256(void)
+{
+    return has_sve(32);
+}
+
 #endif
 
 #endif
 
 /* The kernels compiled for the instruction set of this name. */
-#define KERNELS(isa)                                                                                                   \
-    .gemv = mglu_gemv_##isa, .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa,                         \
-    .train_blocks = &mglu_train_blocks_##isa, .train_gates = &mglu_train_gates_##isa,                                  \
-    .train_f32 = &mglu_train_f32_##isa
+#define KERNELS(isa) .gemv = mglu_gemv_##isa, KERNELS_BUT_GEMV(isa)
+#define KERNELS_BUT_GEMV(isa)                                                                                          \
+    .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa, .train_blocks = &mglu_train_blocks_##isa,        \
+    .train_gates = &mglu_train_gates_##isa, .train_f32 = &mglu_train_f32_##isa
 
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
@@ -162,6 +200,12 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},
     {"neon-dotprod", has_dotprod, KERNELS(neon), .int8 = &mglu_int8_neondot, .gemm_int8 = &mglu_gemm_int8_neondot},
     {"neon-i8mm", has_i8mm, KERNELS(neon), .int8 = &mglu_int8_neondot, .gemm_int8 = &mglu_gemm_int8_neoni8mm},
+#endif
+#ifdef MGLU_CPU_SVE
+    {"sve-128", has_sve128, .gemv = mglu_gemv_sve128, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
+     .gemm_int8 = &mglu_gemm_int8_neoni8mm},
+    {"sve-256", has_sve256, .gemv = mglu_gemv_sve256, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
+     .gemm_int8 = &mglu_gemm_int8_neoni8mm},
 #endif
     {0},
 };

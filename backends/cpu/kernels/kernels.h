@@ -231,6 +231,8 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_avx512[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_neon[MGLU_DTYPE_COUNT];
+extern mglu_cpu_gemv_fn *const mglu_gemv_sve128[MGLU_DTYPE_COUNT];
+extern mglu_cpu_gemv_fn *const mglu_gemv_sve256[MGLU_DTYPE_COUNT];
 
 /*
  * GEMV for several tokens, with the bits of GEMV for one: jobs->tokens jobs, equal except x, totals and gates. There

@@ -51,6 +51,12 @@
 #elif defined(MGLU_ISA_NEONI8MM)
 #include "vec_neon.h"
 #define KERNEL(name) mglu_##name##_neoni8mm
+#elif defined(MGLU_ISA_SVE128)
+#include "vec_sve.h"
+#define KERNEL(name) mglu_##name##_sve128
+#elif defined(MGLU_ISA_SVE256)
+#include "vec_sve.h"
+#define KERNEL(name) mglu_##name##_sve256
 #else
 #error "define MGLU_ISA_<instruction set>, as backends/cpu/meson.build does"
 #endif
