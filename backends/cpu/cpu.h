@@ -132,7 +132,7 @@ struct mglu_cpu_layer {
 /* One token's part of the workspace. */
 struct mglu_cpu_token_workspace {
     float *x;         /* [h_pad], padded with zeros like all rows here; where only x_bf16 is used, for a router alone */
-    uint16_t *x_bf16; /* [h_pad], with use_bf16 */
+    uint16_t *x_bf16; /* [h_pad], with gemv_bf16 or use_bf16 */
     void *quantised_x; /* input of the int8 kernels, with use_int8 */
     int32_t *mask_ids; /* [terms], in the order of the sum */
     float *p;          /* [terms] */

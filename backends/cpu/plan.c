@@ -236,7 +236,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
         .gemm_down = gemm_tasks(d ? packed->down.stride_bytes : 0, out),
     };
 
-    plan.use_bf16 = plan.gemv_bf16; /* with tiles always */
+    plan.use_bf16 = plan.gemv_bf16 && isa->gemm_bf16; /* with tiles always */
     select_gemv(isa, packed, desc, &plan);
     select_tokens(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);

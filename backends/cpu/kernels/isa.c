@@ -203,9 +203,9 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 #endif
 #ifdef MGLU_CPU_SVE
     {"sve-128", has_sve128, .gemv = mglu_gemv_sve128, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
-     .gemm_int8 = &mglu_gemm_int8_neoni8mm},
+     .gemm_int8 = &mglu_gemm_int8_neoni8mm, .gemv_bf16 = mglu_gemv_bf16_sve128},
     {"sve-256", has_sve256, .gemv = mglu_gemv_sve256, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
-     .gemm_int8 = &mglu_gemm_int8_neoni8mm},
+     .gemm_int8 = &mglu_gemm_int8_neoni8mm, .gemv_bf16 = mglu_gemv_bf16_sve256},
 #endif
     {0},
 };

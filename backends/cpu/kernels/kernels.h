@@ -8,7 +8,7 @@
 
 /*
  * The interface of the kernels of one instruction set. All instruction sets give the same bits, except GEMM,
- * gemv_pairs_avx2.c, gemv_bf16dot.c and those of integers, which reproducible layers do not use. Kernels expect the
+ * gemv_pairs_avx2.c, gemv_bf16dot*.c and those of integers, which reproducible layers do not use. Kernels expect the
  * default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
@@ -298,6 +298,8 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT];
 
 /* These need x in bf16. They have a different summation order, and so different bits. */
 mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
+mglu_cpu_gemv_fn mglu_gemv_bf16_sve128;
+mglu_cpu_gemv_fn mglu_gemv_bf16_sve256;
 mglu_cpu_gemm_fn mglu_gemm_bf16_avx512bf16;
 extern const struct mglu_cpu_packed_gemm mglu_gemm_tiles_avx512amx;
 

@@ -91,21 +91,26 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return svadd_f32_x(svptrue_b32(), a, b);
 }
 
-/*
- * The predicate of a part of a mask word's columns. A lane of 32 bits is governed by the first of its four bits, so
- * the others may be anything.
- */
-MGLU_INLINE predicate vec_predicate(const uint32_t *word, int part)
+/* The bits of a mask word for as many columns as a vector has bytes, of the part-th such vector. */
+MGLU_INLINE predicate predicate_load(const uint32_t *word, int part)
 {
-    const predicate of_bytes = ((const struct mask_bits *)(const void *)word)[part / 4].of_bytes;
-    const predicate of_halves = part % 4 < 2 ? svzip1_b8(of_bytes, of_bytes) : svzip2_b8(of_bytes, of_bytes);
+    return ((const struct mask_bits *)(const void *)word)[part].of_bytes;
+}
 
-    return part % 2 == 0 ? svzip1_b8(of_halves, of_halves) : svzip2_b8(of_halves, of_halves);
+/*
+ * One half of a predicate's bits, for lanes twice as wide. A lane is governed by the first of its bits, so the others
+ * may be anything.
+ */
+MGLU_INLINE predicate predicate_half(predicate p, int half)
+{
+    return half == 0 ? svzip1_b8(p, p) : svzip2_b8(p, p);
 }
 
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
-    return svadd_f32_m(vec_predicate(word, part), sum, p);
+    const predicate of_halves = predicate_half(predicate_load(word, part / 4), part / 2 % 2);
+
+    return svadd_f32_m(predicate_half(of_halves, part % 2), sum, p);
 }
 
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
