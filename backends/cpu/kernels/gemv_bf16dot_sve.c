@@ -69,9 +69,9 @@ MGLU_INLINE float reduce(const vec *parts)
 MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *job, int32_t r, int n)
 {
     const struct mglu_cpu_matrix *matrix = job->matrix;
-    const size_t bytes = group_bytes(MGLU_DTYPE_BF16);
+    const size_t step = group_bytes(MGLU_DTYPE_BF16);
     const size_t ahead = (size_t)(n > 0 ? matrix->streams.masked_prefetch : matrix->streams.plain_prefetch);
-    const int64_t pitch = mask_pitch(matrix), words_ahead = (int64_t)(ahead / bytes) * pitch;
+    const int64_t pitch = mask_pitch(matrix), words_ahead = (int64_t)(ahead / step) * pitch;
     const char *weights = row_from(matrix, job->first_row + r, 0, MGLU_DTYPE_BF16).weights, *x = job->x;
     const uint32_t *words = mask_words(matrix, job->first_row + r, 0);
     struct sums sums = zero_sums(n);
@@ -80,8 +80,8 @@ MGLU_INLINE void sum_row(const struct mglu_cpu_gemv *job, int32_t r, int n)
     MGLU_UNROLL
     for (int i = 0; i < n; i++)
         mask_ids[i] = job->mask_ids[i];
-    for (int64_t group = 0; group < matrix->groups; group++, weights += bytes, x += bytes, words += pitch) {
-        prefetch_weights(weights, bytes, ahead);
+    for (int64_t group = 0; group < matrix->groups; group++, weights += step, x += step, words += pitch) {
+        prefetch_weights(weights, step, ahead);
         if (n > 0)
             prefetch_words(words, words_ahead);
         add_group(weights, x, words, mask_ids, n, &sums);

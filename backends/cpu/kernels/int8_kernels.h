@@ -50,6 +50,36 @@ struct shape {
     INT8_KERNEL(several_tokens_##type##_##n, TYPE, n, 0, mglu_cpu_int8_tokens_per_call(n))
 #define ENTRY(n, name) [n] = name##_##n,
 
+#ifdef BYTES_WITH_IDS_ONLY
+
+/* One token, with the kernels of up to 8 masks, in passes over the rows where there are more. */
+MGLU_INLINE void sum_in_passes(const struct mglu_cpu_gemv *job, mglu_cpu_gemv_fn *const *kernels)
+{
+    static const int32_t all[MGLU_MAX_MASKS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    struct mglu_cpu_gemv pass = *job;
+
+    if (!pass.mask_ids)
+        pass.mask_ids = all;
+    for (; pass.n > 8; pass.n -= 8, pass.mask_ids += 8, pass.gates += 8)
+        kernels[8](&pass);
+    kernels[pass.n](&pass);
+}
+
+#define KERNELS_OF_DTYPE(type, TYPE)                                                                                   \
+    FOR_MASK_COUNTS_8(SOME_KERNEL, type, TYPE)                                                                         \
+    FOR_MASK_COUNTS_3(TOKENS_KERNEL, type, TYPE)                                                                       \
+    void KERNEL(gemv_int8_##type)(const struct mglu_cpu_gemv *jobs)                                                    \
+    {                                                                                                                  \
+        static mglu_cpu_gemv_fn *const some[] = {FOR_MASK_COUNTS_8(ENTRY, some_##type)};                               \
+        static mglu_cpu_gemv_fn *const several_tokens[] = {FOR_MASK_COUNTS_3(ENTRY, several_tokens_##type)};           \
+        if (jobs->tokens > 1)                                                                                          \
+            several_tokens[jobs->n](jobs);                                                                             \
+        else                                                                                                           \
+            sum_in_passes(jobs, some);                                                                                 \
+    }
+
+#else
+
 #define KERNELS_OF_DTYPE(type, TYPE)                                                                                   \
     FOR_MASK_COUNTS_16(ALL_KERNEL, type, TYPE)                                                                         \
     FOR_MASK_COUNTS_16(SOME_KERNEL, type, TYPE)                                                                        \
@@ -61,5 +91,7 @@ struct shape {
         static mglu_cpu_gemv_fn *const several_tokens[] = {FOR_MASK_COUNTS_3(ENTRY, several_tokens_##type)};           \
         (jobs->tokens > 1 ? several_tokens : jobs->mask_ids ? some : all)[jobs->n](jobs);                              \
     }
+
+#endif
 
 #endif

@@ -202,9 +202,9 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"neon-i8mm", has_i8mm, KERNELS(neon), .int8 = &mglu_int8_neondot, .gemm_int8 = &mglu_gemm_int8_neoni8mm},
 #endif
 #ifdef MGLU_CPU_SVE
-    {"sve-128", has_sve128, .gemv = mglu_gemv_sve128, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
+    {"sve-128", has_sve128, .gemv = mglu_gemv_sve128, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_sve128,
      .gemm_int8 = &mglu_gemm_int8_neoni8mm, .gemv_bf16 = mglu_gemv_bf16_sve128},
-    {"sve-256", has_sve256, .gemv = mglu_gemv_sve256, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_neondot,
+    {"sve-256", has_sve256, .gemv = mglu_gemv_sve256, KERNELS_BUT_GEMV(neon), .int8 = &mglu_int8_sve256,
      .gemm_int8 = &mglu_gemm_int8_neoni8mm, .gemv_bf16 = mglu_gemv_bf16_sve256},
 #endif
     {0},

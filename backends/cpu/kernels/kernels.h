@@ -226,6 +226,8 @@ extern const struct mglu_cpu_int8 mglu_int8_avxvnni;
 extern const struct mglu_cpu_int8 mglu_int8_avx512vnni;
 extern const struct mglu_cpu_int8 mglu_int8_neon;
 extern const struct mglu_cpu_int8 mglu_int8_neondot;
+extern const struct mglu_cpu_int8 mglu_int8_sve128;
+extern const struct mglu_cpu_int8 mglu_int8_sve256;
 
 extern mglu_cpu_gemv_fn *const mglu_gemv_baseline[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_avx2[MGLU_DTYPE_COUNT];

@@ -52,9 +52,11 @@
 #include "vec_neon.h"
 #define KERNEL(name) mglu_##name##_neoni8mm
 #elif defined(MGLU_ISA_SVE128)
+#include "bytes_sve.h"
 #include "vec_sve.h"
 #define KERNEL(name) mglu_##name##_sve128
 #elif defined(MGLU_ISA_SVE256)
+#include "bytes_sve.h"
 #include "vec_sve.h"
 #define KERNEL(name) mglu_##name##_sve256
 #else

@@ -91,6 +91,16 @@ MGLU_INLINE vec vec_add(vec a, vec b)
     return svadd_f32_x(svptrue_b32(), a, b);
 }
 
+MGLU_INLINE vec vec_broadcast(const void *from)
+{
+    return svdup_f32(*(const float *)from);
+}
+
+MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
+{
+    return svmla_f32_x(svptrue_b32(), sum, a, b);
+}
+
 /* The bits of a mask word for as many columns as a vector has bytes, of the part-th such vector. */
 MGLU_INLINE predicate predicate_load(const uint32_t *word, int part)
 {
