@@ -201,12 +201,16 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
         job->totals[r + i * apart] = vec_reduce(vec_add(totals[i][0], totals[i][1]));
 }
 
-/* Whether the machine reads several such rows faster than one: with large registers, two, where they are long. */
+/*
+ * Whether the machine reads several such rows faster than one: with large registers two. In rows no longer than the
+ * prefetch distance, what is prefetched at their ends are rows that are summed at another time.
+ */
 MGLU_INLINE int reads_several(const struct mglu_cpu_matrix *matrix)
 {
-    if (BYTE_GROUPS == 1)
-        return matrix->streams.plain_rows > 1;
-    return matrix->streams.plain_rows == ROWS_AT_ONCE && matrix->stride_bytes > 2048;
+    const int32_t rows = matrix->streams.plain_rows;
+
+    return (BYTE_GROUPS == 1 ? rows > 1 : rows == ROWS_AT_ONCE) &&
+           matrix->stride_bytes > (size_t)matrix->streams.plain_prefetch;
 }
 
 /* One call. Rows without masks are summed side by side for one token. */
