@@ -22,8 +22,7 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
     struct mglu_cpu_workspace_layout layout = {0};
 
     layout.x = mglu_cpu_reserve(&layout.size, needs_f32 ? columns * sizeof(float) : 0);
-    layout.x_bf16 =
-        mglu_cpu_reserve(&layout.size, plan->gemv_bf16 || plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
+    layout.x_bf16 = mglu_cpu_reserve(&layout.size, plan->gemv_bf16 || plan->use_bf16 ? columns * sizeof(uint16_t) : 0);
     layout.quantised_x = mglu_cpu_reserve(&layout.size, plan->use_int8 ? quantised_bytes(packed->hidden_size) : 0);
     layout.mask_ids = mglu_cpu_reserve(&layout.size, (size_t)plan->terms * sizeof(int32_t));
     layout.p = mglu_cpu_reserve(&layout.size, (size_t)plan->terms * sizeof(float));

@@ -12,8 +12,7 @@
 #define FOR_MASK_COUNTS_3(CASE, ...) FOR_MASK_COUNTS_2(CASE, __VA_ARGS__) CASE(3, __VA_ARGS__)
 #define FOR_MASK_COUNTS_6(CASE, ...)                                                                                   \
     FOR_MASK_COUNTS_3(CASE, __VA_ARGS__) CASE(4, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__)
-#define FOR_MASK_COUNTS_8(CASE, ...)                                                                                   \
-    FOR_MASK_COUNTS_6(CASE, __VA_ARGS__) CASE(7, __VA_ARGS__) CASE(8, __VA_ARGS__)
+#define FOR_MASK_COUNTS_8(CASE, ...) FOR_MASK_COUNTS_6(CASE, __VA_ARGS__) CASE(7, __VA_ARGS__) CASE(8, __VA_ARGS__)
 #define FOR_MASK_COUNTS_16(CASE, ...)                                                                                  \
     FOR_MASK_COUNTS_8(CASE, __VA_ARGS__)                                                                               \
     CASE(9, __VA_ARGS__)                                                                                               \
