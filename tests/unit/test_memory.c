@@ -141,6 +141,27 @@ static void memory_can_be_written_and_read_within_its_size(void **state)
     sample_free(&sample);
 }
 
+static void copies_on_a_queue_of_another_device_are_refused(void **state)
+{
+    char text[] = "01";
+    mglu_context *context;
+    mglu_device *cpu, *ref;
+    mglu_queue *queue;
+    mglu_memory *memory;
+
+    assert_ok(mglu_context_create(NULL, &context));
+    assert_ok(mglu_device_pick(context, "cpu", &cpu));
+    assert_ok(mglu_device_pick(context, "ref", &ref));
+    assert_ok(mglu_memory_create(cpu, sizeof text, &memory));
+    assert_ok(mglu_queue_create(ref, NULL, &queue));
+    assert_status(mglu_memory_write(memory, queue, 0, text, sizeof text), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("another device");
+    assert_status(mglu_memory_read(memory, queue, 0, text, sizeof text), MGLU_ERROR_INVALID_ARGUMENT);
+    mglu_queue_destroy(&queue);
+    mglu_memory_destroy(&memory);
+    mglu_context_destroy(&context);
+}
+
 static void weights_outlive_their_handle_while_a_layer_uses_them(void **state)
 {
     struct sample sample = sample_make(&shape, 9);
@@ -163,6 +184,7 @@ int main(void)
         cmocka_unit_test(any_failing_allocation_is_out_of_memory_and_leaks_nothing),
         cmocka_unit_test(weights_hold_little_more_than_their_packed_bytes),
         cmocka_unit_test(memory_can_be_written_and_read_within_its_size),
+        cmocka_unit_test(copies_on_a_queue_of_another_device_are_refused),
         cmocka_unit_test(weights_outlive_their_handle_while_a_layer_uses_them),
     };
 
