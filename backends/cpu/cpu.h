@@ -21,6 +21,7 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_int8 *int8;                   /* NULL: none */
     const struct mglu_cpu_gemm_int8_kernels *gemm_int8; /* of that x; its tile_rows are those of `gemm`; NULL: none */
     mglu_cpu_gemv_fn *const *gemv_pairs;                /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_lookup;               /* for each dtype, for many masks; NULL: none */
     mglu_cpu_gemv_fn *gemv_bf16;                        /* on x in bf16; NULL: none */
     const struct mglu_cpu_gemv_tokens *gemv_tokens;     /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;

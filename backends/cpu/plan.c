@@ -57,6 +57,14 @@ static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights
            plan->terms >= MGLU_CPU_LEAST_PAIRS && (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
 }
 
+/* Whether all masks look up sums of columns, in another summation order. */
+static int takes_lookup(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
+                        const struct mglu_cpu_plan *plan)
+{
+    return isa->gemv_lookup && !plan->gemv_bf16 && !is_reproducible(desc) && desc->top_k == 0 &&
+           packed->n_masks >= MGLU_CPU_LEAST_LOOKUP;
+}
+
 /* Selects the kernel for one token, and for every token of a batch below plan->project_gemm_tokens. */
 static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
@@ -73,6 +81,10 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
         plan->project_gemv = isa->gemv_pairs[packed->dtype];
         plan->gemv_name = "gemv_pairs";
         plan->gemv_reason = "several masks, any summation order";
+    } else if (takes_lookup(isa, packed, desc, plan)) {
+        plan->project_gemv = isa->gemv_lookup[packed->dtype];
+        plan->gemv_name = "gemv_lookup";
+        plan->gemv_reason = "many masks, any summation order";
     }
     if (plan->use_int8) {
         plan->gemv_name = "gemv_int8";

@@ -174,6 +174,8 @@ static int has_sve256(void)
     .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa, .train_blocks = &mglu_train_blocks_##isa,        \
     .train_gates = &mglu_train_gates_##isa, .train_f32 = &mglu_train_f32_##isa
 
+#define KERNELS_AVX512 KERNELS(avx512), .gemv_lookup = mglu_gemv_lookup_avx512, .gemv_tokens = &mglu_gemv_tokens_avx512
+
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
 #ifdef MGLU_CPU_X86
@@ -183,16 +185,16 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"avx2-vnni", has_avxvnni, KERNELS(avx2), .int8 = &mglu_int8_avxvnni, .gemm_int8 = &mglu_gemm_int8_avxvnni,
      .gemv_pairs = mglu_gemv_pairs_avx2},
 #endif
-    {"avx512", has_avx512, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512, .int8 = &mglu_int8_avx2},
-    {"avx512-vnni", has_avx512vnni, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni},
-    {"avx512-bf16", has_avx512bf16, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
+    {"avx512", has_avx512, KERNELS_AVX512, .int8 = &mglu_int8_avx2},
+    {"avx512-vnni", has_avx512vnni, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,
+     .gemm_int8 = &mglu_gemm_int8_avx512vnni},
+    {"avx512-bf16", has_avx512bf16, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,
+     .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
      .gemm_bf16 = mglu_gemm_bf16_avx512bf16, .train_bf16 = &mglu_train_bf16_avx512bf16},
 #endif
 #ifdef MGLU_CPU_AMX
-    {"avx512-amx", has_avx512amx, KERNELS(avx512), .gemv_tokens = &mglu_gemv_tokens_avx512,
-     .int8 = &mglu_int8_avx512vnni, .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
+    {"avx512-amx", has_avx512amx, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,
+     .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemv_bf16 = mglu_gemv_bf16_avx512bf16,
      .gemm_bf16 = mglu_gemm_bf16_avx512bf16, .gemm_tiles = &mglu_gemm_tiles_avx512amx,
      .train_bf16 = &mglu_train_bf16_avx512bf16, .train_tiles = &mglu_train_bf16_avx512amx},
 #endif

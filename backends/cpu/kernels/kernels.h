@@ -8,8 +8,8 @@
 
 /*
  * The interface of the kernels of one instruction set. All instruction sets give the same bits, except GEMM,
- * gemv_pairs_avx2.c, gemv_bf16dot*.c and those of integers, which reproducible layers do not use. Kernels expect the
- * default floating-point environment.
+ * gemv_pairs_avx2.c, gemv_lookup.c, gemv_bf16dot*.c and those of integers, which reproducible layers do not use. Kernels
+ * expect the default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
@@ -297,6 +297,11 @@ extern const struct mglu_cpu_elementwise mglu_elementwise_neon;
 enum { MGLU_CPU_LEAST_PAIRS = 2, MGLU_CPU_PAIRS_OF_ALL = 4 };
 
 extern mglu_cpu_gemv_fn *const mglu_gemv_pairs_avx2[MGLU_DTYPE_COUNT];
+
+/* The same for this many masks and more, which must be all of the matrix. */
+enum { MGLU_CPU_LEAST_LOOKUP = 12 };
+
+extern mglu_cpu_gemv_fn *const mglu_gemv_lookup_avx512[MGLU_DTYPE_COUNT];
 
 /* These need x in bf16. They have a different summation order, and so different bits. */
 mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
