@@ -14,7 +14,7 @@ enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
 enum { GEMM_TOKENS = 8 };
 
 /* The same by tiles, with up to two masks and with more; measured on a Xeon. */
-enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 6 };
+enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 5 };
 
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
@@ -126,12 +126,15 @@ static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const str
     return NULL;
 }
 
-/* Compared with pairs, GEMM is faster with more tokens and slower with more masks. Measured on a Zen 3. */
-static int64_t project_gemm_tokens(int takes_pairs, int32_t terms)
+/*
+ * Compared with pairs and with lookups, GEMM is faster with more tokens and slower with more masks: never with the
+ * most. Measured on a Zen 3 and on a Xeon.
+ */
+static int64_t project_gemm_tokens(int takes_pairs, int takes_lookup, int32_t terms)
 {
-    const int64_t tokens = takes_pairs ? 2 * (int64_t)terms : 0;
+    const int64_t tokens = takes_pairs ? 2 * (int64_t)terms : takes_lookup ? 4 * ((int64_t)terms - 8) : 0;
 
-    if (tokens == 2 * MGLU_MAX_MASKS)
+    if (tokens > 0 && terms == MGLU_MAX_MASKS)
         return INT64_MAX;
     return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
 }
@@ -187,7 +190,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     }
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
-    plan->project_gemm_tokens = project_gemm_tokens(takes_pairs(isa, packed, desc, plan), plan->terms);
+    plan->project_gemm_tokens =
+        project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
     plan->down_gemm_tokens = GEMM_TOKENS;
     if (takes_tiles(isa, packed, desc, plan->terms))
         select_tiles(isa, packed, desc, plan);
@@ -277,7 +281,7 @@ static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t s
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);
     else if (plan->project_gemm_tokens == INT64_MAX)
-        snprintf(text, size, "gemm never: pairs are faster with %d masks", (int)plan->terms);
+        snprintf(text, size, "gemm never: gemv is faster with %d masks", (int)plan->terms);
     else
         snprintf(text, size, "%s from %d tokens", name, (int)plan->project_gemm_tokens);
 }
