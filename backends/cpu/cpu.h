@@ -25,7 +25,7 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *gemv_bf16;                        /* on x in bf16; NULL: none */
     const struct mglu_cpu_gemv_tokens *gemv_tokens;     /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
-    const struct mglu_cpu_packed_gemm *gemm_tiles; /* on weights and x in bf16; NULL: none */
+    const struct mglu_cpu_tiles *gemm_tiles; /* on weights and x in bf16; NULL: none */
     const struct mglu_cpu_train_blocks *train_blocks;
     const struct mglu_cpu_train_gates *train_gates;
     const struct mglu_cpu_train_panels *train_f32;
@@ -92,16 +92,18 @@ struct mglu_cpu_plan {
     int gemv_bf16; /* GEMV of the projection does too */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
-    mglu_cpu_gemv_fn *project_tokens, *down_tokens;    /* for several tokens; NULL: each is summed alone */
-    mglu_cpu_gemm_fn *project_gemm, *down_gemm;        /* NULL: batches are computed one token after the other */
-    mglu_cpu_gemm_int8_fn *gemm_int8;                  /* of both, in place of these; NULL: none */
-    const struct mglu_cpu_packed_gemm *project_packed; /* the source of project_gemm; NULL: it takes x as it is */
-    size_t packed_block_bytes;
-    int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
-    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
-    int32_t tile_rows;                             /* of GEMM */
-    int32_t chunk_tokens;                          /* at most */
-    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
+    mglu_cpu_gemv_fn *project_tokens, *down_tokens; /* for several tokens; NULL: each is summed alone */
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm;     /* NULL: batches are computed one token after the other */
+    mglu_cpu_gemm_int8_fn *gemm_int8;               /* of both, in place of these; NULL: none */
+    int uses_tiles;                                 /* project_gemm does */
+    mglu_cpu_pack_x_fn *pack_x;                     /* for both; NULL: integers are multiplied */
+    int32_t block_tokens;                           /* of packed x; else 1 */
+    int64_t project_words, down_words;              /* of 32 bits, of a token's packed x and z */
+    int32_t routed_masks;                           /* with lists of tokens of their own; 0: each token uses them all */
+    int64_t project_gemm_tokens, down_gemm_tokens;  /* smallest batch that uses GEMM */
+    int32_t tile_rows;                              /* of GEMM */
+    int32_t chunk_tokens;                           /* at most */
+    int32_t int8_tokens;                            /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -113,13 +115,13 @@ struct mglu_cpu_workspace_layout {
     size_t size;
 };
 
-/* The buffers for GEMM's sums in the workspace of a forward, behind its tokens; then x where it is packed. */
+/* The buffers for GEMM's sums in the workspace of a forward, behind its tokens; then packed x, and later packed z. */
 struct mglu_cpu_sum_buffers {
     size_t offset;
     int32_t count;
-    size_t bytes;    /* of each */
-    size_t packed_x; /* offset */
-    size_t size;     /* of the workspace */
+    size_t bytes;  /* of each */
+    size_t packed; /* offset */
+    size_t size;   /* of the workspace */
 };
 
 struct mglu_cpu_layer {
@@ -143,8 +145,8 @@ struct mglu_cpu_token_workspace {
 
 /*
  * Sums of a row in a chunk of GEMM, one per token and one per token and mask: enough for 64 tokens with 8 masks. Those
- * of a block of rows are in the workspace, where each task that runs takes a buffer of up to 80 KiB, since the stack of
- * a task has a panel of 32 KiB already; with more tasks at a time, some wait.
+ * of a block of rows are in the workspace, where each task that runs takes a buffer of up to 82 KiB, since the stack of
+ * a task has a panel of 16 KiB already; with more tasks at a time, some wait.
  */
 enum { MGLU_CPU_MOST_POSITIONS = 640, MGLU_CPU_MOST_SUM_BUFFERS = 64 };
 
@@ -159,6 +161,7 @@ struct mglu_cpu_tokens_by_mask {
     float p[MGLU_CPU_MOST_POSITIONS];           /* weights of the gates; undefined for totals */
     int32_t positions[MGLU_CPU_MOST_POSITIONS]; /* [token][term] */
     int32_t first_block[MGLU_MAX_MASKS + 2];    /* of packed x, as `first`; lists of all tokens share those of list 0 */
+    int32_t packed_lists;                       /* that have blocks of their own */
 };
 
 /* The terms of the sum over masks for a block of rows, [term][row]. */
@@ -167,6 +170,12 @@ struct mglu_cpu_block {
     int32_t rows;
     float gates[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
     float values[MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+};
+
+/* What GEMM multiplies, x or z, before it is packed. */
+struct mglu_cpu_unpacked {
+    const void *x; /* of token 0 */
+    int64_t words; /* of 32 bits, of a token */
 };
 
 /* A forward computes its tokens in chunks, so that the workspace is bounded and weights are read once per chunk. */
@@ -178,6 +187,7 @@ struct mglu_cpu_chunk {
     int32_t tokens;
     struct mglu_cpu_sum_buffers sum_buffers;
     const struct mglu_cpu_tokens_by_mask *by_mask; /* of GEMM */
+    struct mglu_cpu_unpacked unpacked;             /* of GEMM */
     _Atomic uint64_t *taken_buffers;               /* of GEMM: bit i for sum buffer i */
 };
 
@@ -246,6 +256,7 @@ struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *pl
 size_t mglu_cpu_workspace_size(void *backend, int32_t ordinal, const mglu_layer_plan *plan, int64_t batch);
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token);
 float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index);
+size_t mglu_cpu_packed_block_bytes(const struct mglu_cpu_chunk *chunk);
 float *mglu_cpu_packed_block(const struct mglu_cpu_chunk *chunk, int32_t block);
 
 /* parallel.c */

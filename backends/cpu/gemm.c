@@ -46,10 +46,9 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
     }
 }
 
-/* Divides the lists into blocks of packed x, after sorting. Without routing all lists are those of all tokens. */
-static void divide_into_blocks(const struct mglu_cpu_plan *plan, struct mglu_cpu_tokens_by_mask *by_mask)
+/* Divides the first lists into blocks of packed x, after sorting; the others are of all tokens, as the first. */
+static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t lists, int32_t block)
 {
-    const int32_t lists = plan->routed_masks ? by_mask->count : 1, block = plan->project_packed->block_tokens;
     int32_t blocks = 0;
 
     for (int32_t list = 0; list < by_mask->count; list++) {
@@ -58,11 +57,12 @@ static void divide_into_blocks(const struct mglu_cpu_plan *plan, struct mglu_cpu
             blocks += (by_mask->first[list + 1] - by_mask->first[list] + block - 1) / block;
     }
     by_mask->first_block[by_mask->count] = blocks;
+    by_mask->packed_lists = lists;
 }
 
 static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
 {
-    int32_t list = chunk->layer->plan.routed_masks ? chunk->by_mask->count - 1 : 0;
+    int32_t list = chunk->by_mask->packed_lists - 1;
 
     while (chunk->by_mask->first_block[list] > block)
         list--;
@@ -71,31 +71,28 @@ static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
 
 static void pack_block(const struct mglu_cpu_chunk *chunk, int64_t block)
 {
-    const struct mglu_cpu_packed_gemm *kernels = chunk->layer->plan.project_packed;
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
     const struct mglu_cpu_tokens_by_mask *by_mask = chunk->by_mask;
     const int32_t list = list_of_block(chunk, (int32_t)block);
-    const int32_t first = by_mask->first[list] + ((int32_t)block - by_mask->first_block[list]) * kernels->block_tokens;
+    const int32_t first = by_mask->first[list] + ((int32_t)block - by_mask->first_block[list]) * plan->block_tokens;
     const int32_t left = by_mask->first[list + 1] - first;
 
-    kernels->pack_x(&(struct mglu_cpu_pack_x){
-        .x = (const char *)mglu_cpu_token_workspace(chunk, 0).x_bf16,
+    plan->pack_x(&(struct mglu_cpu_pack_x){
+        .x = chunk->unpacked.x,
         .x_stride = chunk->layer->layout.size,
         .tokens = by_mask->tokens + first,
-        .count = left < kernels->block_tokens ? left : kernels->block_tokens,
-        .groups = chunk->layer->weights->weight.groups,
+        .count = left < plan->block_tokens ? left : plan->block_tokens,
+        .words = chunk->unpacked.words,
         .packed = mglu_cpu_packed_block(chunk, (int32_t)block),
     });
 }
 
-/* Where the kernel finds the x of a list of tokens. */
-static const char *x_of_list(const struct mglu_cpu_chunk *chunk, int32_t list)
+/* Packs what is multiplied, x or z, for all lists. */
+static void pack_tokens(struct mglu_cpu_chunk *chunk, const void *x, int64_t words)
 {
-    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
-    const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
-
-    if (plan->project_packed)
-        return (const char *)mglu_cpu_packed_block(chunk, chunk->by_mask->first_block[list]);
-    return plan->use_bf16 ? (const char *)own.x_bf16 : (const char *)own.x;
+    chunk->unpacked = (struct mglu_cpu_unpacked){x, words};
+    mglu_cpu_parallel(chunk, chunk->by_mask->first_block[chunk->by_mask->count], mglu_cpu_packed_block_bytes(chunk),
+                      pack_block);
 }
 
 /* All sums of a block of rows. */
@@ -112,9 +109,8 @@ static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
             .first_row = row,
             .rows = rows,
             .mask = is_plain || list == 0 ? MGLU_CPU_NO_MASK : list - 1,
-            .x = x_of_list(chunk, list),
-            .x_stride = layer->plan.project_packed ? layer->plan.packed_block_bytes : layer->layout.size,
-            .tokens = chunk->by_mask->tokens + first,
+            .x = (const char *)mglu_cpu_packed_block(chunk, chunk->by_mask->first_block[list]),
+            .x_stride = mglu_cpu_packed_block_bytes(chunk),
             .count = chunk->by_mask->first[list + 1] - first,
             .sums = sums + (size_t)first * (size_t)tile_rows(chunk),
         });
@@ -243,9 +239,8 @@ static void sum_down(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t ro
         .first_row = row,
         .rows = rows,
         .mask = MGLU_CPU_NO_MASK,
-        .x = (const char *)mglu_cpu_token_workspace(chunk, 0).z,
-        .x_stride = layer->layout.size,
-        .tokens = chunk->by_mask->tokens,
+        .x = (const char *)mglu_cpu_packed_block(chunk, 0),
+        .x_stride = mglu_cpu_packed_block_bytes(chunk),
         .count = chunk->tokens,
         .sums = sums,
     });
@@ -312,9 +307,10 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
     mglu_cpu_quantise_x(chunk);
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
-    if (plan->project_packed) {
-        divide_into_blocks(plan, &by_mask);
-        mglu_cpu_parallel(chunk, by_mask.first_block[by_mask.count], plan->packed_block_bytes, pack_block);
+    if (plan->pack_x) {
+        const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
+        divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan->block_tokens);
+        pack_tokens(chunk, plan->use_bf16 ? (const void *)own.x_bf16 : own.x, plan->project_words);
     }
     for_each_task(chunk, &plan->gemm_project, project_task);
     chunk->by_mask = NULL;
@@ -322,11 +318,16 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
 
 void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
 {
+    const struct mglu_cpu_plan *plan = &chunk->layer->plan;
     struct mglu_cpu_tokens_by_mask by_mask;
 
     mglu_cpu_quantise_z(chunk);
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
-    for_each_task(chunk, &chunk->layer->plan.gemm_down, down_task);
+    if (plan->pack_x) {
+        divide_into_blocks(&by_mask, 1, plan->block_tokens);
+        pack_tokens(chunk, mglu_cpu_token_workspace(chunk, 0).z, plan->down_words);
+    }
+    for_each_task(chunk, &plan->gemm_down, down_task);
     chunk->by_mask = NULL;
 }

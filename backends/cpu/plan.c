@@ -153,15 +153,26 @@ static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights
            mglu_cpu_may_use_tiles();
 }
 
-static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
-                         struct mglu_cpu_plan *plan)
+static void select_tiles(const struct mglu_cpu_isa *isa, struct mglu_cpu_plan *plan)
 {
-    plan->use_bf16 = 1;
-    plan->project_packed = isa->gemm_tiles;
+    plan->use_bf16 = plan->uses_tiles = 1;
     plan->project_gemm = isa->gemm_tiles->gemm;
     plan->project_gemm_tokens = tile_tokens(plan->terms);
-    plan->packed_block_bytes =
-        (size_t)mglu_format_groups((mglu_index)packed->hidden_size) * isa->gemm_tiles->block_group_bytes;
+}
+
+static int64_t padded(int64_t columns)
+{
+    return (int64_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
+}
+
+/* A column of bf16 takes half a word. */
+static void select_packing(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+{
+    plan->pack_x = isa->gemm->pack_x;
+    plan->block_tokens = isa->gemm->block_tokens;
+    plan->project_words = padded(packed->hidden_size) / (plan->use_bf16 ? 2 : 1);
+    plan->down_words = padded(packed->intermediate_size);
     plan->routed_masks = desc->top_k ? packed->n_masks : 0;
 }
 
@@ -179,6 +190,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->no_gemm_reason = reason_against_gemm(isa, plan, packed, desc);
     plan->project_gemm_tokens = plan->down_gemm_tokens = INT64_MAX;
     plan->tile_rows = isa->gemm->tile_rows;
+    plan->block_tokens = 1;
     if (plan->no_gemm_reason)
         return;
     if (multiplies_int8(isa, plan)) {
@@ -194,7 +206,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
         project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
     plan->down_gemm_tokens = GEMM_TOKENS;
     if (takes_tiles(isa, packed, desc, plan->terms))
-        select_tiles(isa, packed, desc, plan);
+        select_tiles(isa, plan);
+    select_packing(isa, packed, desc, plan);
 }
 
 /* Tokens per chunk: for GEMM as many as have positions for their sums. */
@@ -276,7 +289,7 @@ int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 
 static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
 {
-    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->project_packed ? "gemm by tiles" : "gemm";
+    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles ? "gemm by tiles" : "gemm";
 
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);

@@ -36,9 +36,19 @@ struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_we
 /* Blocks of packed x: of all tokens, and with routing of the tokens of each mask, of which the last may be short. */
 static size_t count_blocks(const struct mglu_cpu_plan *plan, size_t tokens)
 {
-    const size_t block = (size_t)plan->project_packed->block_tokens, masks = (size_t)plan->routed_masks;
+    const size_t block = (size_t)plan->block_tokens, masks = (size_t)plan->routed_masks;
 
     return (tokens + block - 1) / block + (masks ? tokens * (size_t)plan->terms / block + masks : 0);
+}
+
+/* Of x, or of z later on. */
+static size_t packed_bytes(const struct mglu_cpu_plan *plan, size_t tokens, int projects, int projects_down)
+{
+    const size_t block = (size_t)plan->block_tokens;
+    const size_t of_x = projects ? count_blocks(plan, tokens) * (size_t)plan->project_words : 0;
+    const size_t of_z = projects_down ? (tokens + block - 1) / block * (size_t)plan->down_words : 0;
+
+    return plan->pack_x ? (of_x > of_z ? of_x : of_z) * block * sizeof(float) : 0;
 }
 
 /* As many buffers as tasks can run at a time, each for the sums of a chunk; none where the batch is too small. */
@@ -49,16 +59,15 @@ struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *pl
     const int64_t project_tasks = batch >= plan->project_gemm_tokens ? plan->gemm_project.count : 0;
     const int64_t down_tasks = batch >= plan->down_gemm_tokens ? plan->gemm_down.count : 0;
     const int64_t tasks = project_tasks > down_tasks ? project_tasks : down_tasks;
-    const int32_t sums = project_tasks > 0 ? 1 + plan->terms : 1;
+    const size_t sums = project_tasks > 0 ? 1 + (size_t)plan->terms : 1, block = (size_t)plan->block_tokens;
     struct mglu_cpu_sum_buffers buffers = {
         .offset = tokens * layout->size,
         .count = tasks < MGLU_CPU_MOST_SUM_BUFFERS ? (int32_t)tasks : MGLU_CPU_MOST_SUM_BUFFERS,
-        .bytes = tokens * (size_t)sums * (size_t)plan->tile_rows * sizeof(float),
+        .bytes = (tokens * sums + block - 1) * (size_t)plan->tile_rows * sizeof(float),
     };
 
-    buffers.packed_x = buffers.size = buffers.offset + (size_t)buffers.count * buffers.bytes;
-    if (plan->project_packed && project_tasks > 0)
-        buffers.size += count_blocks(plan, tokens) * plan->packed_block_bytes;
+    buffers.packed = buffers.size = buffers.offset + (size_t)buffers.count * buffers.bytes;
+    buffers.size += packed_bytes(plan, tokens, project_tasks > 0, down_tasks > 0);
     return buffers;
 }
 
@@ -78,11 +87,16 @@ float *mglu_cpu_sum_buffer(const struct mglu_cpu_chunk *chunk, int32_t index)
     return (float *)(void *)(buffers + (size_t)index * chunk->sum_buffers.bytes);
 }
 
+size_t mglu_cpu_packed_block_bytes(const struct mglu_cpu_chunk *chunk)
+{
+    return (size_t)chunk->unpacked.words * (size_t)chunk->layer->plan.block_tokens * sizeof(float);
+}
+
 float *mglu_cpu_packed_block(const struct mglu_cpu_chunk *chunk, int32_t block)
 {
-    char *blocks = (char *)chunk->args->workspace + chunk->sum_buffers.packed_x;
+    char *blocks = (char *)chunk->args->workspace + chunk->sum_buffers.packed;
 
-    return (float *)(void *)(blocks + (size_t)block * chunk->layer->plan.packed_block_bytes);
+    return (float *)(void *)(blocks + (size_t)block * mglu_cpu_packed_block_bytes(chunk));
 }
 
 struct mglu_cpu_token_workspace mglu_cpu_token_workspace(const struct mglu_cpu_chunk *chunk, int64_t token)

@@ -91,7 +91,7 @@ static void apply_identity(float *g, int32_t count, float beta)
 }
 
 /* The rows of a token, and the number of tokens at once, so that operations of one hide the latency of another's. */
-enum { TERM_ROWS = TILE_VECS * VEC_LANES, TERM_TOKENS = 8 };
+enum { TERM_ROWS = GEMM_ROWS, TERM_TOKENS = 8 };
 
 /* The gates and values of one token with their biases. */
 MGLU_INLINE void split_token(const struct mglu_cpu_terms *job, int32_t t, float *values)

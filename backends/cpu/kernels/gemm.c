@@ -23,8 +23,27 @@ GEMM_KERNEL(bf16, BF16)
 GEMM_KERNEL(q8_0, Q8_0)
 GEMM_KERNEL(q4_0, Q4_0)
 
+/* Tokens that are missing repeat the last one. */
+static void pack_tokens(const struct mglu_cpu_pack_x *job)
+{
+    for (int64_t word = 0; word < job->words; word += VEC_LANES) {
+        vec words[VEC_LANES];
+        MGLU_UNROLL
+        for (int32_t t = 0; t < VEC_LANES; t++) {
+            const int32_t token = job->tokens[t < job->count ? t : job->count - 1];
+            words[t] = vec_load_f32(job->x + (size_t)token * job->x_stride + (size_t)word * sizeof(float));
+        }
+        vec_transpose(words);
+        MGLU_UNROLL
+        for (int32_t t = 0; t < VEC_LANES; t++)
+            vec_store_f32(job->packed + (word + t) * VEC_LANES, words[t]);
+    }
+}
+
 const struct mglu_cpu_gemm_kernels KERNEL(gemm) = {
-    .tile_rows = TILE_ROWS,
+    .tile_rows = GEMM_ROWS,
+    .block_tokens = VEC_LANES,
+    .pack_x = pack_tokens,
     .gemm =
         {
             [MGLU_DTYPE_F32] = gemm_f32,

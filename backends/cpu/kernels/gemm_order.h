@@ -11,7 +11,7 @@
 
 #include "inline.h"
 
-/* 32-bit words of a row in a panel. The panel of 32 rows has 32 KiB. */
+/* 32-bit words of a row in a panel. The panel of 16 rows has 16 KiB. */
 enum { PANEL_WORDS = 256, LONGEST_CHAIN = 32, SHORTEST_CHAIN = 8 };
 
 /* Columns of a chain in a row of `groups` groups. */

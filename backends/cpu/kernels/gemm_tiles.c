@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "amx.h"
+#include "gemm_pack.h"
 #include "weights.h"
 
 /*
@@ -21,7 +22,6 @@ enum {
     PANEL_GROUPS = 8,
     FILLED_AHEAD = 2, /* groups of a panel */
     TILE_SUMS = TILE_SIDE * TILE_SIDE,
-    BLOCK_SUMS = ROW_TILES * TILE_SUMS, /* of 16 tokens */
     TILE_COLUMNS = MGLU_GROUP_COLUMNS
 };
 
@@ -45,7 +45,6 @@ struct part {
     int64_t first_group;
     int32_t groups;
     int is_last;
-    float *sums_of_short; /* of the last block of tokens, if it is short */
 };
 
 /* A panel of masked weights in the making. */
@@ -116,19 +115,6 @@ MGLU_INLINE void sum_tiles(struct weight_tiles w, const char *x, int64_t next_x,
     }
 }
 
-/* From [row][token] to [token][row]. */
-static void transpose_sums(const float *from, int32_t tokens, float *to)
-{
-    for (int tile = 0; tile < ROW_TILES; tile++) {
-        vec rows[TILE_SIDE];
-        for (int r = 0; r < TILE_SIDE; r++)
-            rows[r] = vec_load_f32(from + tile * TILE_SUMS + r * TILE_SIDE);
-        vec_transpose(rows);
-        for (int32_t token = 0; token < tokens; token++)
-            vec_store_f32(to + token * ROWS + tile * TILE_SIDE, rows[token]);
-    }
-}
-
 /* Adds those of a panel to a block's, of which there are none before the first panel. */
 static void add_sums(float *of_panel, int is_first, int is_last, float *sums)
 {
@@ -140,18 +126,14 @@ static void add_sums(float *of_panel, int is_first, int is_last, float *sums)
     }
 }
 
-/*
- * Takes a panel's sums of a block of tokens. Before the last panel all sums are [row][token], in the place of the
- * block's, or in one of their own where the block is short.
- */
+/* Takes a panel's sums of a block of tokens. Before the last panel all sums are [row][token]. */
 static void take_sums(const struct mglu_cpu_gemm *job, const struct part *part, int32_t block, float *of_panel)
 {
-    const int32_t left = job->count - block * TILE_SIDE;
     float *to = job->sums + (size_t)block * BLOCK_SUMS;
 
-    add_sums(of_panel, part->first_group == 0, part->is_last, left < TILE_SIDE ? part->sums_of_short : to);
+    add_sums(of_panel, part->first_group == 0, part->is_last, to);
     if (part->is_last)
-        transpose_sums(of_panel, left < TILE_SIDE ? left : TILE_SIDE, to);
+        transpose_block(of_panel, job->count - block * TILE_SIDE, to);
 }
 
 /* Multiplies a panel with all tokens. It is filled with the first of them. */
@@ -181,7 +163,6 @@ static void multiply_panel(const struct mglu_cpu_gemm *job, const struct part *p
 static void gemm_tiles(const struct mglu_cpu_gemm *job)
 {
     _Alignas(64) char tiles[ROW_TILES * PANEL_GROUPS * TILE_BYTES];
-    _Alignas(64) float sums_of_short[BLOCK_SUMS];
     const int in_place = job->mask == MGLU_CPU_NO_MASK && job->rows == ROWS;
     const int64_t stride = (int64_t)job->matrix->stride_bytes, groups = job->matrix->groups;
     struct block_rows rows;
@@ -190,7 +171,7 @@ static void gemm_tiles(const struct mglu_cpu_gemm *job)
     configure_tiles();
     for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
         const int is_last = groups - group <= PANEL_GROUPS;
-        const struct part part = {group, is_last ? (int32_t)(groups - group) : PANEL_GROUPS, is_last, sums_of_short};
+        const struct part part = {group, is_last ? (int32_t)(groups - group) : PANEL_GROUPS, is_last};
         const struct panel panel = {&rows, &part, tiles};
         const struct weight_tiles placed = {rows.weights[0] + group * TILE_ROW_BYTES, stride, TILE_SIDE * stride,
                                             TILE_ROW_BYTES};
@@ -200,25 +181,7 @@ static void gemm_tiles(const struct mglu_cpu_gemm *job)
     _tile_release();
 }
 
-/* One block of tokens; tokens that are missing repeat the last one. */
-static void pack_tokens(const struct mglu_cpu_pack_x *job)
-{
-    for (int64_t group = 0; group < job->groups; group++) {
-        vec columns[TILE_SIDE];
-        for (int32_t t = 0; t < TILE_SIDE; t++) {
-            const int32_t token = job->tokens[t < job->count ? t : job->count - 1];
-            columns[t] = vec_load_f32(job->x + (size_t)token * job->x_stride + (size_t)group * TILE_ROW_BYTES);
-        }
-        vec_transpose(columns);
-        for (int32_t t = 0; t < TILE_SIDE; t++)
-            vec_store_f32(job->packed + (group * TILE_SIDE + t) * VEC_LANES, columns[t]);
-    }
-}
-
-const struct mglu_cpu_packed_gemm mglu_gemm_tiles_avx512amx = {
-    .pack_x = pack_tokens,
+const struct mglu_cpu_tiles mglu_gemm_tiles_avx512amx = {
     .gemm = gemm_tiles,
-    .block_tokens = TILE_SIDE,
-    .block_group_bytes = TILE_BYTES,
     .least_groups = PANEL_GROUPS,
 };

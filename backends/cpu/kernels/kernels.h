@@ -61,9 +61,24 @@ typedef void mglu_cpu_gemv_fn(const struct mglu_cpu_gemv *job);
 #define MGLU_CPU_GEMM_COLUMNS 57344
 
 /*
- * One call of a GEMM kernel: sums[position][r] = sum of w * x over row first_row + r and token tokens[position], where
- * mask `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). sums[position] is undefined beyond `rows`. A sum depends only on
- * its row, its mask and its x.
+ * Makes the x of up to block_tokens tokens the block of a list that GEMM takes, [word][token], where a word has 32
+ * bits: one column in f32, two in bf16. Those of tokens that are missing may be any finite numbers.
+ */
+struct mglu_cpu_pack_x {
+    const char *x; /* of token 0, padded with zeros to whole groups */
+    size_t x_stride;
+    const int32_t *tokens; /* of the block */
+    int32_t count;
+    int64_t words; /* of a token */
+    float *packed;
+};
+
+typedef void mglu_cpu_pack_x_fn(const struct mglu_cpu_pack_x *job);
+
+/*
+ * One call of a GEMM kernel: sums[position][r] = sum of w * x over row first_row + r and the token at that position of
+ * a list, where mask `mask` has a 1 (MGLU_CPU_NO_MASK: everywhere). sums[position] is undefined beyond `rows`, and
+ * written for whole blocks of tokens. A sum depends only on its row, its mask and its x.
  */
 #define MGLU_CPU_NO_MASK (-1)
 
@@ -72,37 +87,13 @@ struct mglu_cpu_gemm {
     int64_t first_row;
     int32_t rows; /* up to the tile_rows of the kernels; that many are written */
     int32_t mask;
-    const char *x; /* of token 0, padded with zeros to whole groups */
-    size_t x_stride;
-    const int32_t *tokens;
+    const char *x;   /* packed, the first block of the list */
+    size_t x_stride; /* bytes of a block */
     int32_t count;
     float *sums;
 };
 
 typedef void mglu_cpu_gemm_fn(const struct mglu_cpu_gemm *job);
-
-/*
- * GEMM on x that is packed beforehand, in blocks of tokens. The x of its jobs is the first block of the list of tokens,
- * x_stride the bytes of a block; `tokens` is not read. Rows have at least least_groups groups.
- */
-struct mglu_cpu_pack_x {
-    const char *x; /* of token 0, padded with zeros to whole groups */
-    size_t x_stride;
-    const int32_t *tokens; /* of the block */
-    int32_t count;
-    int64_t groups;
-    float *packed;
-};
-
-typedef void mglu_cpu_pack_x_fn(const struct mglu_cpu_pack_x *job);
-
-struct mglu_cpu_packed_gemm {
-    mglu_cpu_pack_x_fn *pack_x;
-    mglu_cpu_gemm_fn *gemm;
-    int32_t block_tokens;
-    size_t block_group_bytes; /* of a group of columns of a block */
-    int64_t least_groups;
-};
 
 /* Converts to f32 and pads with zeros to whole groups. `source` has any alignment, `target` that of a vector. */
 typedef void mglu_cpu_widen_fn(const void *source, float *target, int64_t count);
@@ -253,6 +244,8 @@ enum { MGLU_CPU_GEMM_MOST_ROWS = 32 };
 
 struct mglu_cpu_gemm_kernels {
     int32_t tile_rows; /* rows of one call: a multiple of MGLU_CPU_BLOCK_ROWS, up to MGLU_CPU_GEMM_MOST_ROWS */
+    int32_t block_tokens;
+    mglu_cpu_pack_x_fn *pack_x;
     mglu_cpu_gemm_fn *gemm[MGLU_DTYPE_COUNT];
 };
 
@@ -308,6 +301,13 @@ mglu_cpu_gemv_fn mglu_gemv_bf16_avx512bf16;
 mglu_cpu_gemv_fn mglu_gemv_bf16_sve128;
 mglu_cpu_gemv_fn mglu_gemv_bf16_sve256;
 mglu_cpu_gemm_fn mglu_gemm_bf16_avx512bf16;
-extern const struct mglu_cpu_packed_gemm mglu_gemm_tiles_avx512amx;
+
+/* The same by tiles, for rows of at least least_groups groups. */
+struct mglu_cpu_tiles {
+    mglu_cpu_gemm_fn *gemm;
+    int64_t least_groups;
+};
+
+extern const struct mglu_cpu_tiles mglu_gemm_tiles_avx512amx;
 
 #endif

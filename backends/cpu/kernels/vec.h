@@ -63,4 +63,7 @@
 #error "define MGLU_ISA_<instruction set>, as backends/cpu/meson.build does"
 #endif
 
+/* Rows of one call of GEMM. */
+enum { GEMM_ROWS = VEC_LANES > 8 ? 32 : 16 };
+
 #endif

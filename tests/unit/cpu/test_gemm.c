@@ -9,48 +9,42 @@
 
 enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64, WIDE = 291 /* columns, enough for tiles */ };
 
-/* A GEMM kernel, the dtype of its x, and how it is packed, if it is. */
+/* A GEMM kernel, and the dtype of its x. */
 struct kernel {
     mglu_cpu_gemm_fn *run;
-    int32_t rows;
+    const struct mglu_cpu_gemm_kernels *of;
     int takes_bf16;
-    const struct mglu_cpu_packed_gemm *packed;
 };
 
-static struct mglu_cpu_gemm job_of(const struct problem *p, const struct kernel *kernel, int32_t mask)
+/* Makes the tokens of a job the blocks that its kernel needs, to be freed. */
+static float *pack_tokens(const struct problem *p, const struct kernel *kernel, const int32_t *tokens,
+                          struct mglu_cpu_gemm *job)
 {
-    return (struct mglu_cpu_gemm){
-        .matrix = &p->matrix,
-        .mask = mask,
-        .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
-        .x_stride = p->x_columns * (kernel->takes_bf16 ? sizeof(uint16_t) : sizeof(float)),
-    };
-}
+    const size_t element_bytes = kernel->takes_bf16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t words = (size_t)p->matrix.groups * MGLU_GROUP_COLUMNS * element_bytes / sizeof(float);
+    const int32_t block = kernel->of->block_tokens;
+    float *blocks = make((size_t)(job->count / block + 1) * (size_t)block * words * sizeof *blocks);
 
-/* Makes the tokens of a job the blocks that its kernel needs. To be freed; NULL: it takes them as they are. */
-static float *pack_tokens(const struct kernel *kernel, struct mglu_cpu_gemm *job)
-{
-    const struct mglu_cpu_packed_gemm *packed = kernel->packed;
-    float *blocks;
-
-    if (!packed)
-        return NULL;
-    const size_t block_bytes = (size_t)job->matrix->groups * packed->block_group_bytes;
-    const int32_t block_tokens = packed->block_tokens;
-    blocks = make((size_t)(job->count / block_tokens + 1) * block_bytes);
-    for (int32_t first = 0; first < job->count; first += block_tokens)
-        packed->pack_x(&(struct mglu_cpu_pack_x){
-            .x = job->x,
-            .x_stride = job->x_stride,
-            .tokens = job->tokens + first,
-            .count = job->count - first < block_tokens ? job->count - first : block_tokens,
-            .groups = job->matrix->groups,
-            .packed = blocks + (size_t)(first / block_tokens) * block_bytes / sizeof *blocks,
+    for (int32_t first = 0; first < job->count; first += block)
+        kernel->of->pack_x(&(struct mglu_cpu_pack_x){
+            .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
+            .x_stride = p->x_columns * element_bytes,
+            .tokens = tokens + first,
+            .count = job->count - first < block ? job->count - first : block,
+            .words = (int64_t)words,
+            .packed = blocks + (size_t)first * words,
         });
     job->x = (const char *)blocks;
-    job->x_stride = block_bytes;
-    job->tokens = NULL;
+    job->x_stride = (size_t)block * words * sizeof *blocks;
     return blocks;
+}
+
+/* Floats of the sums of so many tokens, which are written in whole blocks. */
+static size_t count_sums(const struct kernel *kernel, int32_t tokens)
+{
+    const int32_t block = kernel->of->block_tokens;
+
+    return (size_t)((tokens + block - 1) / block * block * kernel->of->tile_rows);
 }
 
 /* Twice the tokens in the order 1, 0, 3, 2, ...: a last one without a partner stays in place, and some are listed
@@ -85,20 +79,18 @@ static void expect_sum(const struct problem *p, int64_t row, int32_t token, int3
 static void check_mask(const struct problem *p, const struct kernel *kernel, int32_t mask)
 {
     int32_t tokens[2 * MOST_TOKENS], count = list_tokens(p, tokens);
-    struct mglu_cpu_gemm job = job_of(p, kernel, mask);
-    size_t floats = (size_t)(count * kernel->rows);
+    const int32_t most = kernel->of->tile_rows;
+    const size_t floats = count_sums(kernel, count);
     float *sums = make((floats + GUARD) * sizeof *sums);
+    struct mglu_cpu_gemm job = {.matrix = &p->matrix, .mask = mask, .count = count, .sums = sums};
 
-    job.tokens = tokens;
-    job.count = count;
-    job.sums = sums;
-    float *packed = pack_tokens(kernel, &job);
-    for (job.first_row = 0; job.first_row < p->rows; job.first_row += kernel->rows) {
-        job.rows = p->rows - job.first_row < kernel->rows ? (int32_t)(p->rows - job.first_row) : kernel->rows;
+    float *packed = pack_tokens(p, kernel, tokens, &job);
+    for (job.first_row = 0; job.first_row < p->rows; job.first_row += most) {
+        job.rows = p->rows - job.first_row < most ? (int32_t)(p->rows - job.first_row) : most;
         kernel->run(&job);
         for (int32_t i = 0; i < count; i++)
             for (int32_t r = 0; r < job.rows; r++)
-                expect_sum(p, job.first_row + r, tokens[i], mask, sums[i * kernel->rows + r]);
+                expect_sum(p, job.first_row + r, tokens[i], mask, sums[i * most + r]);
     }
     for (size_t i = 0; i < GUARD; i++)
         assert_true(sums[floats + i] == 0);
@@ -136,11 +128,11 @@ static const struct mglu_cpu_isa *isa_with_own_gemm(void **state)
 /* The kernel of tiles for rows of h columns, if there is one and this process may use it. */
 static struct kernel tiles_of(const struct mglu_cpu_isa *isa, int64_t h)
 {
-    const struct mglu_cpu_packed_gemm *tiles = isa->gemm_tiles;
+    const struct mglu_cpu_tiles *tiles = isa->gemm_tiles;
 
     if (!tiles || (int64_t)mglu_format_groups((mglu_index)h) < tiles->least_groups || !mglu_cpu_may_use_tiles())
         return (struct kernel){0};
-    return (struct kernel){tiles->gemm, isa->gemm->tile_rows, 1, tiles};
+    return (struct kernel){tiles->gemm, isa->gemm, 1};
 }
 
 static void check_tiles(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
@@ -155,11 +147,11 @@ static void check_tiles(const struct mglu_cpu_isa *isa, struct problem p, uint64
 /* The case for each dtype of weights, and for x in bf16 where there are kernels for it. */
 static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
 {
-    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm->tile_rows, 1, NULL};
+    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm, 1};
 
     for (p.dtype = MGLU_DTYPE_F32; p.dtype < MGLU_DTYPE_COUNT; p.dtype++)
         if (isa->gemm->gemm[p.dtype] && !reuses_gemm(isa))
-            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm->tile_rows, 0, NULL}, seed);
+            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm, 0}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run && !reuses_gemm_bf16(isa))
         check_kernel(p, &bf16, seed);
@@ -232,13 +224,12 @@ static void rows_without_columns_sum_to_zero(void **state)
 }
 
 /* Runs a kernel on the first `count` of `tokens`. */
-static void run_first(const struct kernel *kernel, struct mglu_cpu_gemm job, const int32_t *tokens, int32_t count,
+static void run_first(const struct problem *p, const struct kernel *kernel, const int32_t *tokens, int32_t count,
                       float *sums)
 {
-    job.tokens = tokens;
-    job.count = count;
-    job.sums = sums;
-    float *packed = pack_tokens(kernel, &job);
+    struct mglu_cpu_gemm job = {.matrix = &p->matrix, .rows = p->rows, .mask = 0, .count = count, .sums = sums};
+    float *packed = pack_tokens(p, kernel, tokens, &job);
+
     kernel->run(&job);
     free(packed);
 }
@@ -248,20 +239,18 @@ static void check_bits(const struct kernel *kernel, mglu_dtype dtype)
 {
     struct problem p =
         make_problem((struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = dtype}, 1);
-    struct mglu_cpu_gemm job = job_of(&p, kernel, 0);
-    float *all = make(MOST_TOKENS * (size_t)kernel->rows * sizeof *all),
-          *some = make(MOST_TOKENS * (size_t)kernel->rows * sizeof *all);
+    const int32_t rows = kernel->of->tile_rows;
+    float *all = make(count_sums(kernel, MOST_TOKENS) * sizeof *all),
+          *some = make(count_sums(kernel, MOST_TOKENS) * sizeof *all);
     int32_t tokens[MOST_TOKENS];
 
     for (int32_t i = 0; i < MOST_TOKENS; i++)
         tokens[i] = i;
-    job.rows = p.rows;
-    run_first(kernel, job, tokens, MOST_TOKENS, all);
+    run_first(&p, kernel, tokens, MOST_TOKENS, all);
     for (int32_t first = 0; first < MOST_TOKENS; first++) {
-        run_first(kernel, job, tokens + first, MOST_TOKENS - first, some);
+        run_first(&p, kernel, tokens + first, MOST_TOKENS - first, some);
         for (int32_t i = first; i < MOST_TOKENS; i++)
-            assert_memory_equal(all + i * kernel->rows, some + (i - first) * kernel->rows,
-                                (size_t)p.rows * sizeof *all);
+            assert_memory_equal(all + i * rows, some + (i - first) * rows, (size_t)p.rows * sizeof *all);
     }
     free(all), free(some);
     free_problem(&p);
@@ -273,7 +262,7 @@ static void a_sum_does_not_depend_on_the_other_tokens(void **state)
     const struct kernel tiles = tiles_of(isa, 333);
 
     if (!reuses_gemm(isa))
-        check_bits(&(struct kernel){isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm->tile_rows, 0, NULL}, MGLU_DTYPE_F16);
+        check_bits(&(struct kernel){isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm, 0}, MGLU_DTYPE_F16);
     if (tiles.run)
         check_bits(&tiles, MGLU_DTYPE_BF16);
 }
