@@ -21,6 +21,20 @@
 #define MGLU_UNROLL _Pragma("clang loop unroll(full)")
 #endif
 
+/*
+ * A function that is specialised on constant arguments, where many functions are. Under sanitizers there is one for all
+ * of them: compilers need minutes for the checks of all copies.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#define MGLU_SPECIALISED static __attribute__((noinline))
+#elif !defined(__clang__)
+#define MGLU_SPECIALISED MGLU_INLINE
+#elif __has_feature(address_sanitizer)
+#define MGLU_SPECIALISED static __attribute__((noinline))
+#else
+#define MGLU_SPECIALISED MGLU_INLINE
+#endif
+
 /* Does not unroll the next loop. */
 #ifdef __clang__
 #define MGLU_ROLLED _Pragma("clang loop unroll(disable)")
