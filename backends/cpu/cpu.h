@@ -24,6 +24,7 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *const *gemv_lookup;               /* for each dtype, for many masks; NULL: none */
     mglu_cpu_gemv_fn *gemv_bf16;                        /* on x in bf16; NULL: none */
     const struct mglu_cpu_gemv_tokens *gemv_tokens;     /* NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_fused;      /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
     const struct mglu_cpu_tiles *gemm_tiles; /* on weights and x in bf16; NULL: none */
     const struct mglu_cpu_train_blocks *train_blocks;
@@ -92,18 +93,19 @@ struct mglu_cpu_plan {
     int gemv_bf16; /* GEMV of the projection does too */
     int use_int8;  /* x and z are quantised to 8 bits where they can be */
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
-    mglu_cpu_gemv_fn *project_tokens, *down_tokens; /* for several tokens; NULL: each is summed alone */
-    mglu_cpu_gemm_fn *project_gemm, *down_gemm;     /* NULL: batches are computed one token after the other */
-    mglu_cpu_gemm_int8_fn *gemm_int8;               /* of both, in place of these; NULL: none */
-    int uses_tiles;                                 /* project_gemm does */
-    mglu_cpu_pack_x_fn *pack_x;                     /* for both; NULL: integers are multiplied */
-    int32_t block_tokens;                           /* of packed x; else 1 */
-    int64_t project_words, down_words;              /* of 32 bits, of a token's packed x and z */
-    int32_t routed_masks;                           /* with lists of tokens of their own; 0: each token uses them all */
-    int64_t project_gemm_tokens, down_gemm_tokens;  /* smallest batch that uses GEMM */
-    int32_t tile_rows;                              /* of GEMM */
-    int32_t chunk_tokens;                           /* at most */
-    int32_t int8_tokens;                            /* per call of an int8 kernel of the projection, at most */
+    const struct mglu_cpu_gemv_tokens *project_tokens, *down_tokens; /* for several; NULL: each is summed alone */
+    const struct mglu_cpu_gemv_tokens *project_fused, *down_fused;   /* in their place in larger batches; NULL: none */
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
+    mglu_cpu_gemm_int8_fn *gemm_int8;              /* of both, in place of these; NULL: none */
+    int uses_tiles;                                /* project_gemm does */
+    mglu_cpu_pack_x_fn *pack_x;                    /* for both; NULL: integers are multiplied */
+    int32_t block_tokens;                          /* of packed x; else 1 */
+    int64_t project_words, down_words;             /* of 32 bits, of a token's packed x and z */
+    int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
+    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
+    int32_t tile_rows;                             /* of GEMM */
+    int32_t chunk_tokens;                          /* at most */
+    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */

@@ -92,15 +92,26 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     }
 }
 
-/* Kernels for several tokens, with the same results. They need the same masks for each. */
+/* The kernels for several tokens that sum this number of masks, if there are any. */
+static const struct mglu_cpu_gemv_tokens *with_masks(const struct mglu_cpu_gemv_tokens *kernels, int32_t n_masks)
+{
+    return kernels && kernels->most_tokens[n_masks] > 0 ? kernels : NULL;
+}
+
+/* They need the same masks for each token. The fused ones round differently. */
 static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
-    if (!isa->gemv_tokens || plan->use_int8)
+    const struct mglu_cpu_gemv_tokens *fused = is_reproducible(desc) ? NULL : isa->gemv_fused;
+
+    if (plan->use_int8)
         return;
-    plan->down_tokens = isa->gemv_tokens->gemv[packed->dtype];
-    if (!plan->gemv_bf16 && desc->top_k == 0 && packed->n_masks <= isa->gemv_tokens->most_masks)
-        plan->project_tokens = isa->gemv_tokens->gemv[packed->dtype];
+    plan->down_tokens = with_masks(isa->gemv_tokens, 0);
+    plan->down_fused = with_masks(fused, 0);
+    if (plan->gemv_bf16 || desc->top_k > 0)
+        return;
+    plan->project_tokens = with_masks(isa->gemv_tokens, packed->n_masks);
+    plan->project_fused = with_masks(fused, packed->n_masks);
 }
 
 /* Whether batches are products of integers, for which no row is too short. */

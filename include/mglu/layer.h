@@ -32,8 +32,8 @@ typedef struct mglu_layer mglu_layer;
 enum {
     /**
      * Bitwise identical results on every CPU instruction set and for every batch size (not only from run to run).
-     * Slower: on AVX2 with two or more masks, by up to a factor of two with 16, and on every instruction set for
-     * batches of 8 tokens and more.
+     * Slower: on AVX2 with two or more masks, by up to a factor of two with 16, on AVX-512 for batches of 4 tokens and
+     * more, and on every instruction set for batches of 8 and more.
      */
     MGLU_LAYER_REPRODUCIBLE = 1u << 0,
     /**

@@ -174,7 +174,9 @@ static int has_sve256(void)
     .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa, .train_blocks = &mglu_train_blocks_##isa,        \
     .train_gates = &mglu_train_gates_##isa, .train_f32 = &mglu_train_f32_##isa
 
-#define KERNELS_AVX512 KERNELS(avx512), .gemv_lookup = mglu_gemv_lookup_avx512, .gemv_tokens = &mglu_gemv_tokens_avx512
+#define KERNELS_AVX512                                                                                                 \
+    KERNELS(avx512), .gemv_lookup = mglu_gemv_lookup_avx512, .gemv_tokens = &mglu_gemv_tokens_avx512,                  \
+                     .gemv_fused = &mglu_gemv_fused_avx512
 
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},

@@ -228,17 +228,20 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_sve128[MGLU_DTYPE_COUNT];
 extern mglu_cpu_gemv_fn *const mglu_gemv_sve256[MGLU_DTYPE_COUNT];
 
 /*
- * GEMV for several tokens, with the bits of GEMV for one: jobs->tokens jobs, equal except x, totals and gates. There
- * are 2 or 3, of at most most_masks masks.
+ * GEMV for several tokens: jobs->tokens jobs, equal except x, totals and gates, of all masks of the matrix in their
+ * order. A call computes 1 / k of the tokens of a batch of least_batch or more, rounded up or down, k being the
+ * smallest number for which these are no more than most_tokens[n] for n masks. 0: there is no kernel for n masks.
  */
-enum { MGLU_CPU_GEMV_MOST_TOKENS = 3 };
+enum { MGLU_CPU_GEMV_MOST_TOKENS = 7 };
 
 struct mglu_cpu_gemv_tokens {
-    int32_t most_masks;
+    int32_t least_batch;
+    int32_t most_tokens[1 + MGLU_MAX_MASKS];
     mglu_cpu_gemv_fn *gemv[MGLU_DTYPE_COUNT];
 };
 
-extern const struct mglu_cpu_gemv_tokens mglu_gemv_tokens_avx512;
+extern const struct mglu_cpu_gemv_tokens mglu_gemv_tokens_avx512; /* with the bits of GEMV for one */
+extern const struct mglu_cpu_gemv_tokens mglu_gemv_fused_avx512;  /* with other bits */
 
 enum { MGLU_CPU_GEMM_MOST_ROWS = 32 };
 

@@ -34,6 +34,15 @@ MGLU_INLINE void vec_store_f32(float *to, vec v)
     _mm512_storeu_ps(to, v);
 }
 
+/* The same, once for all uses: compilers would read it again for each. */
+MGLU_INLINE vec vec_load_f32_once(const void *from)
+{
+    vec v = vec_load_f32(from);
+
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 MGLU_INLINE vec vec_load_f16(const void *from)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256(from));
@@ -97,6 +106,12 @@ MGLU_INLINE vec vec_broadcast(const void *from)
 MGLU_INLINE vec vec_fma(vec a, vec b, vec sum)
 {
     return _mm512_fmadd_ps(a, b, sum);
+}
+
+/* The sum with w * x added, rounded once, where the lanes' bits of part `part` of the mask word are 1. */
+MGLU_INLINE vec vec_fma_masked(vec w, vec x, vec sum, const uint32_t *word, int part)
+{
+    return _mm512_mask3_fmadd_ps(w, x, sum, ((const mask_half *)word)[part]);
 }
 
 /* v where the lanes' bits of part `part` of the mask word are 1, else +0. */

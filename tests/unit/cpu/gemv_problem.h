@@ -226,4 +226,13 @@ static inline float model_lookup(const struct problem *p, int64_t row, int32_t m
     return sum;
 }
 
+static inline void expect_same(const struct problem *p, model_fn *model, int64_t row, int32_t mask, float got)
+{
+    float want = model(p, row, mask);
+
+    if (!same_bits(got, want))
+        fail_msg("%s h=%d n_masks=%d row=%d mask=%d: got %a, want %a", mglu_dtype_name(p->dtype), (int)p->h,
+                 (int)p->n_masks, (int)row, (int)mask, (double)got, (double)want);
+}
+
 #endif

@@ -13,7 +13,7 @@
 
 /* Runs tests once for every instruction set that was built; those that this machine lacks are reported as skipped. */
 
-enum { MAX_RUNS = 64 };
+enum { MAX_RUNS = 128 };
 
 static inline const struct mglu_cpu_isa *isa_of(void **state)
 {

@@ -3,15 +3,6 @@
 
 #include <math.h>
 
-static void expect_same(const struct problem *p, model_fn *model, int64_t row, int32_t mask, float got)
-{
-    float want = model(p, row, mask);
-
-    if (!same_bits(got, want))
-        fail_msg("%s h=%d n_masks=%d row=%d mask=%d: got %a, want %a", mglu_dtype_name(p->dtype), (int)p->h,
-                 (int)p->n_masks, (int)row, (int)mask, (double)got, (double)want);
-}
-
 /* Runs the kernel on rows 1.. of the problem and compares every sum. */
 static void check_problem(mglu_cpu_gemv_fn *sums, const struct problem *p, const void *x, model_fn *model)
 {
@@ -63,59 +54,6 @@ static void gemv_adds_in_the_documented_order(void **state)
                     select_some_masks(&p, s);
                     check_problem(isa->gemv[p.dtype], &p, p.x, model_lanes);
                     free_problem(&p);
-                }
-}
-
-/* Compares the sums of each token of a call with those of a call for it alone. */
-static void check_tokens(const struct mglu_cpu_isa *isa, const struct problem *problems, int32_t tokens)
-{
-    float totals[MGLU_CPU_GEMV_MOST_TOKENS + 1][MGLU_CPU_BLOCK_ROWS];
-    float gates[MGLU_CPU_GEMV_MOST_TOKENS + 1][MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
-    struct mglu_cpu_gemv jobs[MGLU_CPU_GEMV_MOST_TOKENS], alone;
-
-    for (int32_t t = 0; t < tokens; t++)
-        jobs[t] = (struct mglu_cpu_gemv){.matrix = &problems->matrix,
-                                         .rows = ROWS,
-                                         .n = problems->n,
-                                         .mask_ids = problems->ids,
-                                         .x = problems[t].x,
-                                         .totals = totals[t],
-                                         .gates = gates[t],
-                                         .tokens = tokens};
-    isa->gemv_tokens->gemv[problems->dtype](jobs);
-    for (int32_t t = 0; t < tokens; t++) {
-        alone = jobs[t];
-        alone.totals = totals[MGLU_CPU_GEMV_MOST_TOKENS];
-        alone.gates = gates[MGLU_CPU_GEMV_MOST_TOKENS];
-        isa->gemv[problems->dtype](&alone);
-        for (int32_t r = 0; r < ROWS; r++) {
-            assert_true(same_bits(jobs[t].totals[r], alone.totals[r]));
-            for (int32_t i = 0; i < problems->n; i++)
-                assert_true(same_bits(jobs[t].gates[i][r], alone.gates[i][r]));
-        }
-    }
-}
-
-static void gemv_of_several_tokens_has_the_bits_of_gemv_of_one(void **state)
-{
-    const struct mglu_cpu_isa *isa = ISA_WITH_OWN(state, gemv_tokens);
-
-    if (!isa->gemv_tokens)
-        skip();
-    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
-        for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
-            for (int32_t n_masks = 0; n_masks <= isa->gemv_tokens->most_masks; n_masks++)
-                for (enum fill fill = FILL_REAL; fill < FILL_COUNT; fill++) {
-                    struct problem p[MGLU_CPU_GEMV_MOST_TOKENS];
-                    for (int32_t t = 0; t < MGLU_CPU_GEMV_MOST_TOKENS; t++) {
-                        p[t] = (struct problem){.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
-                        make_problem(&p[t], fill, s * 1000 + (uint64_t)n_masks * 10 + (uint64_t)t);
-                    }
-                    select_some_masks(p, s);
-                    for (int32_t tokens = 2; tokens <= MGLU_CPU_GEMV_MOST_TOKENS; tokens++)
-                        check_tokens(isa, p, tokens);
-                    for (int32_t t = 0; t < MGLU_CPU_GEMV_MOST_TOKENS; t++)
-                        free_problem(&p[t]);
                 }
 }
 
@@ -233,7 +171,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemv_adds_in_the_documented_order),
-        cmocka_unit_test(gemv_of_several_tokens_has_the_bits_of_gemv_of_one),
         cmocka_unit_test(gemv_pairs_adds_in_its_documented_order),
         cmocka_unit_test(gemv_lookup_adds_in_its_documented_order),
         cmocka_unit_test(bf16_gemv_of_integers_is_exact),
