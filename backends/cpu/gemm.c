@@ -157,21 +157,28 @@ static void make_terms(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t 
     }
 }
 
-/* Adds the terms of a token. */
-static void finish_token(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows,
-                         const float *sums)
+/* Where the sum of the terms of a token is: in place of its first. */
+static float *terms_of(const struct mglu_cpu_chunk *chunk, int64_t token, float *sums)
+{
+    const int is_plain = chunk->layer->weights->packed.kind == MGLU_KIND_PLAIN;
+    const int64_t position = is_plain ? token : chunk->by_mask->positions[token * chunk->layer->plan.terms];
+
+    return sums + position * tile_rows(chunk);
+}
+
+/* Adds the terms of all tokens, before any of these sums is read: a vector cannot be loaded from stores under way. */
+static void add_terms(const struct mglu_cpu_chunk *chunk, int32_t rows, float *sums)
 {
     const int32_t terms = chunk->layer->plan.terms;
-    const int is_plain = chunk->layer->weights->packed.kind == MGLU_KIND_PLAIN;
-    const int32_t *positions = chunk->by_mask->positions + token * terms;
-    float z[MOST_ROWS] = {0};
 
-    for (int32_t i = 0; i < terms; i++) {
-        const float *term = sums + (size_t)(is_plain ? token : positions[i]) * (size_t)tile_rows(chunk);
-        for (int32_t r = 0; r < rows; r++)
-            z[r] += term[r];
+    for (int64_t token = 0; token < chunk->tokens; token++) {
+        float *z = terms_of(chunk, token, sums);
+        for (int32_t i = 1; i < terms; i++) {
+            const float *term = sums + chunk->by_mask->positions[token * terms + i] * tile_rows(chunk);
+            for (int32_t r = 0; r < rows; r++)
+                z[r] += term[r];
+        }
     }
-    mglu_cpu_finish_rows(chunk, token, row, rows, z);
 }
 
 static int32_t rows_left(int64_t row, int64_t rows, int32_t most)
@@ -221,9 +228,10 @@ static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_
     else
         sum_masks(chunk, row, rows, sums);
     make_terms(chunk, row, rows, sums);
+    add_terms(chunk, rows, sums);
     for (int64_t token = 0; token < chunk->tokens; token++) {
         if (has_sums(chunk, mglu_cpu_token_workspace(chunk, token).quantised_x))
-            finish_token(chunk, token, row, rows, sums);
+            mglu_cpu_finish_rows(chunk, token, row, rows, terms_of(chunk, token, sums));
         else
             for (int32_t part = 0; part < rows; part += BLOCK_ROWS)
                 mglu_cpu_project_block(chunk, token, row + part, rows_left(part, rows, BLOCK_ROWS));
