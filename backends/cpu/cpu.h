@@ -20,11 +20,12 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_elementwise *elementwise;
     const struct mglu_cpu_int8 *int8;                   /* NULL: none */
     const struct mglu_cpu_gemm_int8_kernels *gemm_int8; /* of that x; its tile_rows are those of `gemm`; NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_pairs;                /* for each dtype, for several masks; NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_lookup;               /* for each dtype, for many masks; NULL: none */
-    mglu_cpu_gemv_fn *gemv_bf16;                        /* on x in bf16; NULL: none */
-    const struct mglu_cpu_gemv_tokens *gemv_tokens;     /* NULL: none */
-    const struct mglu_cpu_gemv_tokens *gemv_fused;      /* NULL: none */
+    const struct mglu_cpu_packed_gemm_int8 *gemm_int8_packed; /* NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_pairs;                      /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_lookup;                     /* for each dtype, for many masks; NULL: none */
+    mglu_cpu_gemv_fn *gemv_bf16;                              /* on x in bf16; NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_tokens;           /* NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_fused;            /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
     const struct mglu_cpu_tiles *gemm_tiles; /* on weights and x in bf16; NULL: none */
     const struct mglu_cpu_train_blocks *train_blocks;
@@ -97,8 +98,9 @@ struct mglu_cpu_plan {
     const struct mglu_cpu_gemv_tokens *project_fused, *down_fused;   /* in their place in larger batches; NULL: none */
     mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
     mglu_cpu_gemm_int8_fn *gemm_int8;              /* of both, in place of these; NULL: none */
+    mglu_cpu_gemm_int8_fn *gemm_int8_packed;       /* of both, where x is packed; NULL: none */
     int uses_tiles;                                /* project_gemm does */
-    mglu_cpu_pack_x_fn *pack_x;                    /* for both; NULL: integers are multiplied */
+    mglu_cpu_pack_x_fn *pack_x;                    /* for both; NULL: integers are multiplied, and not packed */
     int32_t block_tokens;                          /* of packed x; else 1 */
     int64_t project_words, down_words;             /* of 32 bits, of a token's packed x and z */
     int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
@@ -163,7 +165,7 @@ struct mglu_cpu_tokens_by_mask {
     float p[MGLU_CPU_MOST_POSITIONS];           /* weights of the gates; undefined for totals */
     int32_t positions[MGLU_CPU_MOST_POSITIONS]; /* [token][term] */
     int32_t first_block[MGLU_MAX_MASKS + 2];    /* of packed x, as `first`; lists of all tokens share those of list 0 */
-    int32_t packed_lists;                       /* that have blocks of their own */
+    int32_t packed_lists;                       /* that have blocks of their own; 0: x is not packed */
 };
 
 /* The terms of the sum over masks for a block of rows, [term][row]. */
@@ -246,6 +248,7 @@ mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t tokens, int32_t blocks);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);

@@ -23,6 +23,7 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
     int32_t next[MGLU_MAX_MASKS] = {0}, position = chunk->tokens;
 
     by_mask->count = 1 + (n_masks > 0 ? n_masks : 1);
+    by_mask->packed_lists = 0;
     by_mask->first[0] = 0;
     for (int32_t token = 0; token < chunk->tokens; token++) {
         by_mask->tokens[token] = token;
@@ -47,8 +48,9 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
 }
 
 /* Divides the first lists into blocks of packed x, after sorting; the others are of all tokens, as the first. */
-static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t lists, int32_t block)
+static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t lists, const struct mglu_cpu_plan *plan)
 {
+    const int32_t block = plan->block_tokens;
     int32_t blocks = 0;
 
     for (int32_t list = 0; list < by_mask->count; list++) {
@@ -57,7 +59,7 @@ static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t 
             blocks += (by_mask->first[list + 1] - by_mask->first[list] + block - 1) / block;
     }
     by_mask->first_block[by_mask->count] = blocks;
-    by_mask->packed_lists = lists;
+    by_mask->packed_lists = mglu_cpu_packs_blocks(plan, by_mask->first[lists], blocks) ? lists : 0;
 }
 
 static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
@@ -91,8 +93,9 @@ static void pack_block(const struct mglu_cpu_chunk *chunk, int64_t block)
 static void pack_tokens(struct mglu_cpu_chunk *chunk, const void *x, int64_t words)
 {
     chunk->unpacked = (struct mglu_cpu_unpacked){x, words};
-    mglu_cpu_parallel(chunk, chunk->by_mask->first_block[chunk->by_mask->count], mglu_cpu_packed_block_bytes(chunk),
-                      pack_block);
+    if (chunk->by_mask->packed_lists > 0)
+        mglu_cpu_parallel(chunk, chunk->by_mask->first_block[chunk->by_mask->count], mglu_cpu_packed_block_bytes(chunk),
+                          pack_block);
 }
 
 /* All sums of a block of rows. */
@@ -317,8 +320,12 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
     chunk->by_mask = &by_mask;
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
-        divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan->block_tokens);
-        pack_tokens(chunk, plan->use_bf16 ? (const void *)own.x_bf16 : own.x, plan->project_words);
+        divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan);
+        pack_tokens(chunk,
+                    plan->use_int8   ? own.quantised_x
+                    : plan->use_bf16 ? (const void *)own.x_bf16
+                                     : own.x,
+                    plan->project_words);
     }
     for_each_task(chunk, &plan->gemm_project, project_task);
     chunk->by_mask = NULL;
@@ -333,8 +340,9 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
     sort_by_mask(chunk, &by_mask);
     chunk->by_mask = &by_mask;
     if (plan->pack_x) {
-        divide_into_blocks(&by_mask, 1, plan->block_tokens);
-        pack_tokens(chunk, mglu_cpu_token_workspace(chunk, 0).z, plan->down_words);
+        const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
+        divide_into_blocks(&by_mask, 1, plan);
+        pack_tokens(chunk, plan->use_int8 ? own.quantised_z : own.z, plan->down_words);
     }
     for_each_task(chunk, &plan->gemm_down, down_task);
     chunk->by_mask = NULL;

@@ -195,6 +195,30 @@ static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype
     return columns < LEAST_INT8_COLUMNS && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
 }
 
+static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                             struct mglu_cpu_plan *plan)
+{
+    plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
+    plan->tile_rows = isa->gemm_int8->tile_rows;
+    plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size);
+    plan->down_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size);
+}
+
+static void select_int8_packing(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                                const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+{
+    const struct mglu_cpu_packed_gemm_int8 *kernels = isa->gemm_int8_packed;
+
+    if (!kernels)
+        return;
+    plan->gemm_int8_packed = kernels->gemm[packed->dtype];
+    plan->pack_x = kernels->pack_x;
+    plan->block_tokens = kernels->block_tokens;
+    plan->project_words = padded(packed->hidden_size) / MGLU_GROUP_COLUMNS * kernels->group_words;
+    plan->down_words = padded(packed->intermediate_size) / MGLU_GROUP_COLUMNS * kernels->group_words;
+    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
+}
+
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
@@ -205,10 +229,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     if (plan->no_gemm_reason)
         return;
     if (multiplies_int8(isa, plan)) {
-        plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
-        plan->tile_rows = isa->gemm_int8->tile_rows;
-        plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size);
-        plan->down_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size);
+        select_int8_gemm(isa, packed, plan);
+        select_int8_packing(isa, packed, desc, plan);
         return;
     }
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
@@ -291,6 +313,15 @@ int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left)
     const int64_t chunks = (left + plan->chunk_tokens - 1) / plan->chunk_tokens;
 
     return (int32_t)((left + chunks - 1) / chunks);
+}
+
+/*
+ * Whether the x of `tokens` tokens is packed in so many blocks: floats always. Of integers the kernel of blocks is
+ * faster, with the same bits, where four fifths of its lanes are used. Measured on a Xeon.
+ */
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t tokens, int32_t blocks)
+{
+    return !plan->use_int8 || 5 * tokens >= 4 * blocks * plan->block_tokens;
 }
 
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)

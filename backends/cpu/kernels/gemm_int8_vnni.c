@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "weights.h"
+#include "quants_vnni.h"
 
 /*
  * GEMM of integers in AVX-512 VNNI, whose dot product multiplies unsigned bytes by signed ones. The panel has the
@@ -10,22 +10,9 @@
 /* 12 sums of integers, 12 of floats, 2 quads and an x of 32 registers. */
 enum { PANEL_ROWS = 32, QUAD_BYTES = 4 * PANEL_ROWS, ROW_VECS = 2, MOST_TOKENS = 6 };
 
-MGLU_INLINE vec scale_factor(mglu_dtype dtype)
-{
-    return _mm512_set1_ps(dtype == MGLU_DTYPE_Q4_0 ? 0x1p-4f : 1);
-}
-
-/* The quads of two groups, the second of which may be padding. */
 MGLU_INLINE vec load_quads(const char *group, int first, mglu_dtype dtype)
 {
-    const __m512i zero = _mm512_set1_epi8(-128);
-
-    if (dtype == MGLU_DTYPE_Q8_0)
-        return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_loadu_si512(group), zero));
-    const __m256i both = _mm256_loadu_si256((const void *)group);
-    const __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(both, 4)), both, 1);
-    return _mm512_castsi512_ps(
-        _mm512_and_si512(_mm512_shuffle_i64x2(twice, twice, _MM_SHUFFLE(3, 1, 2, 0)), _mm512_set1_epi8(-16)));
+    return _mm512_castsi512_ps(load_quants(group, dtype));
 }
 
 MGLU_INLINE void store_quad(char *panel, int32_t quad, int32_t row, vec of_rows, mglu_dtype dtype)

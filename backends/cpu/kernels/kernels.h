@@ -195,6 +195,9 @@ struct mglu_cpu_gemm_int8 {
     const int32_t *tokens;
     const char *x; /* of token 0 */
     size_t x_stride;
+    const char *packed; /* x in blocks, for kernels that take it so and do not read `x` */
+    size_t block_bytes;
+    const int32_t *first_block; /* of each list */
     float *sums;
 };
 
@@ -205,6 +208,16 @@ struct mglu_cpu_gemm_int8_kernels {
     mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
     int32_t least_tokens[MGLU_DTYPE_COUNT]; /* the smallest batch for which it is faster than GEMV, in long rows */
 };
+
+/* The same on x that is packed beforehand in blocks of tokens, with the same bits and tile_rows. */
+struct mglu_cpu_packed_gemm_int8 {
+    mglu_cpu_pack_x_fn *pack_x;
+    int32_t block_tokens;
+    int32_t group_words; /* of 32 bits, of a token's group */
+    mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
+};
+
+extern const struct mglu_cpu_packed_gemm_int8 mglu_gemm_int8_tokens_avx512vnni;
 
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avxvnni;
