@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs tests once for every instruction set that was built; those that this machine lacks are reported as skipped. */
+/*
+ * Runs tests once for every instruction set that was built; those that this machine lacks are reported as skipped. With
+ * MGLU_TEST_ISA in the environment, only for that one.
+ */
 
 enum { MAX_RUNS = 128 };
 
@@ -49,9 +52,12 @@ static inline int run_on_isas(const struct CMUnitTest *tests, size_t count)
 {
     static struct CMUnitTest runs[MAX_RUNS];
     static char names[MAX_RUNS][96];
+    const char *only = getenv("MGLU_TEST_ISA");
     size_t total = 0;
 
     for (const struct mglu_cpu_isa *isa = mglu_cpu_isas; isa->name; isa++) {
+        if (only && strcmp(isa->name, only) != 0)
+            continue;
         printf("%s: %s\n", isa->name, isa->is_available() ? "tested" : "not on this machine, skipped");
         for (size_t i = 0; i < count && total < MAX_RUNS; i++, total++) {
             snprintf(names[total], sizeof names[total], "%s (%s)", tests[i].name, isa->name);
