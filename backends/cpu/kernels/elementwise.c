@@ -46,7 +46,13 @@ static void narrow_f32(const float *source, void *target, int64_t count)
 
 static void narrow_f16(const float *source, void *target, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++)
+    int64_t i = 0;
+
+#ifdef VEC_STORES_F16
+    for (; i + VEC_LANES <= count; i += VEC_LANES)
+        vec_store_f16((char *)target + 2 * i, vec_load_f32(source + i));
+#endif
+    for (; i < count; i++)
         store_u16(target, i, narrow_to_f16(source[i]));
 }
 

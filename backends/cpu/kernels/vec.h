@@ -10,10 +10,10 @@
  * What a vec_<isa>.h defines: vec, VEC_LANES, VEC_MASKS (masks whose sums fit the registers, 1 to 16) and its
  * VEC_FOR_MASK_COUNTS, VEC_MASKS_OF_TWO_ROWS (masks whose sums of two rows do), TILE_VECS and TILE_TOKENS (the size of
  * the register tile of gemm.h); vec_zero; from any address vec_load_f32, vec_load_f16, vec_load_bf16, vec_load_i8,
- * vec_load_nibbles and vec_broadcast; vec_broadcast_f16, vec_store_f32, vec_mul, vec_add, vec_fma; vec_select, which
- * selects the lanes whose bits are set in a mask word from bit part * VEC_LANES on; vec_add_masked, which adds the
- * lanes that vec_select selects; vec_add_masked_at, the same with the addend in memory; vec_transpose; and vec_reduce,
- * the end of the summation tree.
+ * vec_load_nibbles and vec_broadcast; vec_broadcast_f16, vec_store_f32, where the hardware can (VEC_STORES_F16)
+ * vec_store_f16, vec_mul, vec_add, vec_fma; vec_select, which selects the lanes whose bits are set in a mask word from
+ * bit part * VEC_LANES on; vec_add_masked, which adds the lanes that vec_select selects; vec_add_masked_at, the same
+ * with the addend in memory; vec_transpose; and vec_reduce, the end of the summation tree.
  */
 
 #if defined(MGLU_ISA_BASELINE)

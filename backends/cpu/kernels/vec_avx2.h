@@ -36,6 +36,16 @@ MGLU_INLINE vec vec_load_f16(const void *from)
     return _mm256_cvtph_ps(_mm_loadu_si128(from));
 }
 
+/* Rounds to nearest even; every NaN becomes the one canonical NaN. */
+#define VEC_STORES_F16
+
+MGLU_INLINE void vec_store_f16(void *to, vec v)
+{
+    const vec canonical = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    const vec one_nan = _mm256_blendv_ps(v, canonical, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    _mm_storeu_si128(to, _mm256_cvtps_ph(one_nan, _MM_FROUND_TO_NEAREST_INT));
+}
+
 MGLU_INLINE vec vec_load_bf16(const void *from)
 {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));

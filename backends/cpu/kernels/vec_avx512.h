@@ -48,6 +48,16 @@ MGLU_INLINE vec vec_load_f16(const void *from)
     return _mm512_cvtph_ps(_mm256_loadu_si256(from));
 }
 
+/* Rounds to nearest even; every NaN becomes the one canonical NaN. */
+#define VEC_STORES_F16
+
+MGLU_INLINE void vec_store_f16(void *to, vec v)
+{
+    const vec canonical = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+    const vec one_nan = _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), canonical);
+    _mm256_storeu_si256(to, _mm512_cvtps_ph(one_nan, _MM_FROUND_TO_NEAREST_INT));
+}
+
 MGLU_INLINE vec vec_load_bf16(const void *from)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from));
