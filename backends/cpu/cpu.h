@@ -248,7 +248,7 @@ mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
-int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t tokens, int32_t blocks);
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t lists, int32_t tokens, int32_t blocks);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);

@@ -59,7 +59,7 @@ static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t 
             blocks += (by_mask->first[list + 1] - by_mask->first[list] + block - 1) / block;
     }
     by_mask->first_block[by_mask->count] = blocks;
-    by_mask->packed_lists = mglu_cpu_packs_blocks(plan, by_mask->first[lists], blocks) ? lists : 0;
+    by_mask->packed_lists = mglu_cpu_packs_blocks(plan, lists, by_mask->first[lists], blocks) ? lists : 0;
 }
 
 static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
