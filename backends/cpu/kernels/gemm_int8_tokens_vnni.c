@@ -195,22 +195,33 @@ MGLU_INLINE void fill_scales(const uint16_t *of_row, int32_t groups, mglu_dtype 
     vec_store_f32(start, vec_mul(scales, _mm512_set1_ps(-MGLU_CPU_INT8_START)));
 }
 
-/* The quants of a row that its mask words select; NULL: all. */
+/* The quants of two groups of a row that its mask words select; NULL: all. The second group may be padding. */
+MGLU_INLINE void fill_two(const char *from, const uint32_t *words, int64_t pitch, int groups, mglu_dtype dtype,
+                          char *to)
+{
+    if (words) {
+        const uint64_t second = groups > 1 ? words[pitch] : 0;
+        _mm512_store_si512(to, select_quants(from, words[0] | second << 32, dtype));
+    } else {
+        _mm512_store_si512(to, load_quants(from, dtype));
+    }
+}
+
 MGLU_INLINE void fill_quants(const char *from, const uint32_t *words, int64_t pitch, int32_t groups, mglu_dtype dtype,
                              char *to)
 {
-    MGLU_UNROLL
-    for (int32_t group = 0; group < groups; group += 2) {
-        const char *weights = from + (size_t)group * group_bytes(dtype);
-        __m512i quants;
-        if (words) {
-            const uint64_t second = group + 1 < groups ? words[(group + 1) * pitch] : 0;
-            quants = select_quants(weights, words[group * pitch] | second << 32, dtype);
-        } else {
-            quants = load_quants(weights, dtype);
-        }
-        _mm512_store_si512(to + group * MGLU_GROUP_COLUMNS, quants);
+    const size_t bytes = group_bytes(dtype);
+
+    if (groups == PANEL_GROUPS) {
+        MGLU_UNROLL
+        for (int group = 0; group < PANEL_GROUPS; group += 2)
+            fill_two(from + (size_t)group * bytes, words ? words + group * pitch : NULL, pitch, 2, dtype,
+                     to + group * MGLU_GROUP_COLUMNS);
+        return;
     }
+    for (int32_t group = 0; group < groups; group += 2)
+        fill_two(from + (size_t)group * bytes, words ? words + group * pitch : NULL, pitch, groups - group, dtype,
+                 to + group * MGLU_GROUP_COLUMNS);
 }
 
 /* The weights that a mask selects, or all. */
@@ -224,10 +235,7 @@ MGLU_INLINE void fill_panel(const struct mglu_cpu_gemm_int8 *job, int32_t mask, 
         const uint32_t *words =
             mask == MGLU_CPU_NO_MASK ? NULL : mask_words(job->matrix, row, panel->first_group) + mask;
         fill_scales(from.scales, panel->groups, dtype, panel->scale[r], panel->start[r]);
-        if (panel->groups == PANEL_GROUPS)
-            fill_quants(from.weights, words, pitch, PANEL_GROUPS, dtype, panel->quants[r]);
-        else
-            fill_quants(from.weights, words, pitch, panel->groups, dtype, panel->quants[r]);
+        fill_quants(from.weights, words, pitch, panel->groups, dtype, panel->quants[r]);
     }
     look_ahead(job, mask, dtype, panel);
 }
