@@ -322,7 +322,7 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
         divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan);
         pack_tokens(chunk,
-                    plan->use_int8   ? own.quantised_x
+                    plan->gemm_int8  ? own.quantised_x
                     : plan->use_bf16 ? (const void *)own.x_bf16
                                      : own.x,
                     plan->project_words);
@@ -342,7 +342,7 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
         divide_into_blocks(&by_mask, 1, plan);
-        pack_tokens(chunk, plan->use_int8 ? own.quantised_z : own.z, plan->down_words);
+        pack_tokens(chunk, plan->gemm_int8 ? (const void *)own.quantised_z : own.z, plan->down_words);
     }
     for_each_task(chunk, &plan->gemm_down, down_task);
     chunk->by_mask = NULL;

@@ -323,7 +323,7 @@ int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t lists, int32
 {
     const int32_t lanes = blocks * plan->block_tokens, empty = lanes - tokens;
 
-    return !plan->use_int8 || (empty <= lists * plan->block_tokens / 2 && empty <= lanes / 4);
+    return !plan->gemm_int8 || (empty <= lists * plan->block_tokens / 2 && empty <= lanes / 4);
 }
 
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
