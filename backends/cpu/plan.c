@@ -13,6 +13,9 @@ enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
 /* Smallest batch for which GEMM is faster than GEMV; measured on a Zen 3. */
 enum { GEMM_TOKENS = 8 };
 
+/* The same where several tokens are summed at once, by the number of masks; measured on a Xeon. */
+static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 28, 28, 28};
+
 /* The same by tiles, with up to two masks and with more; measured on a Xeon. */
 enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 5 };
 
@@ -237,7 +240,9 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
     plan->project_gemm_tokens =
         project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
-    plan->down_gemm_tokens = GEMM_TOKENS;
+    if (plan->project_tokens)
+        plan->project_gemm_tokens = after_tokens[packed->n_masks];
+    plan->down_gemm_tokens = plan->down_tokens ? after_tokens[0] : GEMM_TOKENS;
     if (takes_tiles(isa, packed, desc, plan->terms))
         select_tiles(isa, plan);
     select_packing(isa, packed, desc, plan);

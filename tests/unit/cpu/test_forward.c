@@ -190,7 +190,7 @@ static void more_tasks_at_once_than_buffers_for_sums_wait_for_each_other(void **
 {
     const struct mglu_cpu_isa *isa = isa_of(state);
     const struct sample_shape wide = {MGLU_KIND_MASKED, MGLU_DTYPE_F16, 64, 32 * 80, 0, 2, 0};
-    const mglu_layer_desc desc = {.struct_size = sizeof desc, .x_dtype = MGLU_DTYPE_F16, .max_batch = 16};
+    const mglu_layer_desc desc = {.struct_size = sizeof desc, .x_dtype = MGLU_DTYPE_F16, .max_batch = 24};
     struct sample sample = sample_make(&wide, 1);
     int64_t most = 0;
     const mglu_parallel crowd = {.user = &most, .parallel_for = run_crowd};
