@@ -24,7 +24,7 @@ VALUES = {
     "--regime": "cold warm",
     "--tier": "quick full exhaustive",
     "--max-isa": "baseline avx2 avx2-vnni avx512 avx512-vnni avx512-bf16 avx512-amx neon neon-dotprod "
-                 "neon-i8mm",
+                 "neon-i8mm sve-128 sve-256",
 }
 
 Option = collections.namedtuple("Option", "names value text")
