@@ -50,22 +50,34 @@ struct panel {
     _Alignas(64) float words[MOST_TILE_ROWS][PANEL_WORDS];
 };
 
-/* One row of a panel. */
-MGLU_INLINE void fill_row(const struct mglu_cpu_gemm *job, int64_t row, int masked, mglu_dtype dtype,
-                          const struct panel *panel, float *words)
+/* Some groups of a row, from the weights and mask words of the first on. */
+MGLU_INLINE void fill_groups(struct weight_row weights, const uint32_t *masks, int64_t pitch, int groups, int masked,
+                             mglu_dtype dtype, float *words)
 {
-    const struct mglu_cpu_matrix *matrix = job->matrix;
-    const struct weight_row weights = row_from(matrix, row, panel->first_group, dtype);
-    const uint32_t *masks = masked ? mask_words(matrix, row, panel->first_group) + job->mask : NULL;
-    const int64_t pitch = masked ? mask_pitch(matrix) : 0;
-
-    for (int32_t i = 0; i < panel->groups; i++) {
+    MGLU_UNROLL
+    for (int i = 0; i < groups; i++) {
         const struct weight_group group = group_of(weights, i, dtype);
         const uint32_t mask = masked ? masks[i * pitch] : ~0u;
         MGLU_UNROLL
         for (int part = 0; part < GROUP_PARTS; part++, words += VEC_LANES)
             vec_store_f32(words, load_words(&group, part, mask, dtype));
     }
+}
+
+/* One row of a panel. */
+MGLU_INLINE void fill_row(const struct mglu_cpu_gemm *job, int64_t row, int masked, mglu_dtype dtype,
+                          const struct panel *panel, float *words)
+{
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+    const int64_t first = panel->first_group, pitch = mask_pitch(matrix);
+    const uint32_t *masks = mask_words(matrix, row, panel->first_group) + (masked ? job->mask : 0);
+
+    if (panel->groups == PANEL_GROUPS) {
+        fill_groups(row_from(matrix, row, first, dtype), masks, pitch, PANEL_GROUPS, masked, dtype, words);
+        return;
+    }
+    for (int64_t group = first; group < first + panel->groups; group++, masks += pitch, words += GROUP_WORDS)
+        fill_groups(row_from(matrix, row, group, dtype), masks, pitch, 1, masked, dtype, words);
 }
 
 /* Behind a row's last panel is the first one of the next rows. */
