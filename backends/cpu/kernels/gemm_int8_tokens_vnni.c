@@ -210,18 +210,18 @@ MGLU_INLINE void fill_two(const char *from, const uint32_t *words, int64_t pitch
 MGLU_INLINE void fill_quants(const char *from, const uint32_t *words, int64_t pitch, int32_t groups, mglu_dtype dtype,
                              char *to)
 {
-    const size_t bytes = group_bytes(dtype);
+    const size_t weight_bytes = group_bytes(dtype);
 
     if (groups == PANEL_GROUPS) {
         MGLU_UNROLL
         for (int group = 0; group < PANEL_GROUPS; group += 2)
-            fill_two(from + (size_t)group * bytes, words ? words + group * pitch : NULL, pitch, 2, dtype,
+            fill_two(from + (size_t)group * weight_bytes, words ? words + group * pitch : NULL, pitch, 2, dtype,
                      to + group * MGLU_GROUP_COLUMNS);
         return;
     }
     for (int32_t group = 0; group < groups; group += 2)
-        fill_two(from + (size_t)group * bytes, words ? words + group * pitch : NULL, pitch, groups - group, dtype,
-                 to + group * MGLU_GROUP_COLUMNS);
+        fill_two(from + (size_t)group * weight_bytes, words ? words + group * pitch : NULL, pitch, groups - group,
+                 dtype, to + group * MGLU_GROUP_COLUMNS);
 }
 
 /* The weights that a mask selects, or all. */
