@@ -16,8 +16,11 @@ enum { GEMM_TOKENS = 8 };
 /* The same where several tokens are summed at once, by the number of masks; measured on a Xeon. */
 static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 28, 28, 28};
 
-/* The same by tiles, with up to two masks and with more; measured on a Xeon. */
-enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 5 };
+/*
+ * The same by tiles: with up to two masks, with more, and where fused kernels sum several tokens with masks at once;
+ * measured on a Xeon.
+ */
+enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 5, TILE_TOKENS_FUSED = 6 };
 
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
@@ -153,25 +156,27 @@ static int64_t project_gemm_tokens(int takes_pairs, int takes_lookup, int32_t te
     return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
 }
 
-static int64_t tile_tokens(int32_t terms)
+static int64_t tile_tokens(const mglu_packed_weights *packed, const struct mglu_cpu_plan *plan)
 {
-    return terms > 2 ? TILE_TOKENS_MANY_MASKS : TILE_TOKENS;
+    if (packed->n_masks > 0 && plan->project_fused)
+        return TILE_TOKENS_FUSED;
+    return plan->terms > 2 ? TILE_TOKENS_MANY_MASKS : TILE_TOKENS;
 }
 
 /* Asks for tiles only where they would be used: that the process may use them changes it, see kernels/tiles.c. */
 static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
-                       int32_t terms)
+                       const struct mglu_cpu_plan *plan)
 {
-    return isa->gemm_tiles && takes_bf16(isa, packed, desc) && desc->max_batch >= tile_tokens(terms) &&
+    return isa->gemm_tiles && takes_bf16(isa, packed, desc) && desc->max_batch >= tile_tokens(packed, plan) &&
            (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) >= isa->gemm_tiles->least_groups &&
            mglu_cpu_may_use_tiles();
 }
 
-static void select_tiles(const struct mglu_cpu_isa *isa, struct mglu_cpu_plan *plan)
+static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, struct mglu_cpu_plan *plan)
 {
     plan->use_bf16 = plan->uses_tiles = 1;
     plan->project_gemm = isa->gemm_tiles->gemm;
-    plan->project_gemm_tokens = tile_tokens(plan->terms);
+    plan->project_gemm_tokens = tile_tokens(packed, plan);
 }
 
 static int64_t padded(int64_t columns)
@@ -243,8 +248,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     if (plan->project_tokens)
         plan->project_gemm_tokens = after_tokens[packed->n_masks];
     plan->down_gemm_tokens = plan->down_tokens ? after_tokens[0] : GEMM_TOKENS;
-    if (takes_tiles(isa, packed, desc, plan->terms))
-        select_tiles(isa, plan);
+    if (takes_tiles(isa, packed, desc, plan))
+        select_tiles(isa, packed, plan);
     select_packing(isa, packed, desc, plan);
 }
 
