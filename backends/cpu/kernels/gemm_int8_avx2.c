@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "weights.h"
+#include "quads_avx2.h"
 
 /*
  * GEMM of integers in AVX2, which multiplies unsigned bytes by signed ones and adds pairs of products in 16 bits. These
@@ -14,11 +14,6 @@ enum { PANEL_ROWS = 16, PLANE_BYTES = 4 * PANEL_ROWS, QUAD_BYTES = 2 * PLANE_BYT
 MGLU_INLINE int count_planes(mglu_dtype dtype)
 {
     return dtype == MGLU_DTYPE_Q4_0 ? 1 : 2;
-}
-
-MGLU_INLINE vec scale_factor(mglu_dtype dtype)
-{
-    return _mm256_set1_ps(dtype == MGLU_DTYPE_Q4_0 ? 0x1p-4f : 1);
 }
 
 MGLU_INLINE __m256i lower_nibbles(__m256i v)
@@ -49,18 +44,13 @@ MGLU_INLINE void store_quad(char *panel, int32_t quad, int32_t row, vec of_rows,
     _mm256_store_si256((void *)(to + PLANE_BYTES), lower_nibbles(v));
 }
 
-/* Four bits of each row's word select the bytes of a quad: a byte of the word is copied to all four of its row. */
 MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *words, char *to, mglu_dtype dtype)
 {
-    const __m256i of_rows = _mm256_loadu_si256((const void *)words), zero = _mm256_set1_epi8(8);
-    const __m256i lanes =
-        _mm256_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+    const __m256i zero = _mm256_set1_epi8(8);
 
     MGLU_UNROLL
     for (int quad = 0; quad < MGLU_GROUP_COLUMNS / 4; quad++) {
-        const __m256i byte = _mm256_shuffle_epi8(of_rows, _mm256_add_epi8(lanes, _mm256_set1_epi8((char)(quad / 2))));
-        const __m256i bits = _mm256_set1_epi32(quad % 2 ? (int)0x80402010 : 0x08040201);
-        const __m256i selected = _mm256_cmpeq_epi8(_mm256_and_si256(byte, bits), bits);
+        const __m256i selected = selected_bytes(words, quad);
         const size_t at = (size_t)quad * QUAD_BYTES + (size_t)row * 4;
         const __m256i upper = _mm256_load_si256((const void *)(from + at));
         _mm256_store_si256((void *)(to + at), _mm256_blendv_epi8(zero, upper, selected));
