@@ -152,25 +152,26 @@ def peer_table(rows, backend):
     return table(["ms", "GLU", *(f"n_m = {count}" for count in masks)], lines)
 
 
-def relative_line(rows, peer, masks):
+def relative_lines(report, batch, masks):
     """How many times as fast as a peer's GLU this library's layers are, by their ratios over the same GLU."""
-    same = {key: peer[key] for key in ("d", "h", "dtype", "quantised_x", "threads", "batch", "op")}
-    ours = [find(rows, backend="cpu", n_masks=count, **same) for count in (0, *masks)]
-    cells = ["" if row is None or row["median_us"] is None else f"{row['ratio_vs_glu'] / peer['ratio_vs_glu']:.2f}"
-             for row in ours]  # fmt: skip
-    return [f"{label(peer)}; {peer['backend']} {peer['what']}", milliseconds(peer), *cells]
+    for peer in report["rows"]:
+        if peer["backend"] == "cpu" or peer["n_masks"] or peer["batch"] != batch or not peer["ratio_vs_glu"]:
+            continue
+        same = {key: peer[key] for key in ("d", "h", "dtype", "threads", "batch")}
+        ours = [find(report["rows"], backend="cpu", n_masks=count, **same) for count in (0, *masks)]
+        if ours[0] is not None:
+            cells = [f"{row['ratio_vs_glu'] / peer['ratio_vs_glu']:.2f}" if row else "" for row in ours]
+            yield [f"{label(ours[0])}; {peer['backend']} {peer['what']}", milliseconds(peer), *cells]
 
 
 def relative_sections(reports):
     """(title, table) of this library's layers over the GLUs of peers, in the same rounds and of the same dtype."""
-    rows = rows_of(filter(has_peers, reports))
-    peers = [row for row in rows if row["backend"] != "cpu" and row["n_masks"] == 0 and row["ratio_vs_glu"]]
-    for batch, regime in unique((row["batch"], row["regime"]) for row in peers):
-        mine = [row for row in peers if (row["batch"], row["regime"]) == (batch, regime)]
-        masks = sorted(unique(row["n_masks"] for row in rows if row["batch"] == batch and row["n_masks"]))
-        lines = [line for line in (relative_line(rows, peer, masks) for peer in mine) if any(line[2:])]
-        yield f"Times as fast as a peer's GLU, batch {batch}, {regime}", lines and table(
-            ["", "peer ms", "GLU", *(f"n_m = {count}" for count in masks)], lines)  # fmt: skip
+    reports = list(filter(has_peers, reports))
+    for batch in sorted(unique(row["batch"] for row in rows_of(reports))):
+        masks = sorted(unique(row["n_masks"] for row in rows_of(reports) if row["batch"] == batch and row["n_masks"]))
+        lines = [line for report in reports for line in relative_lines(report, batch, masks)]
+        heading = ["", "peer ms", "GLU", *(f"n_m = {count}" for count in masks)]
+        yield f"Times as fast as a peer's GLU, batch {batch}", lines and table(heading, lines)
 
 
 def of_kind(reports, **wanted):
