@@ -179,20 +179,28 @@ static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weigh
     plan->project_gemm_tokens = tile_tokens(packed, plan);
 }
 
-static int64_t padded(int64_t columns)
+/* How x and z are packed, in so many words of 32 bits for a group of columns of a token. */
+struct packing {
+    mglu_cpu_pack_x_fn *pack_x;
+    int32_t block_tokens;
+    int32_t words_of_x, words_of_z;
+};
+
+static void select_packing(const struct packing *packing, const mglu_packed_weights *packed,
+                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
-    return (int64_t)mglu_format_groups((mglu_index)columns) * MGLU_GROUP_COLUMNS;
+    plan->pack_x = packing->pack_x;
+    plan->block_tokens = packing->block_tokens;
+    plan->project_words = (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) * packing->words_of_x;
+    plan->down_words = (int64_t)mglu_format_groups((mglu_index)packed->intermediate_size) * packing->words_of_z;
+    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
 }
 
 /* A column of bf16 takes half a word. */
-static void select_packing(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
-                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
+static struct packing packing_of_floats(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan)
 {
-    plan->pack_x = isa->gemm->pack_x;
-    plan->block_tokens = isa->gemm->block_tokens;
-    plan->project_words = padded(packed->hidden_size) / (plan->use_bf16 ? 2 : 1);
-    plan->down_words = padded(packed->intermediate_size);
-    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
+    return (struct packing){isa->gemm->pack_x, isa->gemm->block_tokens,
+                            plan->use_bf16 ? MGLU_GROUP_COLUMNS / 2 : MGLU_GROUP_COLUMNS, MGLU_GROUP_COLUMNS};
 }
 
 /* The GEMV of integers is slow in short rows. */
@@ -204,27 +212,20 @@ static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype
 }
 
 static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
-                             struct mglu_cpu_plan *plan)
+                             const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
+    const struct mglu_cpu_packed_gemm_int8 *on_packed = isa->gemm_int8_packed;
+
     plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
     plan->tile_rows = isa->gemm_int8->tile_rows;
     plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size);
     plan->down_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size);
-}
-
-static void select_int8_packing(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
-                                const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
-{
-    const struct mglu_cpu_packed_gemm_int8 *kernels = isa->gemm_int8_packed;
-
-    if (!kernels)
+    if (!on_packed)
         return;
-    plan->gemm_int8_packed = kernels->gemm[packed->dtype];
-    plan->pack_x = kernels->pack_x;
-    plan->block_tokens = kernels->block_tokens;
-    plan->project_words = padded(packed->hidden_size) / MGLU_GROUP_COLUMNS * kernels->group_words;
-    plan->down_words = padded(packed->intermediate_size) / MGLU_GROUP_COLUMNS * kernels->group_words;
-    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
+    plan->gemm_int8_packed = on_packed->gemm[packed->dtype];
+    select_packing(
+        &(struct packing){on_packed->pack_x, on_packed->block_tokens, on_packed->group_words, on_packed->group_words},
+        packed, desc, plan);
 }
 
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
@@ -237,8 +238,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     if (plan->no_gemm_reason)
         return;
     if (multiplies_int8(isa, plan)) {
-        select_int8_gemm(isa, packed, plan);
-        select_int8_packing(isa, packed, desc, plan);
+        select_int8_gemm(isa, packed, desc, plan);
         return;
     }
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
@@ -250,7 +250,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->down_gemm_tokens = plan->down_tokens ? after_tokens[0] : GEMM_TOKENS;
     if (takes_tiles(isa, packed, desc, plan))
         select_tiles(isa, packed, plan);
-    select_packing(isa, packed, desc, plan);
+    const struct packing packing = packing_of_floats(isa, plan);
+    select_packing(&packing, packed, desc, plan);
 }
 
 /* Tokens per chunk: for GEMM as many as have positions for their sums. */
