@@ -88,7 +88,7 @@ int main(void)
     if (!pool)
         return 1;
     mglu_parallel threads = pool_hook(pool);
-    const mglu_parallel hook = {.user = &threads, .parallel_for = parallel_for};
+    const mglu_parallel hook = {.user = &threads, .parallel_for = parallel_for, .num_threads = threads.num_threads};
 
     fill();
     forward("one thread:   ", NULL, NULL); /* the library starts none unless num_threads says so */

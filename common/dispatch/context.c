@@ -22,9 +22,8 @@ static mglu_status read_hooks(mglu_context *context, const mglu_context_desc *de
         context->host.program_cache = *desc->program_cache;
     }
     if (desc->parallel) {
-        if (!desc->parallel->parallel_for)
-            return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "parallel: parallel_for is NULL");
         context->parallel = *desc->parallel;
+        return mglu_parallel_check("context", desc->parallel);
     }
     return MGLU_OK;
 }

@@ -173,10 +173,10 @@ static mglu_status read_args(const mglu_layer *layer, const mglu_forward_args *a
     mglu_status status = mglu_struct_read("mglu_forward_args", known, sizeof *known,
                                           MGLU_FIRST_SIZE(mglu_forward_args, workspace_size), args);
 
+    if (status == MGLU_OK)
+        status = mglu_parallel_check("forward", known->parallel);
     if (status != MGLU_OK)
         return status;
-    if (known->parallel && !known->parallel->parallel_for)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "forward: parallel: parallel_for is NULL");
     if (!known->parallel)
         known->parallel = &layer->weights->device->context->parallel;
     if (known->reserved != 0)

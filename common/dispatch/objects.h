@@ -4,6 +4,7 @@
 
 #include <mglu/backend.h>
 
+#include "common/core/parallel.h"
 #include "common/core/structs.h"
 
 #include <pthread.h>

@@ -100,5 +100,6 @@ static void limit_threads(mglu_context *context)
 void mglu_parallel_use_own(mglu_context *context)
 {
     limit_threads(context);
-    context->parallel = (mglu_parallel){.user = context, .parallel_for = run_own};
+    context->parallel =
+        (mglu_parallel){.user = context, .parallel_for = run_own, .num_threads = context->host.num_threads};
 }

@@ -124,10 +124,12 @@ static mglu_status pack_masks(const mglu_train *train, const mglu_parallel *para
 static mglu_status check_call(const mglu_train *train, const mglu_queue *queue, const char *call, int64_t batch,
                               const mglu_parallel **parallel)
 {
+    const mglu_status status = mglu_parallel_check(call, *parallel);
+
+    if (status != MGLU_OK)
+        return status;
     if (queue && queue->device != train->device)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: the queue is on another device than the plan", call);
-    if (*parallel && !(*parallel)->parallel_for)
-        return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: parallel: parallel_for is NULL", call);
     if (batch < 0 || batch > train->desc.max_batch)
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: batch is %lld, must be 0..%lld", call, (long long)batch,
                          (long long)train->desc.max_batch);

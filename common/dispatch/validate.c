@@ -39,11 +39,9 @@ static mglu_status check_kind(const mglu_weights_desc *desc)
         return INVALID("weights: n_masks is %d, a plain GLU has none", desc->n_masks);
     if (!mglu_dtype_name(desc->dtype))
         return INVALID("weights: unknown dtype %d", (int)desc->dtype);
-    if (desc->parallel && !desc->parallel->parallel_for)
-        return INVALID("weights: parallel: parallel_for is NULL");
     if (desc->reserved != 0 || desc->flags & ~(uint32_t)WEIGHTS_FLAGS)
         return INVALID("weights: unknown flags, or reserved is not 0");
-    return MGLU_OK;
+    return mglu_parallel_check("weights", desc->parallel);
 }
 
 enum presence { ABSENT, OPTIONAL, REQUIRED };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/io/pack_file.h"
 
+#include "common/core/parallel.h"
 #include "common/core/structs.h"
 #include "common/io/gguf_write.h"
 #include "common/io/report.h"
@@ -15,7 +16,10 @@
 static mglu_status check_options(const char *function, const mglu_file_pack_options *options)
 {
     mglu_activation activation;
+    const mglu_status status = mglu_parallel_check(function, options->parallel);
 
+    if (status != MGLU_OK)
+        return status;
     if (options->convert && !mglu_dtype_name(options->dtype))
         return mglu_fail(MGLU_ERROR_INVALID_ARGUMENT, "%s: unknown dtype %d", function, (int)options->dtype);
     if (options->format != MGLU_FILE_FORMAT_SAFETENSORS && options->format != MGLU_FILE_FORMAT_GGUF)

@@ -51,9 +51,9 @@ static void leave(struct mglu_ggml_team *team, int threads)
     atomic_store(&team->finished, false);
 }
 
-static void forward(struct mglu_ggml *op, const struct ggml_tensor *x, struct ggml_tensor *y)
+static void forward(struct mglu_ggml *op, const struct ggml_tensor *x, struct ggml_tensor *y, int threads)
 {
-    const mglu_parallel threads = {.user = &op->team, .parallel_for = run_loop};
+    const mglu_parallel parallel = {.user = &op->team, .parallel_for = run_loop, .num_threads = threads};
     mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
 
     args.batch = ggml_nrows(x);
@@ -61,7 +61,7 @@ static void forward(struct mglu_ggml *op, const struct ggml_tensor *x, struct gg
     args.y.data = y->data;
     args.workspace = op->workspace;
     args.workspace_size = op->workspace_size;
-    args.parallel = &threads;
+    args.parallel = &parallel;
     const mglu_status status = mglu_forward(op->layer, NULL, &args);
     if (status != MGLU_OK)
         op->status = status;
@@ -73,7 +73,7 @@ static void compute(struct ggml_tensor *y, int thread, int threads, void *user)
     struct mglu_ggml *op = user;
 
     if (thread == 0) {
-        forward(op, y->src[0], y);
+        forward(op, y->src[0], y, threads);
         atomic_store(&op->team.finished, true);
     } else {
         help(&op->team);

@@ -135,7 +135,7 @@ struct Kernel {
         const auto info = x.GetTensorTypeAndShapeInfo();
         std::vector<int64_t> shape = info.GetShape();
         mglu_forward_args args = MGLU_FORWARD_ARGS_INIT;
-        const mglu_parallel threads = {&call, run_loop};
+        const mglu_parallel threads = {&call, run_loop, 0 /* ONNX Runtime does not say how many */};
         if (desc.hidden_size == 0 || shape.empty() || shape.back() != desc.hidden_size)
             throw std::runtime_error("mglu: expected x [..., " + std::to_string(desc.hidden_size) + "]");
         args.batch = static_cast<int64_t>(info.GetElementCount()) / desc.hidden_size;

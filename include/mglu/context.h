@@ -62,12 +62,17 @@ typedef void (*mglu_task)(void *argument, int64_t index);
 /**
  * The host's thread pool. parallel_for() calls task(argument, i) once for every i in 0..count-1, in any order, on any
  * threads, and returns when all are done. With this hook the library starts no thread and does not enter OpenMP.
- * Results do not depend on which thread runs which task.
+ * Results do not depend on which thread runs which task, or on num_threads.
  */
 typedef struct mglu_parallel {
     void *user; /**< the first argument of parallel_for() */
     /** Returns when all tasks are done. Called from any thread, from several at a time too. */
     void (*parallel_for)(void *user, int64_t count, mglu_task task, void *argument);
+    /**
+     * How many threads run the tasks of a loop, the calling one included; 0: not known, the machine's CPUs are assumed.
+     * Loops are divided for so many. Fewer threads than this compute a little slower, more may be left without work.
+     */
+    int32_t num_threads;
 } mglu_parallel;
 
 /**

@@ -27,7 +27,7 @@ FILE_DTYPES = ("BOOL", "U8", "I8", "I16", "U16", "F16", "BF16", "I32", "U32", "F
 
 class Parallel(ctypes.Structure):
     c_name = "mglu_parallel"
-    _fields_ = [("user", c_void_p), ("parallel_for", c_void_p)]
+    _fields_ = [("user", c_void_p), ("parallel_for", c_void_p), ("num_threads", c_int32)]
 
 
 LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)

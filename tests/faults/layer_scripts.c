@@ -165,7 +165,7 @@ static void training_on_a_pool(void)
 
 mglu_status step_context(void)
 {
-    const mglu_parallel hook = chosen.pool ? pool_hook(chosen.pool) : (mglu_parallel){0};
+    const mglu_parallel hook = pool_hook(chosen.pool);
     const mglu_context_desc desc = {
         .struct_size = sizeof desc, .num_threads = chosen.threads, .parallel = chosen.pool ? &hook : NULL};
 

@@ -66,7 +66,8 @@ static nlink_t threads(void)
 static void the_threads_of_a_call_are_used_in_it_and_in_no_other(void **state)
 {
     int of_context = 0, of_call = 0;
-    const mglu_parallel contexts = {&of_context, run_backwards}, calls = {&of_call, run_backwards};
+    const mglu_parallel contexts = {.user = &of_context, .parallel_for = run_backwards},
+                        calls = {.user = &of_call, .parallel_for = run_backwards};
     const mglu_context_desc descs[] = {
         {.struct_size = sizeof(mglu_context_desc), .num_threads = 1},
         {.struct_size = sizeof(mglu_context_desc), .parallel = &contexts},
@@ -96,15 +97,28 @@ static void the_threads_of_a_call_are_used_in_it_and_in_no_other(void **state)
     }
 }
 
-static void threads_without_a_function_are_refused(void **state)
+static void threads_without_a_function_or_a_number_of_them_are_refused(void **state)
 {
-    const mglu_parallel half_made = {0};
+    static const struct {
+        mglu_parallel parallel;
+        const char *error;
+    } cases[] = {
+        {{0}, "parallel: parallel_for is NULL"},
+        {{NULL, run_backwards, -1}, "parallel: num_threads is -1, must be 0 (not known) or more"},
+    };
     struct made made = make("cpu", NULL, 0);
     mglu_forward_args args = args_of(&made);
 
-    args.parallel = &half_made;
-    assert_status(mglu_forward(made.rig.layer, made.rig.queue, &args), MGLU_ERROR_INVALID_ARGUMENT);
-    assert_error_says("parallel_for is NULL");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const mglu_context_desc desc = {.struct_size = sizeof desc, .parallel = &cases[i].parallel};
+        mglu_context *context;
+
+        args.parallel = &cases[i].parallel;
+        assert_status(mglu_forward(made.rig.layer, made.rig.queue, &args), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_error_says(cases[i].error);
+        assert_status(mglu_context_create(&desc, &context), MGLU_ERROR_INVALID_ARGUMENT);
+        assert_error_says(cases[i].error);
+    }
     destroy(&made);
 }
 
@@ -274,7 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_threads_of_a_call_are_used_in_it_and_in_no_other),
-        cmocka_unit_test(threads_without_a_function_are_refused),
+        cmocka_unit_test(threads_without_a_function_or_a_number_of_them_are_refused),
         cmocka_unit_test(args_of_the_first_version_have_no_threads),
         cmocka_unit_test(without_a_queue_the_work_is_done_at_once),
         cmocka_unit_test(the_workspace_is_known_for_each_batch_and_before_there_are_weights),

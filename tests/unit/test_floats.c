@@ -181,7 +181,7 @@ static void layer_in(const char *backend, void (*change)(void), struct pool *poo
 {
     const struct sample_shape shape = {
         MGLU_KIND_MASKED, MGLU_DTYPE_Q8_0, 64, 512, 32, 4, WITH_BIASES | WITH_ROUTER | WITH_DOWN};
-    const mglu_parallel parallel = {pool, run_in_another_thread};
+    const mglu_parallel parallel = {.user = pool, .parallel_for = run_in_another_thread};
     const mglu_context_desc context = {.struct_size = sizeof context, .parallel = &parallel};
     const mglu_layer_desc layer = {.struct_size = sizeof layer, .silu_beta = 1e-40f, .top_k = 2, .max_batch = 8};
     struct sample sample = sample_make(&shape, 3);

@@ -235,7 +235,7 @@ static void the_threads_of_a_call_are_used_in_it_and_in_no_other(void **state)
 {
     struct plan plan = make_plan();
     int loops = 0, before;
-    const mglu_parallel hook = {&loops, run_backwards};
+    const mglu_parallel hook = {.user = &loops, .parallel_for = run_backwards};
     float y[2], dx[4];
     mglu_train_forward_args forward = forward_args(&plan, y);
     mglu_train_backward_args backward = backward_args(&plan);

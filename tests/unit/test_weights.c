@@ -162,7 +162,7 @@ static void packing_and_checks_are_tasks_of_the_contexts_threads(void **state)
     fill();
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         int64_t most = 0;
-        const mglu_parallel parallel = {&most, run_and_count};
+        const mglu_parallel parallel = {.user = &most, .parallel_for = run_and_count};
         const mglu_context_desc context_desc = {.struct_size = sizeof context_desc, .parallel = &parallel};
         mglu_weights_desc desc = describe_packed();
         mglu_context *context;
@@ -182,7 +182,8 @@ static void packing_and_checks_are_tasks_of_the_contexts_threads(void **state)
 static void the_threads_of_a_call_are_used_in_place_of_the_contexts(void **state)
 {
     int64_t of_context = 0, of_call = 0;
-    const mglu_parallel contexts = {&of_context, run_and_count}, calls = {&of_call, run_and_count}, none = {NULL, NULL};
+    const mglu_parallel contexts = {.user = &of_context, .parallel_for = run_and_count},
+                        calls = {.user = &of_call, .parallel_for = run_and_count}, none = {0};
     const mglu_context_desc context_desc = {.struct_size = sizeof context_desc, .parallel = &contexts};
     mglu_weights_desc desc = describe_packed();
     mglu_context *context;

@@ -27,7 +27,7 @@ static int wanted_threads(int threads)
 
 static bool make_context(mglu_context **context, const struct compute_options *options, struct pool *pool)
 {
-    const mglu_parallel parallel = pool ? pool_hook(pool) : (mglu_parallel){0};
+    const mglu_parallel parallel = pool_hook(pool);
     const mglu_context_desc desc = {
         .struct_size = sizeof desc,
         .num_threads = pool ? pool_threads(pool) : wanted_threads(options->threads),

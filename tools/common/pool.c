@@ -165,7 +165,9 @@ int pool_threads(const struct pool *pool)
 
 mglu_parallel pool_hook(struct pool *pool)
 {
-    return (mglu_parallel){.user = pool, .parallel_for = parallel_for};
+    if (!pool)
+        return (mglu_parallel){0};
+    return (mglu_parallel){.user = pool, .parallel_for = parallel_for, .num_threads = pool_threads(pool)};
 }
 
 void pool_destroy(struct pool *pool)

@@ -20,7 +20,7 @@ struct pool *pool_create(int threads);
 
 int pool_threads(const struct pool *pool);
 
-/** For mglu_context_desc; the pool must outlive all objects of the context. */
+/** For mglu_context_desc; the pool must outlive all objects of the context. Without a function for NULL. */
 mglu_parallel pool_hook(struct pool *pool);
 
 /**

@@ -278,7 +278,7 @@ static bool pack_on_threads(struct options *options)
         mglu_context_destroy(&context);
         return false;
     }
-    const mglu_parallel parallel = pool ? pool_hook(pool) : (mglu_parallel){0};
+    const mglu_parallel parallel = pool_hook(pool);
     options->parallel = pool ? &parallel : NULL;
     const bool done = pack(options);
     pool_destroy(pool);

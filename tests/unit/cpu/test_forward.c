@@ -193,7 +193,7 @@ static void more_tasks_at_once_than_buffers_for_sums_wait_for_each_other(void **
     const mglu_layer_desc desc = {.struct_size = sizeof desc, .x_dtype = MGLU_DTYPE_F16, .max_batch = 24};
     struct sample sample = sample_make(&wide, 1);
     int64_t most = 0;
-    const mglu_parallel crowd = {.user = &most, .parallel_for = run_crowd};
+    const mglu_parallel crowd = {.user = &most, .parallel_for = run_crowd, .num_threads = MOST_THREADS};
     struct rig serial = open_isa(isa, &sample, &desc, NULL), pooled = open_isa(isa, &sample, &desc, &crowd);
     const size_t size = (size_t)(desc.max_batch * wide.d) * sizeof(float);
     float *want = malloc(size), *got = malloc(size);

@@ -152,6 +152,7 @@ static void wrong_options_are_refused(void **state)
         uint64_t unknown;
     } newer = {.known.struct_size = sizeof newer};
     mglu_file_pack_options options = {.struct_size = sizeof options, .convert = 1, .dtype = (mglu_dtype)77};
+    const mglu_parallel no_function = {0};
 
     write_some(scratch("in"), NULL, packable_layer);
     assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
@@ -159,6 +160,10 @@ static void wrong_options_are_refused(void **state)
     options.activation = "swish";
     assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("unknown activation 'swish'; known: silu");
+    options.activation = NULL;
+    options.parallel = &no_function;
+    assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
+    assert_error_says("mglu_file_pack: parallel: parallel_for is NULL");
     options.struct_size = 0;
     assert_status(mglu_file_pack(scratch("in"), scratch("out"), &options), MGLU_ERROR_INVALID_ARGUMENT);
     assert_error_says("struct_size");

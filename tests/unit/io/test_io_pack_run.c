@@ -83,7 +83,7 @@ static void threads_of_the_host_write_the_same_file(void **state)
 {
     static const mglu_dtype dtypes[] = {MGLU_DTYPE_F32, MGLU_DTYPE_BF16, MGLU_DTYPE_Q8_0, MGLU_DTYPE_Q4_0};
     size_t tasks = 0, sizes[2];
-    const mglu_parallel parallel = {&tasks, backwards};
+    const mglu_parallel parallel = {.user = &tasks, .parallel_for = backwards};
     float *weights = calloc(LONG_ROWS * LONG_COLUMNS, sizeof *weights);
 
     assert_non_null(weights);
@@ -112,7 +112,7 @@ static void threads_of_the_host_write_the_same_file(void **state)
 static void the_first_of_several_failures_is_reported(void **state)
 {
     size_t tasks = 0;
-    const mglu_parallel parallel = {&tasks, backwards};
+    const mglu_parallel parallel = {.user = &tasks, .parallel_for = backwards};
     const mglu_file_pack_options options = {.struct_size = sizeof options, .parallel = &parallel};
     float *weights = calloc(LONG_ROWS * LONG_COLUMNS, sizeof *weights);
 
