@@ -27,7 +27,8 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_gemv_tokens *gemv_tokens;           /* NULL: none */
     const struct mglu_cpu_gemv_tokens *gemv_fused;            /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
-    const struct mglu_cpu_tiles *gemm_tiles; /* on weights and x in bf16; NULL: none */
+    const struct mglu_cpu_tiles *gemm_tiles;       /* on weights and x in bf16; NULL: none */
+    const struct mglu_cpu_split_tiles *gemm_split; /* on others; NULL: none */
     const struct mglu_cpu_train_blocks *train_blocks;
     const struct mglu_cpu_train_gates *train_gates;
     const struct mglu_cpu_train_panels *train_f32;
@@ -100,7 +101,8 @@ struct mglu_cpu_plan {
     mglu_cpu_gemm_int8_fn *gemm_int8;              /* of both, in place of these; NULL: none */
     mglu_cpu_gemm_int8_fn *gemm_int8_packed;       /* of both, where x is packed; NULL: none */
     int uses_tiles;                                /* project_gemm does */
-    mglu_cpu_pack_x_fn *pack_x;                    /* for both; NULL: integers are multiplied, and not packed */
+    int32_t parts_of_x, parts_of_z;                /* of bf16, into which GEMM splits them; 0: it does not */
+    mglu_cpu_pack_x_fn *pack_x, *pack_z;           /* NULL: integers are multiplied, and not packed */
     int32_t block_tokens;                          /* of packed x; else 1 */
     int64_t project_words, down_words;             /* of 32 bits, of a token's packed x and z */
     int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
@@ -178,6 +180,7 @@ struct mglu_cpu_block {
 
 /* What GEMM multiplies, x or z, before it is packed. */
 struct mglu_cpu_unpacked {
+    mglu_cpu_pack_x_fn *pack;
     const void *x; /* of token 0 */
     int64_t words; /* of 32 bits, of a token */
 };
@@ -247,11 +250,16 @@ mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 /* plan.c */
 struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
+int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
 int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t lists, int32_t tokens, int32_t blocks);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);
+
+/* plan_tiles.c */
+void mglu_cpu_select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan);
 
 /* workspace.c */
 struct mglu_cpu_workspace_layout mglu_cpu_lay_out_workspace(const mglu_packed_weights *packed,
@@ -283,6 +291,10 @@ int32_t mglu_cpu_down_block(const struct mglu_cpu_chunk *chunk, int64_t token, i
 /* gemv_tokens.c: the same for several tokens at once. */
 int32_t mglu_cpu_project_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
 int32_t mglu_cpu_down_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows);
+
+/* gemm_mend.c: sums of GEMM that are not finite, in the rows from `row` on whose bits are set. */
+void mglu_cpu_mend_sums(const struct mglu_cpu_chunk *chunk, int64_t row, uint32_t rows, float *sums);
+void mglu_cpu_mend_down(const struct mglu_cpu_chunk *chunk, int64_t row, uint32_t rows, float *sums);
 
 /* gemv_int8.c: the same for tokens whose x or z is quantised. Where the layer has no int8 kernels, none is quantised.
  */

@@ -79,7 +79,7 @@ static void pack_block(const struct mglu_cpu_chunk *chunk, int64_t block)
     const int32_t first = by_mask->first[list] + ((int32_t)block - by_mask->first_block[list]) * plan->block_tokens;
     const int32_t left = by_mask->first[list + 1] - first;
 
-    plan->pack_x(&(struct mglu_cpu_pack_x){
+    chunk->unpacked.pack(&(struct mglu_cpu_pack_x){
         .x = chunk->unpacked.x,
         .x_stride = chunk->layer->layout.size,
         .tokens = by_mask->tokens + first,
@@ -90,9 +90,9 @@ static void pack_block(const struct mglu_cpu_chunk *chunk, int64_t block)
 }
 
 /* Packs what is multiplied, x or z, for all lists. */
-static void pack_tokens(struct mglu_cpu_chunk *chunk, const void *x, int64_t words)
+static void pack_tokens(struct mglu_cpu_chunk *chunk, mglu_cpu_pack_x_fn *pack, const void *x, int64_t words)
 {
-    chunk->unpacked = (struct mglu_cpu_unpacked){x, words};
+    chunk->unpacked = (struct mglu_cpu_unpacked){pack, x, words};
     if (chunk->by_mask->packed_lists > 0)
         mglu_cpu_parallel(chunk, chunk->by_mask->first_block[chunk->by_mask->count], mglu_cpu_packed_block_bytes(chunk),
                           pack_block);
@@ -104,6 +104,7 @@ static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
     const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_weights *weights = layer->weights;
     const int is_plain = weights->packed.kind == MGLU_KIND_PLAIN;
+    uint32_t not_finite = 0;
 
     for (int32_t list = 0; list < chunk->by_mask->count; list++) {
         const int32_t first = chunk->by_mask->first[list];
@@ -116,8 +117,10 @@ static void sum_masks(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t r
             .x_stride = mglu_cpu_packed_block_bytes(chunk),
             .count = chunk->by_mask->first[list + 1] - first,
             .sums = sums + (size_t)first * (size_t)tile_rows(chunk),
+            .not_finite = &not_finite,
         });
     }
+    mglu_cpu_mend_sums(chunk, row, not_finite, sums);
 }
 
 /* Biases of a mask for a block of rows; zeros where there are none, and beyond the last row. */
@@ -244,6 +247,7 @@ static void project_rows(const struct mglu_cpu_chunk *chunk, int64_t row, int32_
 static void sum_down(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t rows, float *sums)
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
+    uint32_t not_finite = 0;
 
     layer->plan.down_gemm(&(struct mglu_cpu_gemm){
         .matrix = &layer->weights->down,
@@ -254,7 +258,9 @@ static void sum_down(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t ro
         .x_stride = mglu_cpu_packed_block_bytes(chunk),
         .count = chunk->tokens,
         .sums = sums,
+        .not_finite = &not_finite,
     });
+    mglu_cpu_mend_down(chunk, row, not_finite, sums);
 }
 
 static void down_block(const struct mglu_cpu_chunk *chunk, int64_t token, int64_t row, int32_t rows, float *sums)
@@ -321,7 +327,7 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
         divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan);
-        pack_tokens(chunk,
+        pack_tokens(chunk, plan->pack_x,
                     plan->gemm_int8  ? own.quantised_x
                     : plan->use_bf16 ? (const void *)own.x_bf16
                                      : own.x,
@@ -342,7 +348,7 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
         divide_into_blocks(&by_mask, 1, plan);
-        pack_tokens(chunk, plan->gemm_int8 ? (const void *)own.quantised_z : own.z, plan->down_words);
+        pack_tokens(chunk, plan->pack_z, plan->gemm_int8 ? (const void *)own.quantised_z : own.z, plan->down_words);
     }
     for_each_task(chunk, &plan->gemm_down, down_task);
     chunk->by_mask = NULL;

@@ -16,12 +16,6 @@ enum { GEMM_TOKENS = 8 };
 /* The same where several tokens are summed at once, by the number of masks; measured on a Xeon. */
 static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 28, 28, 28};
 
-/*
- * The same by tiles: with up to two masks, with more, and where fused kernels sum several tokens with masks at once;
- * measured on a Xeon.
- */
-enum { TILE_TOKENS = 4, TILE_TOKENS_MANY_MASKS = 5, TILE_TOKENS_FUSED = 6 };
-
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
 
@@ -43,7 +37,7 @@ static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_d
     return desc->top_k ? desc->top_k : packed->n_masks;
 }
 
-static int takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
+int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
     return isa->gemv_bf16 && packed->dtype == MGLU_DTYPE_BF16 && desc->x_dtype == MGLU_DTYPE_BF16 &&
            !is_reproducible(desc);
@@ -156,32 +150,9 @@ static int64_t project_gemm_tokens(int takes_pairs, int takes_lookup, int32_t te
     return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
 }
 
-static int64_t tile_tokens(const mglu_packed_weights *packed, const struct mglu_cpu_plan *plan)
-{
-    if (packed->n_masks > 0 && plan->project_fused)
-        return TILE_TOKENS_FUSED;
-    return plan->terms > 2 ? TILE_TOKENS_MANY_MASKS : TILE_TOKENS;
-}
-
-/* Asks for tiles only where they would be used: that the process may use them changes it, see kernels/tiles.c. */
-static int takes_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
-                       const struct mglu_cpu_plan *plan)
-{
-    return isa->gemm_tiles && takes_bf16(isa, packed, desc) && desc->max_batch >= tile_tokens(packed, plan) &&
-           (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) >= isa->gemm_tiles->least_groups &&
-           mglu_cpu_may_use_tiles();
-}
-
-static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, struct mglu_cpu_plan *plan)
-{
-    plan->use_bf16 = plan->uses_tiles = 1;
-    plan->project_gemm = isa->gemm_tiles->gemm;
-    plan->project_gemm_tokens = tile_tokens(packed, plan);
-}
-
 /* How x and z are packed, in so many words of 32 bits for a group of columns of a token. */
 struct packing {
-    mglu_cpu_pack_x_fn *pack_x;
+    mglu_cpu_pack_x_fn *pack_x, *pack_z;
     int32_t block_tokens;
     int32_t words_of_x, words_of_z;
 };
@@ -190,6 +161,7 @@ static void select_packing(const struct packing *packing, const mglu_packed_weig
                            const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
     plan->pack_x = packing->pack_x;
+    plan->pack_z = packing->pack_z;
     plan->block_tokens = packing->block_tokens;
     plan->project_words = (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) * packing->words_of_x;
     plan->down_words = (int64_t)mglu_format_groups((mglu_index)packed->intermediate_size) * packing->words_of_z;
@@ -199,8 +171,17 @@ static void select_packing(const struct packing *packing, const mglu_packed_weig
 /* A column of bf16 takes half a word. */
 static struct packing packing_of_floats(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan)
 {
-    return (struct packing){isa->gemm->pack_x, isa->gemm->block_tokens,
-                            plan->use_bf16 ? MGLU_GROUP_COLUMNS / 2 : MGLU_GROUP_COLUMNS, MGLU_GROUP_COLUMNS};
+    const int32_t x = plan->parts_of_x, z = plan->parts_of_z, words_of_part = MGLU_GROUP_COLUMNS / 2;
+
+    return (struct packing){
+        .pack_x = x ? isa->gemm_split->pack_x[x - 1] : isa->gemm->pack_x,
+        .pack_z = z ? isa->gemm_split->pack_x[z - 1] : isa->gemm->pack_x,
+        .block_tokens = isa->gemm->block_tokens,
+        .words_of_x = x                ? x * words_of_part
+                      : plan->use_bf16 ? words_of_part
+                                       : MGLU_GROUP_COLUMNS,
+        .words_of_z = z ? z * words_of_part : MGLU_GROUP_COLUMNS,
+    };
 }
 
 /* The GEMV of integers is slow in short rows. */
@@ -223,9 +204,9 @@ static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_w
     if (!on_packed)
         return;
     plan->gemm_int8_packed = on_packed->gemm[packed->dtype];
-    select_packing(
-        &(struct packing){on_packed->pack_x, on_packed->block_tokens, on_packed->group_words, on_packed->group_words},
-        packed, desc, plan);
+    select_packing(&(struct packing){on_packed->pack_x, on_packed->pack_x, on_packed->block_tokens,
+                                     on_packed->group_words, on_packed->group_words},
+                   packed, desc, plan);
 }
 
 static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
@@ -248,8 +229,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     if (plan->project_tokens)
         plan->project_gemm_tokens = after_tokens[packed->n_masks];
     plan->down_gemm_tokens = plan->down_tokens ? after_tokens[0] : GEMM_TOKENS;
-    if (takes_tiles(isa, packed, desc, plan))
-        select_tiles(isa, packed, plan);
+    mglu_cpu_select_tiles(isa, packed, desc, plan);
     const struct packing packing = packing_of_floats(isa, plan);
     select_packing(&packing, packed, desc, plan);
 }
@@ -301,7 +281,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     const int64_t h = packed->hidden_size, d = packed->intermediate_size, out = packed->output_size;
     struct mglu_cpu_plan plan = {
         .terms = count_terms(packed, desc),
-        .gemv_bf16 = takes_bf16(isa, packed, desc) && mglu_cpu_this_machine()->bf16_dot_is_fast,
+        .gemv_bf16 = mglu_cpu_takes_bf16(isa, packed, desc) && mglu_cpu_this_machine()->bf16_dot_is_fast,
         .use_int8 = takes_int8(isa, packed, desc),
         .gemv_project = gemv_tasks(row_bytes(&packed->weight, h, packed->n_masks), d),
         .gemv_down = gemv_tasks(row_bytes(&packed->down, d, 0), out),
@@ -344,7 +324,7 @@ int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 
 static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
 {
-    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles ? "gemm by tiles" : "gemm";
+    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles || plan->parts_of_x ? "gemm by tiles" : "gemm";
 
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);

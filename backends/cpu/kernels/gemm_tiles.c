@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "amx.h"
-#include "gemm_pack.h"
+#include "gemm_tiles.h"
 #include "weights.h"
 
 /*
@@ -16,16 +15,9 @@
  * times, and once more for each further panel, which is within the c of docs/semantics.md from 8 groups on.
  */
 
-enum {
-    ROW_TILES = 2,
-    ROWS = ROW_TILES * TILE_SIDE,
-    PANEL_GROUPS = 8,
-    FILLED_AHEAD = 2, /* groups of a panel */
-    TILE_SUMS = TILE_SIDE * TILE_SIDE,
-    TILE_COLUMNS = MGLU_GROUP_COLUMNS
-};
+enum { FILLED_AHEAD = 2 }; /* groups of a panel */
 
-_Static_assert(TILE_COLUMNS * sizeof(uint16_t) == TILE_ROW_BYTES, "a group of bf16 is a row of a tile");
+_Static_assert(MGLU_GROUP_COLUMNS * sizeof(uint16_t) == TILE_ROW_BYTES, "a group of bf16 is a row of a tile");
 
 /* The rows of a job, those beyond its last repeating it. */
 struct block_rows {
@@ -34,24 +26,11 @@ struct block_rows {
     int64_t mask_pitch;
 };
 
-/* Tiles of weights: those of the second 16 rows are `second` bytes behind the first, the next group's `group`. */
-struct weight_tiles {
-    const char *first;
-    int64_t row, second, group;
-};
-
-/* The groups of the rows that are multiplied at a time. */
-struct part {
-    int64_t first_group;
-    int32_t groups;
-    int is_last;
-};
-
 /* A panel of masked weights in the making. */
 struct panel {
     const struct block_rows *rows;
     const struct part *part;
-    char *tiles; /* [row tile][group] */
+    char *tiles;
 };
 
 static void find_rows(const struct mglu_cpu_gemm *job, struct block_rows *found)
@@ -61,7 +40,7 @@ static void find_rows(const struct mglu_cpu_gemm *job, struct block_rows *found)
 
     found->mask_pitch = masked ? mask_pitch(job->matrix) : 0;
     for (int32_t r = 0; r < ROWS; r++) {
-        const int64_t row = job->first_row + (r < job->rows ? r : job->rows - 1);
+        const int64_t row = row_of(job, r);
         found->weights[r] = row_from(job->matrix, row, 0, MGLU_DTYPE_BF16).weights;
         found->masks[r] = masked ? mask_words(job->matrix, row, 0) + job->mask : &everything;
     }
@@ -71,9 +50,9 @@ static void find_rows(const struct mglu_cpu_gemm *job, struct block_rows *found)
 MGLU_INLINE void fill_group(const struct panel *panel, int32_t group)
 {
     const int64_t at = panel->part->first_group + group, mask_at = at * panel->rows->mask_pitch;
-    char *to = panel->tiles + group * TILE_BYTES;
+    char *to = panel->tiles + group * ROW_TILES * TILE_BYTES;
 
-    for (int tile = 0; tile < ROW_TILES; tile++, to += PANEL_GROUPS * TILE_BYTES)
+    for (int tile = 0; tile < ROW_TILES; tile++, to += TILE_BYTES)
         for (int r = 0; r < TILE_SIDE; r++) {
             const int row = tile * TILE_SIDE + r;
             const __m512i weights = _mm512_loadu_si512(panel->rows->weights[row] + at * TILE_ROW_BYTES);
@@ -164,19 +143,17 @@ static void gemm_tiles(const struct mglu_cpu_gemm *job)
 {
     _Alignas(64) char tiles[ROW_TILES * PANEL_GROUPS * TILE_BYTES];
     const int in_place = job->mask == MGLU_CPU_NO_MASK && job->rows == ROWS;
-    const int64_t stride = (int64_t)job->matrix->stride_bytes, groups = job->matrix->groups;
+    const int64_t groups = job->matrix->groups;
     struct block_rows rows;
 
     find_rows(job, &rows);
     configure_tiles();
     for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
-        const int is_last = groups - group <= PANEL_GROUPS;
-        const struct part part = {group, is_last ? (int32_t)(groups - group) : PANEL_GROUPS, is_last};
+        const struct part part = part_from(group, groups, PANEL_GROUPS);
         const struct panel panel = {&rows, &part, tiles};
-        const struct weight_tiles placed = {rows.weights[0] + group * TILE_ROW_BYTES, stride, TILE_SIDE * stride,
-                                            TILE_ROW_BYTES};
-        const struct weight_tiles copied = {tiles, TILE_ROW_BYTES, PANEL_GROUPS * TILE_BYTES, TILE_BYTES};
-        multiply_panel(job, &part, in_place ? placed : copied, in_place ? NULL : &panel);
+        const struct weight_tiles w =
+            in_place ? tiles_in_place(job->matrix, job->first_row, group) : tiles_of_panel(tiles, 1);
+        multiply_panel(job, &part, w, in_place ? NULL : &panel);
     }
     _tile_release();
 }

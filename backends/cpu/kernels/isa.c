@@ -199,8 +199,8 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"avx512-amx", has_avx512amx, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,
      .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemm_int8_packed = &mglu_gemm_int8_tokens_avx512vnni,
      .gemv_bf16 = mglu_gemv_bf16_avx512bf16, .gemm_bf16 = mglu_gemm_bf16_avx512bf16,
-     .gemm_tiles = &mglu_gemm_tiles_avx512amx, .train_bf16 = &mglu_train_bf16_avx512bf16,
-     .train_tiles = &mglu_train_bf16_avx512amx},
+     .gemm_tiles = &mglu_gemm_tiles_avx512amx, .gemm_split = &mglu_gemm_split_tiles_avx512amx,
+     .train_bf16 = &mglu_train_bf16_avx512bf16, .train_tiles = &mglu_train_bf16_avx512amx},
 #endif
 #ifdef MGLU_CPU_AARCH64
     {"neon", always, KERNELS(neon), .int8 = &mglu_int8_neon},

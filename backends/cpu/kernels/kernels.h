@@ -91,6 +91,7 @@ struct mglu_cpu_gemm {
     size_t x_stride; /* bytes of a block */
     int32_t count;
     float *sums;
+    uint32_t *not_finite; /* of kernels of split numbers: bit r is set where a sum of row r is not finite */
 };
 
 typedef void mglu_cpu_gemm_fn(const struct mglu_cpu_gemm *job);
@@ -325,5 +326,20 @@ struct mglu_cpu_tiles {
 };
 
 extern const struct mglu_cpu_tiles mglu_gemm_tiles_avx512amx;
+
+/*
+ * GEMM by tiles on numbers split into parts of bf16, for rows of least_groups to most_groups groups: by the number of
+ * parts of x, less 1. x is f32, and is split as it is packed. Sums are not finite where a weight or an x is not, or
+ * rounds to infinity in bf16.
+ */
+enum { MGLU_CPU_MOST_PARTS = 3 };
+
+struct mglu_cpu_split_tiles {
+    int64_t least_groups, most_groups;
+    mglu_cpu_pack_x_fn *pack_x[MGLU_CPU_MOST_PARTS];
+    mglu_cpu_gemm_fn *gemm[MGLU_DTYPE_COUNT][MGLU_CPU_MOST_PARTS]; /* NULL: none for the dtype */
+};
+
+extern const struct mglu_cpu_split_tiles mglu_gemm_split_tiles_avx512amx;
 
 #endif

@@ -6,7 +6,7 @@
 
 static const struct special_check *const all_checks[] = {
     nonfinite_checks, infinity_checks,    range_checks, shape_checks,     memory_checks,
-    routing_checks,   environment_checks, queue_checks, workspace_checks,
+    routing_checks,   environment_checks, queue_checks, workspace_checks, batch_checks,
 };
 
 enum { LISTS = sizeof all_checks / sizeof all_checks[0], MOST_CHECKS = 32 };

@@ -30,13 +30,19 @@ struct special_check {
 
 /** One list per topic; each ends with a NULL name. */
 extern const struct special_check nonfinite_checks[], infinity_checks[], range_checks[], shape_checks[],
-    memory_checks[], routing_checks[], environment_checks[], queue_checks[], workspace_checks[];
+    memory_checks[], routing_checks[], environment_checks[], queue_checks[], workspace_checks[], batch_checks[];
 
 /** Three tokens, h = 35, d = 9, three masks, and what `parts` adds; `out` = 0: no down-projection. */
 struct problem special_problem(const struct trial *trial, int64_t out, unsigned parts);
 
 /** h = 0, one token, one mask: y[r] = g(gate[r]) * value[r], to the bit where both are exact. */
 struct problem bias_problem(const struct trial *trial, const float *gates, const float *values, int64_t d);
+
+/** Runs with one number made NaN: NaN in a row and a column of y, elsewhere the bits of the run before. */
+void expect_one_nan(const struct trial *trial, struct problem *problem, float *number, int64_t token, int64_t column);
+
+/** Runs and compares with the IEEE value of equation 3. */
+void run_and_expect_ieee(const struct trial *trial, const struct problem *problem, bool may_be_nan);
 
 /** Runs on the target; NULL with the outcome set when that failed. */
 unsigned char *special_run(const struct trial *trial, const struct problem *problem);

@@ -17,10 +17,7 @@ static struct problem one_mask(const struct trial *trial)
     return problem;
 }
 
-/*
- * Compares with the IEEE value of equation 3. Where a finite value is allowed too, T is infinite and gives no
- * tolerance: one hundredth is used, which is enough to detect a wrong number.
- */
+/* Where a finite value is allowed too, T is infinite and gives no tolerance: one hundredth detects a wrong number. */
 static void expect_ieee(const struct trial *trial, const struct problem *problem, const unsigned char *got,
                         bool may_be_nan)
 {
@@ -46,7 +43,7 @@ static void expect_ieee(const struct trial *trial, const struct problem *problem
     free_oracle(&oracle);
 }
 
-static void run_and_expect_ieee(const struct trial *trial, const struct problem *problem, bool may_be_nan)
+void run_and_expect_ieee(const struct trial *trial, const struct problem *problem, bool may_be_nan)
 {
     unsigned char *y = special_run(trial, problem);
 

@@ -103,9 +103,7 @@ static void becomes_infinite(const struct trial *trial)
     problem_free(&problem);
 }
 
-/* Runs with one number made NaN: NaN in a row and a column of y, elsewhere the bits of the run before. */
-static void expect_one_nan(const struct trial *trial, struct problem *problem, float *number, int64_t token,
-                           int64_t column)
+void expect_one_nan(const struct trial *trial, struct problem *problem, float *number, int64_t token, int64_t column)
 {
     float kept = *number;
     unsigned char *clean, *spoiled;

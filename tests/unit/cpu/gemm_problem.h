@@ -24,6 +24,7 @@ struct problem {
     int32_t rows, n_masks, tokens;
     mglu_dtype dtype;
     enum fill fill;
+    int32_t parts_of_x; /* of bf16, that x has bits for; 0: one */
     struct mglu_cpu_matrix matrix;
     char *weights;
     char *scales;
@@ -57,6 +58,13 @@ static inline float fill_weight(const struct problem *p, int64_t column, uint64_
     }
 }
 
+static inline float round_x(const struct problem *p, float x)
+{
+    if (p->parts_of_x == 3)
+        return x;
+    return p->parts_of_x == 2 ? mglu_f16_to_f32(mglu_f32_to_f16(x)) : mglu_bf16_to_f32(mglu_f32_to_bf16(x));
+}
+
 static inline float fill_x(const struct problem *p, int64_t column, uint64_t *seed)
 {
     switch (p->fill) {
@@ -67,7 +75,7 @@ static inline float fill_x(const struct problem *p, int64_t column, uint64_t *se
     case FILL_FALLING:
         return column ? 0x1p-13f : 0x1p+0f;
     default:
-        return mglu_bf16_to_f32(mglu_f32_to_bf16(random_real(seed)));
+        return round_x(p, random_real(seed));
     }
 }
 

@@ -1,110 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/cpu/gemm_problem.h"
+#include "tests/unit/cpu/gemm_check.h"
 
 #include "backends/cpu/kernels/gemm_order.h"
 
+#include <float.h>
 #include <math.h>
 
 /* GEMM of large batches, against sums in double. */
 
-enum { MOST_ROWS = 40, MOST_TOKENS = 70, GUARD = 64, WIDE = 291 /* columns, enough for tiles */ };
-
-/* A GEMM kernel, and the dtype of its x. */
-struct kernel {
-    mglu_cpu_gemm_fn *run;
-    const struct mglu_cpu_gemm_kernels *of;
-    int takes_bf16;
-};
-
-/* Makes the tokens of a job the blocks that its kernel needs, to be freed. */
-static float *pack_tokens(const struct problem *p, const struct kernel *kernel, const int32_t *tokens,
-                          struct mglu_cpu_gemm *job)
-{
-    const size_t element_bytes = kernel->takes_bf16 ? sizeof(uint16_t) : sizeof(float);
-    const size_t words = (size_t)p->matrix.groups * MGLU_GROUP_COLUMNS * element_bytes / sizeof(float);
-    const int32_t block = kernel->of->block_tokens;
-    float *blocks = make((size_t)(job->count / block + 1) * (size_t)block * words * sizeof *blocks);
-
-    for (int32_t first = 0; first < job->count; first += block)
-        kernel->of->pack_x(&(struct mglu_cpu_pack_x){
-            .x = kernel->takes_bf16 ? (const char *)p->x_bf16 : (const char *)p->x,
-            .x_stride = p->x_columns * element_bytes,
-            .tokens = tokens + first,
-            .count = job->count - first < block ? job->count - first : block,
-            .words = (int64_t)words,
-            .packed = blocks + (size_t)first * words,
-        });
-    job->x = (const char *)blocks;
-    job->x_stride = (size_t)block * words * sizeof *blocks;
-    return blocks;
-}
-
-/* Floats of the sums of so many tokens, which are written in whole blocks. */
-static size_t count_sums(const struct kernel *kernel, int32_t tokens)
-{
-    const int32_t block = kernel->of->block_tokens;
-
-    return (size_t)((tokens + block - 1) / block * block * kernel->of->tile_rows);
-}
-
-/* Twice the tokens in the order 1, 0, 3, 2, ...: a last one without a partner stays in place, and some are listed
- * twice. */
-static int32_t list_tokens(const struct problem *p, int32_t *tokens)
-{
-    int32_t count = p->tokens + p->tokens / 3;
-
-    for (int32_t i = 0; i < count; i++)
-        tokens[i] = i < p->tokens ? ((i ^ 1) < p->tokens ? i ^ 1 : i) : i - p->tokens;
-    return count;
-}
-
-static void expect_sum(const struct problem *p, int64_t row, int32_t token, int32_t mask, float got)
-{
-    const double units = fmin((double)p->h, 8 + sqrt((double)p->h));
-    const float *x = p->x + (size_t)token * p->x_columns;
-    double want = 0, magnitude = 0;
-
-    for (int64_t column = 0; column < p->h; column++) {
-        double product = (double)x[column] * p->values[row * p->h + column];
-        uint32_t word = mask < 0 ? ~0u : p->masks[(row * p->matrix.groups + column / 32) * p->n_masks + mask];
-        magnitude += fabs(product);
-        want += mglu_format_mask_bit(word, (mglu_index)column) ? product : 0;
-    }
-    if (!(fabs((double)got - want) <= (p->fill == FILL_INTEGERS ? 0 : units * 0x1p-24 * magnitude)))
-        fail_msg("%s fill=%d h=%d row=%d token=%d mask=%d: got %a, want %a, error %g of %g units",
-                 mglu_dtype_name(p->dtype), (int)p->fill, (int)p->h, (int)row, (int)token, (int)mask, (double)got, want,
-                 fabs((double)got - want) / (0x1p-24 * magnitude), units);
-}
-
-static void check_mask(const struct problem *p, const struct kernel *kernel, int32_t mask)
-{
-    int32_t tokens[2 * MOST_TOKENS], count = list_tokens(p, tokens);
-    const int32_t most = kernel->of->tile_rows;
-    const size_t floats = count_sums(kernel, count);
-    float *sums = make((floats + GUARD) * sizeof *sums);
-    struct mglu_cpu_gemm job = {.matrix = &p->matrix, .mask = mask, .count = count, .sums = sums};
-
-    float *packed = pack_tokens(p, kernel, tokens, &job);
-    for (job.first_row = 0; job.first_row < p->rows; job.first_row += most) {
-        job.rows = p->rows - job.first_row < most ? (int32_t)(p->rows - job.first_row) : most;
-        kernel->run(&job);
-        for (int32_t i = 0; i < count; i++)
-            for (int32_t r = 0; r < job.rows; r++)
-                expect_sum(p, job.first_row + r, tokens[i], mask, sums[i * most + r]);
-    }
-    for (size_t i = 0; i < GUARD; i++)
-        assert_true(sums[floats + i] == 0);
-    free(sums), free(packed);
-}
-
-static void check_kernel(struct problem p, const struct kernel *kernel, uint64_t seed)
-{
-    p = make_problem(p, seed);
-    check_mask(&p, kernel, MGLU_CPU_NO_MASK);
-    for (int32_t mask = 0; mask<p.n_masks; mask += p.n_masks> 4 ? 5 : 1)
-        check_mask(&p, kernel, mask);
-    free_problem(&p);
-}
+enum { MOST_ROWS = 40, WIDE = 291 /* columns, enough for tiles */, WIDER = 419 /* also in parts */ };
 
 static int reuses_gemm(const struct mglu_cpu_isa *isa)
 {
@@ -132,7 +36,7 @@ static struct kernel tiles_of(const struct mglu_cpu_isa *isa, int64_t h)
 
     if (!tiles || (int64_t)mglu_format_groups((mglu_index)h) < tiles->least_groups || !mglu_cpu_may_use_tiles())
         return (struct kernel){0};
-    return (struct kernel){tiles->gemm, isa->gemm, 1};
+    return (struct kernel){.run = tiles->gemm, .of = isa->gemm, .takes_bf16 = 1};
 }
 
 static void check_tiles(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
@@ -144,18 +48,43 @@ static void check_tiles(const struct mglu_cpu_isa *isa, struct problem p, uint64
         check_kernel(p, &tiles, seed);
 }
 
+/* The kernel of numbers in parts for rows of h columns, if there is one and this process may use it. */
+static struct kernel split_of(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t h, int32_t parts_of_x)
+{
+    const struct mglu_cpu_split_tiles *split = isa->gemm_split;
+    const int64_t groups = (int64_t)mglu_format_groups((mglu_index)h);
+
+    if (!split || groups < split->least_groups || groups > split->most_groups || !mglu_cpu_may_use_tiles())
+        return (struct kernel){0};
+    return (struct kernel){.run = split->gemm[dtype][parts_of_x - 1],
+                           .of = isa->gemm,
+                           .parts_of_x = parts_of_x,
+                           .split_x = split->pack_x[parts_of_x - 1]};
+}
+
+static void check_split(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
+{
+    for (p.dtype = MGLU_DTYPE_F32; p.dtype < MGLU_DTYPE_COUNT; p.dtype++)
+        for (p.parts_of_x = 1; p.parts_of_x <= MGLU_CPU_MOST_PARTS; p.parts_of_x++) {
+            const struct kernel split = split_of(isa, p.dtype, p.h, p.parts_of_x);
+            if (split.run)
+                check_kernel(p, &split, seed);
+        }
+}
+
 /* The case for each dtype of weights, and for x in bf16 where there are kernels for it. */
 static void check_all(const struct mglu_cpu_isa *isa, struct problem p, uint64_t seed)
 {
-    const struct kernel bf16 = {isa->gemm_bf16, isa->gemm, 1};
+    const struct kernel bf16 = {.run = isa->gemm_bf16, .of = isa->gemm, .takes_bf16 = 1};
 
     for (p.dtype = MGLU_DTYPE_F32; p.dtype < MGLU_DTYPE_COUNT; p.dtype++)
         if (isa->gemm->gemm[p.dtype] && !reuses_gemm(isa))
-            check_kernel(p, &(struct kernel){isa->gemm->gemm[p.dtype], isa->gemm, 0}, seed);
+            check_kernel(p, &(struct kernel){.run = isa->gemm->gemm[p.dtype], .of = isa->gemm}, seed);
     p.dtype = MGLU_DTYPE_BF16;
     if (bf16.run && !reuses_gemm_bf16(isa))
         check_kernel(p, &bf16, seed);
     check_tiles(isa, p, seed);
+    check_split(isa, p, seed);
 }
 
 static void gemm_is_within_the_bound_for_every_number_of_tokens(void **state)
@@ -168,6 +97,8 @@ static void gemm_is_within_the_bound_for_every_number_of_tokens(void **state)
             check_all(isa, p, (uint64_t)tokens);
             p.h = WIDE;
             check_tiles(isa, p, (uint64_t)tokens);
+            p.h = WIDER;
+            check_split(isa, p, (uint64_t)tokens);
         }
 }
 
@@ -182,14 +113,16 @@ static void gemm_is_within_the_bound_for_every_number_of_rows_and_masks(void **s
             check_all(isa, p, (uint64_t)rows);
             p.h = WIDE;
             check_tiles(isa, p, (uint64_t)rows);
+            p.h = WIDER;
+            check_split(isa, p, (uint64_t)rows);
         }
 }
 
 /* Every h up to 200, and those around the ends of panels and around the changes of the number of chains. */
 static int64_t next_h(int64_t h)
 {
-    static const int64_t larger[] = {223, 225,  255,  256,  257,  511,  512,  513,   991,
-                                     993, 1023, 1025, 2047, 2049, 4096, 4099, 32768, 32801};
+    static const int64_t larger[] = {223,  225,  255,  256,  257,  511,  512,   513,   991,   993,
+                                     1023, 1025, 2047, 2049, 4096, 4099, 11264, 11265, 32768, 32801};
 
     if (h < 200)
         return next_size(h, 66);
@@ -227,7 +160,9 @@ static void rows_without_columns_sum_to_zero(void **state)
 static void run_first(const struct problem *p, const struct kernel *kernel, const int32_t *tokens, int32_t count,
                       float *sums)
 {
-    struct mglu_cpu_gemm job = {.matrix = &p->matrix, .rows = p->rows, .mask = 0, .count = count, .sums = sums};
+    uint32_t not_finite = 0;
+    struct mglu_cpu_gemm job = {
+        .matrix = &p->matrix, .rows = p->rows, .mask = 0, .count = count, .sums = sums, .not_finite = &not_finite};
     float *packed = pack_tokens(p, kernel, tokens, &job);
 
     kernel->run(&job);
@@ -237,8 +172,13 @@ static void run_first(const struct problem *p, const struct kernel *kernel, cons
 /* A token's bits in batches of every size, at every index. */
 static void check_bits(const struct kernel *kernel, mglu_dtype dtype)
 {
-    struct problem p =
-        make_problem((struct problem){.h = 333, .rows = 7, .n_masks = 1, .tokens = MOST_TOKENS, .dtype = dtype}, 1);
+    struct problem p = make_problem((struct problem){.h = WIDER,
+                                                     .parts_of_x = kernel->parts_of_x,
+                                                     .rows = 7,
+                                                     .n_masks = 1,
+                                                     .tokens = MOST_TOKENS,
+                                                     .dtype = dtype},
+                                    1);
     const int32_t rows = kernel->of->tile_rows;
     float *all = make(count_sums(kernel, MOST_TOKENS) * sizeof *all),
           *some = make(count_sums(kernel, MOST_TOKENS) * sizeof *all);
@@ -259,12 +199,14 @@ static void check_bits(const struct kernel *kernel, mglu_dtype dtype)
 static void a_sum_does_not_depend_on_the_other_tokens(void **state)
 {
     const struct mglu_cpu_isa *isa = isa_with_own_gemm(state);
-    const struct kernel tiles = tiles_of(isa, 333);
+    const struct kernel tiles = tiles_of(isa, WIDER), split = split_of(isa, MGLU_DTYPE_F16, WIDER, 3);
 
     if (!reuses_gemm(isa))
-        check_bits(&(struct kernel){isa->gemm->gemm[MGLU_DTYPE_F16], isa->gemm, 0}, MGLU_DTYPE_F16);
+        check_bits(&(struct kernel){.run = isa->gemm->gemm[MGLU_DTYPE_F16], .of = isa->gemm}, MGLU_DTYPE_F16);
     if (tiles.run)
         check_bits(&tiles, MGLU_DTYPE_BF16);
+    if (split.run)
+        check_bits(&split, MGLU_DTYPE_F16);
 }
 
 /* The number of times that a product is rounded, against c of docs/semantics.md, class A. */
@@ -290,6 +232,60 @@ static void no_product_is_rounded_more_often_than_c_by_tiles(void **state)
         assert_true((double)(in_panel + (h + panel - 1) / panel - 1) <= 8 + sqrt((double)h));
 }
 
+/* In parts, as gemm_split_tiles.c says; what it leaves out, and rounds in the smaller sums, is less than one unit. */
+static void no_product_is_rounded_more_often_than_c_in_parts(void **state)
+{
+    const struct mglu_cpu_isa *isa = isa_of(state);
+
+    if (!isa->gemm_split)
+        skip();
+    for (int64_t groups = isa->gemm_split->least_groups; groups <= isa->gemm_split->most_groups; groups++)
+        for (int64_t parts = 1; parts <= 2; parts++) {
+            const int64_t panel = parts > 1 && groups <= 352 ? 4 : 8, panels = (groups + panel - 1) / panel;
+            const int64_t roundings = 15 + 1 + (parts * panel - 1) + 1 + panels - 1;
+            const double h = (double)(groups * MGLU_GROUP_COLUMNS - 31); /* the shortest row of so many groups */
+            assert_true((double)roundings + 1 <= 1 + 8 + sqrt(h));
+        }
+}
+
+/* Infinite weights, an infinite x, and the largest of f32, which rounds to infinity in bf16, are noted by row. */
+static void rows_without_finite_sums_are_noted(void **state)
+{
+    const struct mglu_cpu_isa *isa = isa_with_own_gemm(state);
+    const struct kernel split = split_of(isa, MGLU_DTYPE_F16, WIDER, 3);
+    static const float spoilers[] = {INFINITY, -INFINITY, NAN, FLT_MAX};
+
+    if (!split.run)
+        skip();
+    for (size_t i = 0; i < sizeof spoilers / sizeof spoilers[0]; i++) {
+        struct problem p = make_problem(
+            (struct problem){.h = WIDER, .rows = 7, .tokens = 20, .dtype = MGLU_DTYPE_F16, .parts_of_x = 3}, 1);
+        float *sums = make(count_sums(&split, p.tokens) * sizeof *sums);
+        uint32_t not_finite = 0;
+        struct mglu_cpu_gemm job = {.matrix = &p.matrix,
+                                    .rows = p.rows,
+                                    .mask = MGLU_CPU_NO_MASK,
+                                    .count = p.tokens,
+                                    .sums = sums,
+                                    .not_finite = &not_finite};
+        int32_t tokens[20];
+        for (int32_t t = 0; t < 20; t++)
+            tokens[t] = t;
+        if (i < 3)
+            mglu_store_element(p.weights + p.matrix.stride_bytes * 5, p.dtype, WIDER - 1, spoilers[i]);
+        float *packed = pack_tokens(&p, &split, tokens, &job);
+        split.run(&job);
+        assert_int_equal(not_finite, i < 3 ? 1 << 5 : 0);
+        free(packed);
+        p.x[17 * p.x_columns + 300] = spoilers[i];
+        packed = pack_tokens(&p, &split, tokens, &job);
+        split.run(&job);
+        assert_int_equal(not_finite, (1 << 7) - 1);
+        free(packed), free(sums);
+        free_problem(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +296,8 @@ int main(void)
         cmocka_unit_test(a_sum_does_not_depend_on_the_other_tokens),
         cmocka_unit_test(no_product_is_rounded_more_often_than_c),
         cmocka_unit_test(no_product_is_rounded_more_often_than_c_by_tiles),
+        cmocka_unit_test(no_product_is_rounded_more_often_than_c_in_parts),
+        cmocka_unit_test(rows_without_finite_sums_are_noted),
     };
 
     return run_on_isas(tests, sizeof tests / sizeof tests[0]);
