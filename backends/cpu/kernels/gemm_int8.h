@@ -31,6 +31,7 @@ struct product {
     int64_t first_group;
     int32_t groups;
     int32_t end; /* of the positions of the list */
+    struct ahead *ahead;
 };
 
 /* Some rows with n tokens from `position` on; those beyond the last repeat it and are discarded. */
@@ -47,9 +48,13 @@ MGLU_INLINE void sum_tile(const struct product *p, int32_t row, int32_t position
         for (int v = 0; v < ROW_VECS; v++)
             sums[t][v] = vec_zero();
     }
-    for (int32_t group = 0; group < p->groups; group++)
-        add_group(p->panel + group * GROUP_BYTES, &p->scales[group], row, x,
-                  mglu_cpu_quantised_group(p->job->matrix->groups, p->first_group + group), n, dtype, sums);
+    for (int32_t group = 0; group < p->groups;) {
+        const int32_t end = p->groups - group < AHEAD_GROUPS ? p->groups : group + AHEAD_GROUPS;
+        prefetch_ahead(p->ahead);
+        for (; group < end; group++)
+            add_group(p->panel + group * GROUP_BYTES, &p->scales[group], row, x,
+                      mglu_cpu_quantised_group(p->job->matrix->groups, p->first_group + group), n, dtype, sums);
+    }
     for (int t = 0; t < n && position + t < p->end; t++) {
         float *to = p->job->sums + (size_t)(position + t) * PANEL_ROWS + row;
         MGLU_UNROLL
@@ -76,11 +81,22 @@ MGLU_INLINE void sum_list(const struct product *p, int32_t row, int32_t position
     }
 }
 
+/* How many tiles are multiplied with a panel. */
+MGLU_INLINE int32_t count_products(const struct mglu_cpu_gemm_int8 *job)
+{
+    int32_t products = 0;
+
+    for (int32_t list = 0; list < job->lists; list++)
+        products += (job->first[list + 1] - job->first[list] + MOST_TOKENS - 1) / MOST_TOKENS;
+    return products * (PANEL_ROWS / TILE_ROWS);
+}
+
 /* What a kernel is specialised on, a dtype: functions of their own, since gcc 12 spills sums where all is in one. */
 struct steps {
+    mglu_dtype dtype;
     void (*fill)(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t groups, char *panel,
                  struct row_scales *scales);
-    void (*select)(const struct mglu_cpu_gemm_int8 *job, int32_t mask, int64_t first_group, int32_t groups,
+    void (*select)(const struct mglu_cpu_gemm_int8 *job, int32_t mask, const struct row_words *words, int32_t groups,
                    const char *panel, char *selected);
     void (*sum)(const struct product *p, int32_t position);
 };
@@ -90,18 +106,24 @@ static void multiply_panel(const struct mglu_cpu_gemm_int8 *job, const struct st
                            int32_t groups)
 {
     _Alignas(64) char panel[PANEL_GROUPS * GROUP_BYTES], selected[PANEL_GROUPS * GROUP_BYTES];
+    struct row_words words[PANEL_GROUPS * WORD_MASKS];
     struct row_scales scales[PANEL_GROUPS];
-    struct product p = {job, panel, scales, first_group, groups, job->first[1]};
+    struct ahead ahead = look_ahead(job, first_group, count_products(job), steps->dtype);
+    struct product p = {job, panel, scales, first_group, groups, job->first[1], &ahead};
+    int32_t ordered = -1;
 
     steps->fill(job, first_group, groups, panel, scales);
-    prefetch_masks(job, first_group);
     steps->sum(&p, job->first[0]);
     p.panel = selected;
     for (int32_t list = 1; list < job->lists; list++) {
         p.end = job->first[list + 1];
         if (p.end == job->first[list])
             continue;
-        steps->select(job, list - 1, first_group, groups, panel, selected);
+        if ((list - 1) / WORD_MASKS != ordered) {
+            ordered = (list - 1) / WORD_MASKS;
+            order_words(job, ordered * WORD_MASKS, first_group, groups, words);
+        }
+        steps->select(job, list - 1, words, groups, panel, selected);
         steps->sum(&p, job->first[list]);
     }
 }
@@ -124,10 +146,10 @@ static void multiply_matrix(const struct mglu_cpu_gemm_int8 *job, const struct s
             fill_rows(job, first, first_group, groups, MGLU_DTYPE_##TYPE, panel);                                      \
         fill_scales(job, first_group, groups, MGLU_DTYPE_##TYPE, scales);                                              \
     }                                                                                                                  \
-    static void select_##type(const struct mglu_cpu_gemm_int8 *job, int32_t mask, int64_t first_group, int32_t groups, \
-                              const char *panel, char *selected)                                                       \
+    static void select_##type(const struct mglu_cpu_gemm_int8 *job, int32_t mask, const struct row_words *words,       \
+                              int32_t groups, const char *panel, char *selected)                                       \
     {                                                                                                                  \
-        select_panel(job, mask, first_group, groups, MGLU_DTYPE_##TYPE, panel, selected);                              \
+        select_panel(job, mask, words, groups, MGLU_DTYPE_##TYPE, panel, selected);                                    \
     }                                                                                                                  \
     static void sum_##type(const struct product *p, int32_t position)                                                  \
     {                                                                                                                  \
@@ -136,7 +158,7 @@ static void multiply_matrix(const struct mglu_cpu_gemm_int8 *job, const struct s
     }                                                                                                                  \
     static void gemm_##type(const struct mglu_cpu_gemm_int8 *job)                                                      \
     {                                                                                                                  \
-        static const struct steps steps = {fill_##type, select_##type, sum_##type};                                    \
+        static const struct steps steps = {MGLU_DTYPE_##TYPE, fill_##type, select_##type, sum_##type};                 \
         multiply_matrix(job, &steps);                                                                                  \
     }
 

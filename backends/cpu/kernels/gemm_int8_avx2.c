@@ -61,7 +61,7 @@ MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *wor
     }
 }
 
-#include "panel_int8.h"
+#include "fill_int8.h"
 
 /* The sums of pairs of columns for each plane. */
 struct pairs {

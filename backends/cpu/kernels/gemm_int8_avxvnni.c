@@ -40,7 +40,7 @@ MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *wor
     }
 }
 
-#include "panel_int8.h"
+#include "fill_int8.h"
 
 MGLU_INLINE void add_quad(const char *quad, int32_t row, const char *const *x, size_t at, int n,
                           __m256i integers[][ROW_VECS])

@@ -41,7 +41,7 @@ MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *wor
         }
 }
 
-#include "panel_int8.h"
+#include "fill_int8.h"
 
 /* Adds the products of eight columns. A token without another is multiplied twice. */
 MGLU_INLINE void add_eight(const char *eight, const char *const *x, size_t at, int n, int32x4_t (*integers)[ROW_PAIRS])

@@ -24,7 +24,7 @@ MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *wor
     }
 }
 
-#include "panel_int8.h"
+#include "fill_int8.h"
 
 /* The lane must be a constant for the compiler even where nothing is unrolled. */
 MGLU_INLINE int32x4_t add_dots(int32x4_t sums, int8x16_t rows, int8x16_t x, int lane)

@@ -10,33 +10,7 @@
 /* 12 sums of integers, 12 of floats, 2 quads and an x of 32 registers. */
 enum { PANEL_ROWS = 32, QUAD_BYTES = 4 * PANEL_ROWS, ROW_VECS = 2, MOST_TOKENS = 6 };
 
-MGLU_INLINE vec load_quads(const char *group, int first, mglu_dtype dtype)
-{
-    return _mm512_castsi512_ps(load_quants(group, dtype));
-}
-
-MGLU_INLINE void store_quad(char *panel, int32_t quad, int32_t row, vec of_rows, mglu_dtype dtype)
-{
-    _mm512_store_ps(panel + quad * QUAD_BYTES + 4 * row, of_rows);
-}
-
-/* Four bits of each row's word select the bytes of a quad: a byte of the word is copied to all four of its row. */
-MGLU_INLINE void select_quads(const char *from, int32_t row, const uint32_t *words, char *to, mglu_dtype dtype)
-{
-    const __m512i of_rows = _mm512_loadu_si512(words), zero = _mm512_set1_epi8(-128);
-    const __m512i lanes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
-
-    MGLU_UNROLL
-    for (int quad = 0; quad < MGLU_GROUP_COLUMNS / 4; quad++) {
-        const __m512i bits = _mm512_shuffle_epi8(of_rows, _mm512_add_epi8(lanes, _mm512_set1_epi8((char)(quad / 2))));
-        const __mmask64 selected =
-            _mm512_test_epi8_mask(bits, _mm512_set1_epi32(quad % 2 ? (int)0x80402010 : 0x08040201));
-        const size_t at = (size_t)quad * QUAD_BYTES + (size_t)row * 4;
-        _mm512_store_si512(to + at, _mm512_mask_blend_epi8(selected, zero, _mm512_load_si512(from + at)));
-    }
-}
-
-#include "panel_int8.h"
+#include "fill_vnni.h"
 
 MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, int32_t row, const char *const *x,
                            struct mglu_cpu_quantised_group at, int n, mglu_dtype dtype, vec sums[][ROW_VECS])

@@ -9,13 +9,8 @@
  * is filled once; for each mask a second one is made of it, in which the quants that are not selected are those of a
  * weight of zero.
  *
- * What a file defines before it includes this: PANEL_ROWS, the rows of the block; QUAD_BYTES, of a quad of all rows;
- * and
- *
- *   vec load_quads(group, first, dtype)     VEC_LANES quads of a row: those of a group from quad `first` on
- *   store_quad(panel, quad, row, v, dtype)  a quad of VEC_LANES rows from row `row` on
- *   vec scale_factor(dtype)                 by which the scales of the weights are multiplied, a power of two
- *   select_quads(from, row, words, to, dtype)   the quads of a group for VEC_LANES rows, selected by their mask words
+ * What a file defines before it includes this: PANEL_ROWS, the rows of the block, and QUAD_BYTES, of a quad of all
+ * rows.
  */
 
 #include "weights.h"
@@ -29,6 +24,11 @@ enum {
 /* Of a group, for each row: its scale, and -MGLU_CPU_INT8_START times that. */
 struct row_scales {
     _Alignas(64) float scale[PANEL_ROWS], start[PANEL_ROWS];
+};
+
+/* Of a group, for each row: the word of a mask. */
+struct row_words {
+    _Alignas(64) uint32_t word[PANEL_ROWS];
 };
 
 /*
@@ -48,86 +48,58 @@ MGLU_INLINE int64_t row_of(const struct mglu_cpu_gemm_int8 *job, int32_t r)
     return job->first_row + (r < job->rows ? r : job->rows - 1);
 }
 
-/* Groups from those of a panel to the ones that are needed next: the next panel, or the first of the next block. */
-MGLU_INLINE int64_t groups_ahead(const struct mglu_cpu_gemm_int8 *job, int64_t first_group)
-{
-    const int64_t groups = job->matrix->groups;
+/* What is read after a panel: `lines` cache lines of each of its rows, `stride` apart. */
+struct lines {
+    uintptr_t from;
+    size_t stride, lines;
+};
 
-    return first_group + PANEL_GROUPS < groups ? PANEL_GROUPS : PANEL_ROWS * groups - first_group;
+/*
+ * The panel after this one, or the first of the next block of rows. Its rows are prefetched one after the other while
+ * this one is multiplied, as a prefetch occupies a buffer of the first-level cache until its line has arrived: `step`
+ * rows for AHEAD_GROUPS groups, `due` rows so far, both times 2^16.
+ */
+struct ahead {
+    struct lines weights, scales, words;
+    uint32_t step, due;
+    int32_t row;
+};
+
+MGLU_INLINE struct ahead look_ahead(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t products,
+                                    mglu_dtype dtype)
+{
+    const struct mglu_cpu_matrix *matrix = job->matrix;
+    const int follows = first_group + PANEL_GROUPS < matrix->groups;
+    const int64_t row = job->first_row + (follows ? 0 : PANEL_ROWS), group = follows ? first_group + PANEL_GROUPS : 0;
+    const struct weight_row from = row_from(matrix, row, group, dtype);
+    const size_t words = job->lists > 1 ? (size_t)mask_pitch(matrix) * sizeof(uint32_t) : 0;
+
+    return (struct ahead){
+        .weights = {(uintptr_t)from.weights, matrix->stride_bytes, PANEL_GROUPS * group_bytes(dtype) / 64},
+        .scales = {(uintptr_t)from.scales, matrix->scale_stride, 1},
+        .words = {(uintptr_t)mask_words(matrix, row, group), (size_t)matrix->groups * words, PANEL_GROUPS * words / 64},
+        .step = PANEL_ROWS * 65536 / ((uint32_t)products * (PANEL_GROUPS / AHEAD_GROUPS)) + 1,
+    };
 }
 
-/* VEC_LANES rows of a panel, from row `first` of the block on. */
-MGLU_INLINE void fill_rows(const struct mglu_cpu_gemm_int8 *job, int32_t first, int64_t first_group, int32_t groups,
-                           mglu_dtype dtype, char *panel)
+/* Prefetching beyond the end of a matrix is harmless. */
+MGLU_INLINE void prefetch_lines(const struct lines *lines, int32_t row)
 {
-    const size_t distance = (size_t)groups_ahead(job, first_group) * group_bytes(dtype);
-    const char *rows[VEC_LANES];
+    const uintptr_t from = lines->from + (size_t)row * lines->stride;
 
-    for (int i = 0; i < VEC_LANES; i++)
-        rows[i] = row_from(job->matrix, row_of(job, first + i), first_group, dtype).weights;
-    for (int32_t quad = 0; quad < groups * GROUP_QUADS; quad += VEC_LANES) {
-        const size_t group = (size_t)quad / GROUP_QUADS * group_bytes(dtype);
-        vec of_rows[VEC_LANES];
-        MGLU_UNROLL
-        for (int i = 0; i < VEC_LANES; i++) {
-            of_rows[i] = load_quads(rows[i] + group, quad % GROUP_QUADS, dtype);
-            __builtin_prefetch((const void *)((uintptr_t)rows[i] + group + distance), 0, 2);
-        }
-        vec_transpose(of_rows);
-        MGLU_UNROLL
-        for (int i = 0; i < VEC_LANES; i++)
-            store_quad(panel, quad + i, first, of_rows[i], dtype);
-    }
+    for (size_t line = 0; line < lines->lines; line++)
+        __builtin_prefetch((const void *)(from + line * 64), 0, 2);
 }
 
-MGLU_INLINE void fill_scales(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t groups,
-                             mglu_dtype dtype, struct row_scales *scales)
+/* The rows that are due after AHEAD_GROUPS more groups. */
+static __attribute__((noinline)) void prefetch_ahead(struct ahead *ahead)
 {
-    static const float start = -MGLU_CPU_INT8_START;
-    uint16_t halves[PANEL_GROUPS][PANEL_ROWS];
-
-    for (int32_t r = 0; r < PANEL_ROWS; r++) {
-        const uint16_t *of_row = row_from(job->matrix, row_of(job, r), first_group, dtype).scales;
-        for (int32_t group = 0; group < groups; group++)
-            halves[group][r] = of_row[group];
+    ahead->due += ahead->step;
+    for (; (uint32_t)ahead->row < ahead->due >> 16; ahead->row++) {
+        prefetch_lines(&ahead->weights, ahead->row);
+        prefetch_lines(&ahead->scales, ahead->row);
+        prefetch_lines(&ahead->words, ahead->row);
     }
-    for (int32_t group = 0; group < groups; group++)
-        for (int32_t r = 0; r < PANEL_ROWS; r += VEC_LANES) {
-            const vec scale = vec_mul(vec_load_f16(halves[group] + r), scale_factor(dtype));
-            vec_store_f32(scales[group].scale + r, scale);
-            vec_store_f32(scales[group].start + r, vec_mul(scale, vec_broadcast(&start)));
-        }
-}
-
-/* The mask words of all masks that are needed next. Prefetching beyond the end of a matrix is harmless. */
-MGLU_INLINE void prefetch_masks(const struct mglu_cpu_gemm_int8 *job, int64_t first_group)
-{
-    const size_t row_bytes = (size_t)(PANEL_GROUPS * mask_pitch(job->matrix)) * sizeof(uint32_t);
-    const int64_t next = first_group + groups_ahead(job, first_group);
-
-    for (int32_t r = 0; r < PANEL_ROWS; r++) {
-        const uintptr_t words = (uintptr_t)mask_words(job->matrix, row_of(job, r), next);
-        for (size_t line = 0; line < row_bytes; line += 64)
-            __builtin_prefetch((const void *)(words + line), 0, 2);
-    }
-}
-
-/* The panel of one mask. */
-MGLU_INLINE void select_panel(const struct mglu_cpu_gemm_int8 *job, int32_t mask, int64_t first_group, int32_t groups,
-                              mglu_dtype dtype, const char *panel, char *selected)
-{
-    const int64_t pitch = mask_pitch(job->matrix);
-    uint32_t words[PANEL_GROUPS][PANEL_ROWS];
-
-    for (int32_t r = 0; r < PANEL_ROWS; r++) {
-        const uint32_t *of_row = mask_words(job->matrix, row_of(job, r), first_group) + mask;
-        for (int32_t group = 0; group < groups; group++)
-            words[group][r] = of_row[group * pitch];
-    }
-    for (int32_t group = 0; group < groups; group++)
-        for (int32_t first = 0; first < PANEL_ROWS; first += VEC_LANES)
-            select_quads(panel + group * GROUP_BYTES, first, words[group] + first, selected + group * GROUP_BYTES,
-                         dtype);
 }
 
 #endif
