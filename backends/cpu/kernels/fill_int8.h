@@ -13,8 +13,8 @@
  *   select_quads(from, row, words, to, dtype)   the quads of a group for VEC_LANES rows, selected by their mask words
  */
 
-/* Masks whose words are ordered at once; groups between two steps of prefetching. */
-enum { WORD_MASKS = 1, AHEAD_GROUPS = 16 };
+/* Masks whose words are ordered at once; tokens for which tiles select weights; groups between steps of prefetching. */
+enum { WORD_MASKS = 1, MOST_SELECTED = 0, AHEAD_GROUPS = 16 };
 
 #include "panel_int8.h"
 
@@ -56,6 +56,12 @@ MGLU_INLINE void fill_scales(const struct mglu_cpu_gemm_int8 *job, int64_t first
             vec_store_f32(scales[group].scale + r, scale);
             vec_store_f32(scales[group].start + r, vec_mul(scale, vec_broadcast(&start)));
         }
+}
+
+/* Words of a group in what order_words() makes. */
+MGLU_INLINE int64_t words_of_group(const struct mglu_cpu_gemm_int8 *job)
+{
+    return 1;
 }
 
 /* Orders the mask words of the groups of a panel by rows. */

@@ -7,7 +7,8 @@
  * 16 rows at a time: the words of four masks at once.
  */
 
-enum { COLUMNS = 4, COLUMN_BYTES = 16, WORD_MASKS = COLUMNS, AHEAD_GROUPS = 4 };
+/* As in fill_int8.h; values of 32 bits, and bytes, of a row that are transposed at once. */
+enum { COLUMNS = 4, COLUMN_BYTES = 16, WORD_MASKS = COLUMNS, MOST_SELECTED = 4, AHEAD_GROUPS = 4 };
 
 #include "panel_int8.h"
 
@@ -127,20 +128,29 @@ MGLU_INLINE void order_words(const struct mglu_cpu_gemm_int8 *job, int32_t mask,
     }
 }
 
-/* Four bits of each row's word select the bytes of a quad: a byte of the word is copied to all four of its row. */
-MGLU_INLINE void select_quads(const char *from, const uint32_t *words, char *to)
+/* A byte of the word of each row, copied to all four bytes of the row. */
+MGLU_INLINE __m512i spread_byte(const uint32_t *words, int byte)
 {
-    const __m512i of_rows = _mm512_load_si512(words), zero = _mm512_set1_epi8(-128);
     const __m512i lanes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
 
+    return _mm512_shuffle_epi8(_mm512_load_si512(words), _mm512_add_epi8(lanes, _mm512_set1_epi8((char)byte)));
+}
+
+/* The bytes of a quad that four bits of each row's word select, where `of_words` has that byte of it. */
+MGLU_INLINE __m512i select_quad(const char *from, __m512i of_words, int quad)
+{
+    const __m512i bits = _mm512_set1_epi32(quad % 2 ? (int)0x80402010 : 0x08040201);
+
+    return _mm512_mask_blend_epi8(_mm512_test_epi8_mask(of_words, bits), _mm512_set1_epi8(-128),
+                                  _mm512_load_si512(from));
+}
+
+MGLU_INLINE void select_quads(const char *from, const uint32_t *words, char *to)
+{
     MGLU_UNROLL
-    for (int quad = 0; quad < GROUP_QUADS; quad++) {
-        const __m512i bits = _mm512_shuffle_epi8(of_rows, _mm512_add_epi8(lanes, _mm512_set1_epi8((char)(quad / 2))));
-        const __mmask64 selected =
-            _mm512_test_epi8_mask(bits, _mm512_set1_epi32(quad % 2 ? (int)0x80402010 : 0x08040201));
-        const size_t at = (size_t)quad * QUAD_BYTES;
-        _mm512_store_si512(to + at, _mm512_mask_blend_epi8(selected, zero, _mm512_load_si512(from + at)));
-    }
+    for (int quad = 0; quad < GROUP_QUADS; quad++)
+        _mm512_store_si512(to + quad * QUAD_BYTES,
+                           select_quad(from + quad * QUAD_BYTES, spread_byte(words, quad / 2), quad));
 }
 
 /* The panel of one mask, with the words that were ordered for it. */

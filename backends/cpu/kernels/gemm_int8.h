@@ -14,7 +14,9 @@
  * What a file defines before it includes this: what panel_int8.h needs; ROW_VECS and MOST_TOKENS, the vectors of rows
  * and the tokens of a tile; and
  *
- *   add_group(quads, scales, row, x, at, n, dtype, sums)   adds the products of a group to the sums of a tile
+ *   add_group(quads, words, scales, row, x, at, n, dtype, sums)
+ *       adds the products of a group to the sums of a tile: of all weights, or of those that `words` select, which are
+ *       NULL unless MOST_SELECTED is above 0
  */
 
 #include "panel_int8.h"
@@ -30,12 +32,17 @@ struct product {
     const struct row_scales *scales;
     int64_t first_group;
     int32_t groups;
-    int32_t end; /* of the positions of the list */
+    int32_t end;            /* of the positions of the list */
+    int64_t words_of_group; /* of the words that order_words() makes */
     struct ahead *ahead;
 };
 
-/* Some rows with n tokens from `position` on; those beyond the last repeat it and are discarded. */
-MGLU_INLINE void sum_tile(const struct product *p, int32_t row, int32_t position, int n, mglu_dtype dtype)
+/*
+ * Some rows with n tokens from `position` on; those beyond the last repeat it and are discarded. Of the weights all are
+ * multiplied, or those that `words` select.
+ */
+MGLU_INLINE void sum_tile(const struct product *p, const struct row_words *words, int32_t row, int32_t position, int n,
+                          mglu_dtype dtype)
 {
     const char *x[MOST_TOKENS];
     vec sums[MOST_TOKENS][ROW_VECS];
@@ -52,7 +59,8 @@ MGLU_INLINE void sum_tile(const struct product *p, int32_t row, int32_t position
         const int32_t end = p->groups - group < AHEAD_GROUPS ? p->groups : group + AHEAD_GROUPS;
         prefetch_ahead(p->ahead);
         for (; group < end; group++)
-            add_group(p->panel + group * GROUP_BYTES, &p->scales[group], row, x,
+            add_group(p->panel + group * GROUP_BYTES, words ? &words[group * p->words_of_group] : NULL,
+                      &p->scales[group], row, x,
                       mglu_cpu_quantised_group(p->job->matrix->groups, p->first_group + group), n, dtype, sums);
     }
     for (int t = 0; t < n && position + t < p->end; t++) {
@@ -69,16 +77,28 @@ MGLU_INLINE void sum_list(const struct product *p, int32_t row, int32_t position
     for (int32_t left = p->end - position; left > 0; left = p->end - position) {
         const int two_of_the_middle = left > MOST_TOKENS && left <= MOST_TOKENS + SMALL_TILE;
         if (left > MIDDLE_TILE && !two_of_the_middle) {
-            sum_tile(p, row, position, MOST_TOKENS, dtype);
+            sum_tile(p, NULL, row, position, MOST_TOKENS, dtype);
             position += MOST_TOKENS;
         } else if (left > SMALL_TILE) {
-            sum_tile(p, row, position, MIDDLE_TILE, dtype);
+            sum_tile(p, NULL, row, position, MIDDLE_TILE, dtype);
             position += MIDDLE_TILE;
         } else {
-            sum_tile(p, row, position, SMALL_TILE, dtype);
+            sum_tile(p, NULL, row, position, SMALL_TILE, dtype);
             position += SMALL_TILE;
         }
     }
+}
+
+/* Some rows with a list of up to MOST_SELECTED tokens: weights are selected between their loads and their products. */
+MGLU_INLINE void sum_few(const struct product *p, const struct row_words *words, int32_t row, int32_t position,
+                         mglu_dtype dtype)
+{
+    if (MOST_SELECTED == 0)
+        return;
+    if (p->end - position > SMALL_TILE)
+        sum_tile(p, words, row, position, MIDDLE_TILE, dtype);
+    else
+        sum_tile(p, words, row, position, SMALL_TILE, dtype);
 }
 
 /* How many tiles are multiplied with a panel. */
@@ -99,6 +119,7 @@ struct steps {
     void (*select)(const struct mglu_cpu_gemm_int8 *job, int32_t mask, const struct row_words *words, int32_t groups,
                    const char *panel, char *selected);
     void (*sum)(const struct product *p, int32_t position);
+    void (*sum_few)(const struct product *p, const struct row_words *words, int32_t position);
 };
 
 /* All lists with one panel: the first with all of its weights, each other one with those that its mask selects. */
@@ -109,12 +130,11 @@ static void multiply_panel(const struct mglu_cpu_gemm_int8 *job, const struct st
     struct row_words words[PANEL_GROUPS * WORD_MASKS];
     struct row_scales scales[PANEL_GROUPS];
     struct ahead ahead = look_ahead(job, first_group, count_products(job), steps->dtype);
-    struct product p = {job, panel, scales, first_group, groups, job->first[1], &ahead};
+    struct product p = {job, panel, scales, first_group, groups, job->first[1], words_of_group(job), &ahead};
     int32_t ordered = -1;
 
     steps->fill(job, first_group, groups, panel, scales);
     steps->sum(&p, job->first[0]);
-    p.panel = selected;
     for (int32_t list = 1; list < job->lists; list++) {
         p.end = job->first[list + 1];
         if (p.end == job->first[list])
@@ -123,6 +143,12 @@ static void multiply_panel(const struct mglu_cpu_gemm_int8 *job, const struct st
             ordered = (list - 1) / WORD_MASKS;
             order_words(job, ordered * WORD_MASKS, first_group, groups, words);
         }
+        if (p.end - job->first[list] <= MOST_SELECTED) {
+            p.panel = panel;
+            steps->sum_few(&p, words + (list - 1) % WORD_MASKS, job->first[list]);
+            continue;
+        }
+        p.panel = selected;
         steps->select(job, list - 1, words, groups, panel, selected);
         steps->sum(&p, job->first[list]);
     }
@@ -156,9 +182,14 @@ static void multiply_matrix(const struct mglu_cpu_gemm_int8 *job, const struct s
         for (int32_t row = 0; row < PANEL_ROWS; row += TILE_ROWS)                                                      \
             sum_list(p, row, position, MGLU_DTYPE_##TYPE);                                                             \
     }                                                                                                                  \
+    static void sum_few_##type(const struct product *p, const struct row_words *words, int32_t position)               \
+    {                                                                                                                  \
+        for (int32_t row = 0; row < PANEL_ROWS; row += TILE_ROWS)                                                      \
+            sum_few(p, words, row, position, MGLU_DTYPE_##TYPE);                                                       \
+    }                                                                                                                  \
     static void gemm_##type(const struct mglu_cpu_gemm_int8 *job)                                                      \
     {                                                                                                                  \
-        static const struct steps steps = {MGLU_DTYPE_##TYPE, fill_##type, select_##type, sum_##type};                 \
+        static const struct steps steps = {MGLU_DTYPE_##TYPE, fill_##type, select_##type, sum_##type, sum_few_##type}; \
         multiply_matrix(job, &steps);                                                                                  \
     }
 

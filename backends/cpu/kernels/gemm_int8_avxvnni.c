@@ -59,8 +59,9 @@ MGLU_INLINE void add_quad(const char *quad, int32_t row, const char *const *x, s
     }
 }
 
-MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, int32_t row, const char *const *x,
-                           struct mglu_cpu_quantised_group at, int n, mglu_dtype dtype, vec sums[][ROW_VECS])
+MGLU_INLINE void add_group(const char *quads, const struct row_words *words, const struct row_scales *scales,
+                           int32_t row, const char *const *x, struct mglu_cpu_quantised_group at, int n,
+                           mglu_dtype dtype, vec sums[][ROW_VECS])
 {
     __m256i integers[MOST_TOKENS][ROW_VECS];
 

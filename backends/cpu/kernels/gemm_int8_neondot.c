@@ -60,8 +60,9 @@ MGLU_INLINE void add_part(const char *quads, const char *const *x, size_t at, in
     }
 }
 
-MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, int32_t row, const char *const *x,
-                           struct mglu_cpu_quantised_group at, int n, mglu_dtype dtype, vec sums[][ROW_VECS])
+MGLU_INLINE void add_group(const char *quads, const struct row_words *words, const struct row_scales *scales,
+                           int32_t row, const char *const *x, struct mglu_cpu_quantised_group at, int n,
+                           mglu_dtype dtype, vec sums[][ROW_VECS])
 {
     int32x4_t integers[MOST_TOKENS][ROW_VECS];
 

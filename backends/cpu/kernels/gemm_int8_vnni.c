@@ -12,10 +12,40 @@ enum { PANEL_ROWS = 32, QUAD_BYTES = 4 * PANEL_ROWS, ROW_VECS = 2, MOST_TOKENS =
 
 #include "fill_vnni.h"
 
-MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, int32_t row, const char *const *x,
-                           struct mglu_cpu_quantised_group at, int n, mglu_dtype dtype, vec sums[][ROW_VECS])
+/* Some rows of a group, for a tile: the words select weights, NULL: all. */
+struct group {
+    const char *quads;
+    const uint32_t *words;
+};
+
+/* Adds the products of a quad to the sums of integers. */
+MGLU_INLINE void add_quad(struct group group, const char *const *x, size_t at, int n, int quad,
+                          __m512i of_words[ROW_VECS], __m512i integers[][ROW_VECS])
 {
-    __m512i integers[MOST_TOKENS][ROW_VECS];
+    __m512i rows[ROW_VECS];
+
+    MGLU_UNROLL
+    for (int v = 0; v < ROW_VECS; v++) {
+        const char *from = group.quads + quad * QUAD_BYTES + v * VEC_LANES * 4;
+        if (group.words && quad % 2 == 0)
+            of_words[v] = spread_byte(group.words + v * VEC_LANES, quad / 2);
+        rows[v] = group.words ? select_quad(from, of_words[v], quad) : _mm512_load_si512(from);
+    }
+    MGLU_UNROLL
+    for (int t = 0; t < n; t++) {
+        const __m512i four = _mm512_set1_epi32(*(const int32_t *)(const void *)(x[t] + at + 4 * quad));
+        MGLU_UNROLL
+        for (int v = 0; v < ROW_VECS; v++)
+            integers[t][v] = _mm512_dpbusd_epi32(integers[t][v], rows[v], four);
+    }
+}
+
+MGLU_INLINE void add_group(const char *quads, const struct row_words *words, const struct row_scales *scales,
+                           int32_t row, const char *const *x, struct mglu_cpu_quantised_group at, int n,
+                           mglu_dtype dtype, vec sums[][ROW_VECS])
+{
+    const struct group group = {quads + 4 * row, words ? words->word + row : NULL};
+    __m512i integers[MOST_TOKENS][ROW_VECS], of_words[ROW_VECS];
 
     MGLU_UNROLL
     for (int t = 0; t < n; t++) {
@@ -24,19 +54,8 @@ MGLU_INLINE void add_group(const char *quads, const struct row_scales *scales, i
             integers[t][v] = _mm512_set1_epi32(*(const int32_t *)(const void *)(x[t] + at.start));
     }
     MGLU_UNROLL
-    for (int quad = 0; quad < MGLU_GROUP_COLUMNS / 4; quad++) {
-        __m512i rows[ROW_VECS];
-        MGLU_UNROLL
-        for (int v = 0; v < ROW_VECS; v++)
-            rows[v] = _mm512_load_si512(quads + quad * QUAD_BYTES + (row + v * VEC_LANES) * 4);
-        MGLU_UNROLL
-        for (int t = 0; t < n; t++) {
-            const __m512i four = _mm512_set1_epi32(*(const int32_t *)(const void *)(x[t] + at.quants + 4 * quad));
-            MGLU_UNROLL
-            for (int v = 0; v < ROW_VECS; v++)
-                integers[t][v] = _mm512_dpbusd_epi32(integers[t][v], rows[v], four);
-        }
-    }
+    for (int quad = 0; quad < GROUP_QUADS; quad++)
+        add_quad(group, x, at.quants, n, quad, of_words, integers);
     MGLU_UNROLL
     for (int t = 0; t < n; t++) {
         MGLU_UNROLL
