@@ -104,6 +104,7 @@ struct mglu_cpu_plan {
     int32_t parts_of_x, parts_of_z;                /* of bf16, into which GEMM splits them; 0: it does not */
     mglu_cpu_pack_x_fn *pack_x, *pack_z;           /* NULL: integers are multiplied, and not packed */
     int32_t block_tokens;                          /* of packed x; else 1 */
+    int32_t least_blocks;                          /* of integers, for which packing is faster */
     int64_t project_words, down_words;             /* of 32 bits, of a token's packed x and z */
     int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
     int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
@@ -252,7 +253,8 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
                                         const mglu_layer_desc *desc);
 int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
-int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t lists, int32_t tokens, int32_t blocks);
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
+                          int32_t blocks);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);

@@ -48,7 +48,8 @@ static void sort_by_mask(const struct mglu_cpu_chunk *chunk, struct mglu_cpu_tok
 }
 
 /* Divides the first lists into blocks of packed x, after sorting; the others are of all tokens, as the first. */
-static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t lists, const struct mglu_cpu_plan *plan)
+static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t terms, int32_t lists,
+                               const struct mglu_cpu_plan *plan)
 {
     const int32_t block = plan->block_tokens;
     int32_t blocks = 0;
@@ -59,7 +60,7 @@ static void divide_into_blocks(struct mglu_cpu_tokens_by_mask *by_mask, int32_t 
             blocks += (by_mask->first[list + 1] - by_mask->first[list] + block - 1) / block;
     }
     by_mask->first_block[by_mask->count] = blocks;
-    by_mask->packed_lists = mglu_cpu_packs_blocks(plan, lists, by_mask->first[lists], blocks) ? lists : 0;
+    by_mask->packed_lists = mglu_cpu_packs_blocks(plan, terms, lists, by_mask->first[lists], blocks) ? lists : 0;
 }
 
 static int32_t list_of_block(const struct mglu_cpu_chunk *chunk, int32_t block)
@@ -326,7 +327,7 @@ void mglu_cpu_project_by_gemm(struct mglu_cpu_chunk *chunk)
     chunk->by_mask = &by_mask;
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
-        divide_into_blocks(&by_mask, plan->routed_masks ? by_mask.count : 1, plan);
+        divide_into_blocks(&by_mask, plan->terms, plan->routed_masks ? by_mask.count : 1, plan);
         pack_tokens(chunk, plan->pack_x,
                     plan->gemm_int8  ? own.quantised_x
                     : plan->use_bf16 ? (const void *)own.x_bf16
@@ -347,7 +348,7 @@ void mglu_cpu_down_by_gemm(struct mglu_cpu_chunk *chunk)
     chunk->by_mask = &by_mask;
     if (plan->pack_x) {
         const struct mglu_cpu_token_workspace own = mglu_cpu_token_workspace(chunk, 0);
-        divide_into_blocks(&by_mask, 1, plan);
+        divide_into_blocks(&by_mask, 0, 1, plan);
         pack_tokens(chunk, plan->pack_z, plan->gemm_int8 ? (const void *)own.quantised_z : own.z, plan->down_words);
     }
     for_each_task(chunk, &plan->gemm_down, down_task);

@@ -184,10 +184,11 @@ static struct packing packing_of_floats(const struct mglu_cpu_isa *isa, const st
     };
 }
 
-/* The GEMV of integers is slow in short rows. */
-static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns)
+/* The GEMV of integers, which sums so many tokens at once, is slow in short rows. */
+static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns, int32_t at_once)
 {
-    const int32_t tokens = isa->gemm_int8->least_tokens[dtype];
+    const int32_t least = isa->gemm_int8->least_tokens[dtype], after_pairs = isa->gemm_int8->least_after_pairs;
+    const int32_t tokens = at_once == 2 && after_pairs > least ? after_pairs : least;
 
     return columns < LEAST_INT8_COLUMNS && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
 }
@@ -199,11 +200,13 @@ static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_w
 
     plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
     plan->tile_rows = isa->gemm_int8->tile_rows;
-    plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size);
-    plan->down_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size);
+    plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size, plan->int8_tokens);
+    plan->down_gemm_tokens =
+        int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size, mglu_cpu_int8_tokens_per_call(0));
     if (!on_packed)
         return;
     plan->gemm_int8_packed = on_packed->gemm[packed->dtype];
+    plan->least_blocks = on_packed->least_blocks[packed->dtype];
     select_packing(&(struct packing){on_packed->pack_x, on_packed->pack_x, on_packed->block_tokens,
                                      on_packed->group_words, on_packed->group_words},
                    packed, desc, plan);
@@ -283,6 +286,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
         .terms = count_terms(packed, desc),
         .gemv_bf16 = mglu_cpu_takes_bf16(isa, packed, desc) && mglu_cpu_this_machine()->bf16_dot_is_fast,
         .use_int8 = takes_int8(isa, packed, desc),
+        .int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks),
         .gemv_project = gemv_tasks(row_bytes(&packed->weight, h, packed->n_masks), d),
         .gemv_down = gemv_tasks(row_bytes(&packed->down, d, 0), out),
         .gemm_project = gemm_tasks(h ? packed->weight.stride_bytes : 0, d),
@@ -294,7 +298,6 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     select_tokens(isa, packed, desc, &plan);
     select_gemm(isa, packed, desc, &plan);
     plan.chunk_tokens = chunk_tokens(&plan, desc);
-    plan.int8_tokens = desc->top_k ? 1 : mglu_cpu_int8_tokens_per_call(packed->n_masks);
     return plan;
 }
 
@@ -308,13 +311,16 @@ int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left)
 
 /*
  * Whether the x of the tokens of some lists is packed in so many blocks: floats always. Of integers the kernel of
- * blocks is faster, with the same bits, where few of its lanes are empty. Measured on a Xeon.
+ * blocks is faster, with the same bits, where few lanes are empty and there are few masks for so many blocks, which all
+ * use the same tokens. Measured on a Xeon.
  */
-int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t lists, int32_t tokens, int32_t blocks)
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
+                          int32_t blocks)
 {
     const int32_t lanes = blocks * plan->block_tokens, empty = lanes - tokens;
 
-    return !plan->gemm_int8 || (empty <= lists * plan->block_tokens / 2 && empty <= lanes / 4);
+    return !plan->gemm_int8 ||
+           (lists == 1 && blocks >= plan->least_blocks && terms < 2 * blocks && empty <= lanes / 16);
 }
 
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)

@@ -12,7 +12,8 @@
  * MGLU_CPU_GEMM_COLUMNS. A sum depends on its row, its mask and its x alone.
  *
  * What a file defines before it includes this: what panel_int8.h needs; ROW_VECS and MOST_TOKENS, the vectors of rows
- * and the tokens of a tile; and
+ * and the tokens of a tile; LEAST_TOKENS_Q8_0,
+ * LEAST_TOKENS_Q4_0 and LEAST_AFTER_PAIRS, see kernels.h; and
  *
  *   add_group(quads, words, scales, row, x, at, n, dtype, sums)
  *       adds the products of a group to the sums of a tile: of all weights, or of those that `words` select, which are
@@ -200,6 +201,7 @@ const struct mglu_cpu_gemm_int8_kernels KERNEL(gemm_int8) = {
     .tile_rows = PANEL_ROWS,
     .gemm = {[MGLU_DTYPE_Q8_0] = gemm_q8_0, [MGLU_DTYPE_Q4_0] = gemm_q4_0},
     .least_tokens = {[MGLU_DTYPE_Q8_0] = LEAST_TOKENS_Q8_0, [MGLU_DTYPE_Q4_0] = LEAST_TOKENS_Q4_0},
+    .least_after_pairs = LEAST_AFTER_PAIRS,
 };
 
 #endif

@@ -361,4 +361,5 @@ const struct mglu_cpu_packed_gemm_int8 mglu_gemm_int8_tokens_avx512vnni = {
     .block_tokens = VEC_LANES,
     .group_words = GROUP_WORDS,
     .gemm = {[MGLU_DTYPE_Q8_0] = gemm_q8_0, [MGLU_DTYPE_Q4_0] = gemm_q4_0},
+    .least_blocks = {[MGLU_DTYPE_Q8_0] = 1, [MGLU_DTYPE_Q4_0] = 2},
 };

@@ -66,7 +66,7 @@ MGLU_INLINE void add_group(const char *quads, const struct row_words *words, con
     }
 }
 
-/* Fewer tokens are faster by GEMV. */
-enum { LEAST_TOKENS_Q8_0 = 5, LEAST_TOKENS_Q4_0 = 5 };
+/* Fewer tokens are faster by GEMV, and so are two that it sums at once. */
+enum { LEAST_TOKENS_Q8_0 = 2, LEAST_TOKENS_Q4_0 = 2, LEAST_AFTER_PAIRS = 3 };
 
 #include "gemm_int8.h"

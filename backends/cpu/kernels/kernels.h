@@ -207,7 +207,8 @@ typedef void mglu_cpu_gemm_int8_fn(const struct mglu_cpu_gemm_int8 *job);
 struct mglu_cpu_gemm_int8_kernels {
     int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
     mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
-    int32_t least_tokens[MGLU_DTYPE_COUNT]; /* the smallest batch for which it is faster than GEMV, in long rows */
+    /* The smallest batch for which it is faster than GEMV, in long rows; and where GEMV sums two tokens at once. */
+    int32_t least_tokens[MGLU_DTYPE_COUNT], least_after_pairs;
 };
 
 /* The same on x that is packed beforehand in blocks of tokens, with the same bits and tile_rows. */
@@ -216,6 +217,7 @@ struct mglu_cpu_packed_gemm_int8 {
     int32_t block_tokens;
     int32_t group_words; /* of 32 bits, of a token's group */
     mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
+    int32_t least_blocks[MGLU_DTYPE_COUNT]; /* fewer are faster by the kernel above */
 };
 
 extern const struct mglu_cpu_packed_gemm_int8 mglu_gemm_int8_tokens_avx512vnni;
