@@ -105,6 +105,13 @@ def share_of(row):
     return "fraction_of_read_bandwidth" if row["batch"] == 1 else "fraction_of_peak"
 
 
+def limit_of(row):
+    """That limit, with what has it: layers of different dtypes have peaks of different instructions."""
+    if row["batch"] == 1:
+        return number(row["read_gbps"], ".0f")
+    return f"{number(row['peak_gflops'], '.0f')} {row['peak'] or ''}".rstrip()
+
+
 def cell(row):
     if row is None:
         return ""
@@ -123,9 +130,8 @@ def layer_table(rows):
         glu = find(mine, what="glu")
         if glu["median_us"] is None:
             continue
-        limit = glu["read_gbps"] if glu["batch"] == 1 else glu["peak_gflops"]
         cells = [cell(find(mine, what="mglu", n_masks=count)) for count in masks]
-        lines.append([name, number(limit, ".0f"), milliseconds(glu), number(glu[share_of(glu)], ".2f"), *cells])
+        lines.append([name, limit_of(glu), milliseconds(glu), number(glu[share_of(glu)], ".2f"), *cells])
     heading = ["", bound, "GLU ms", "GLU", *(f"n_m = {count}" for count in masks)]
     return table(heading, lines) if lines else []
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#define VECTOR_BYTES 64
-#include "loops.h"
+#include "loops_vnni.h"
 
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,24 +38,12 @@ static float tiles_bf16(int64_t steps, float start)
     return start;
 }
 
-static float tiles_int8(int64_t steps, float start)
-{
-    _tile_loadconfig(&tile_shape);
-    for (int64_t step = 0; step < steps; step += 4) {
-        _tile_dpbssd(0, 4, 6);
-        _tile_dpbssd(1, 4, 7);
-        _tile_dpbssd(2, 5, 6);
-        _tile_dpbssd(3, 5, 7);
-    }
-    _tile_release();
-    return start;
-}
-
+/* The library's kernels of integers do not use tiles, so that these are no limit of them. */
 const struct kernels kernels_avx512amx = {
     .isa = "avx512-amx",
     .prepare = may_use_tiles,
     .read = {read_blocks, read_side_by_side},
     .units = {[UNIT_F32] = {"fma_f32", multiply_add, F32_OPERATIONS},
               [UNIT_BF16] = {"tiles_bf16", tiles_bf16, 2 * TILE_ROWS *TILE_ROWS *TILE_BYTES / 2},
-              [UNIT_INT8] = {"tiles_int8", tiles_int8, 2 * TILE_ROWS *TILE_ROWS *TILE_BYTES}},
+              [UNIT_INT8] = {"dot_int8", dot_int8, INT8_OPERATIONS}},
 };

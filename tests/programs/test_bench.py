@@ -3,10 +3,14 @@
 
 import json
 import os
+import pathlib
 import sys
 import unittest
 
 from harness import ProgramTest, run
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+import report as report_py  # noqa: E402
 
 # Little memory, few rounds: the form of the output is tested, not the speed.
 TINY = ["--shapes", "33x96", "--masks", "1,3", "--repeats", "2", "--cold-bytes", "100000", "--threads", "1"]
@@ -96,7 +100,7 @@ class ReportTest(BenchTest):
         cases = {
             "fma_f32": ["--dtype", "f16"],
             "fma_f32 dot_bf16 tiles_bf16": ["--dtype", "bf16", "--x-dtype", "bf16"],
-            "fma_f32 dot_int8 tiles_int8 mmla_int8": ["--dtype", "q8_0", "--quantised-x"],
+            "fma_f32 dot_int8 mmla_int8": ["--dtype", "q8_0", "--quantised-x"],
         }
         for units, arguments in cases.items():
             rows = self.rows("--batch", "1,4", "--regime", "warm", *arguments)
@@ -105,6 +109,15 @@ class ReportTest(BenchTest):
                 if row["batch"] == 4:
                     self.assertIn(row["peak"], units.split())
                     self.assertGreater(row["fraction_of_peak"], 0)
+
+    def test_tables_of_a_report_name_the_peak(self):
+        rows = self.rows("--batch", "1,4", "--regime", "warm", "--dtype", "q8_0", "--quantised-x")
+        for batch, heading in ((1, "read GB/s"), (4, "peak GFLOP/s")):
+            glu = next(row for row in rows if row["batch"] == batch)
+            limit = f"{glu['read_gbps']:.0f}" if batch == 1 else f"{glu['peak_gflops']:.0f} {glu['peak']}"
+            lines = report_py.layer_table([row for row in rows if row["batch"] == batch])
+            self.assertTrue(lines[0].startswith(f"|  | {heading} | "), lines[0])
+            self.assertTrue(lines[2].startswith(f"| 33x96 q8_0, x quantised, 1 thread | {limit} | "), lines[2])
 
     def test_dtypes_on_each_backend(self):
         for backend in ("ref", "cpu"):
