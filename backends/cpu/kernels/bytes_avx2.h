@@ -2,13 +2,20 @@
 #ifndef MGLU_CPU_BYTES_AVX2_H
 #define MGLU_CPU_BYTES_AVX2_H
 
-/* Vectors of bytes in AVX2; bytes_dot() is in bytes_avx2madd.h and bytes_avxvnni.h. */
+/* Vectors of bytes in AVX2; products are in bytes_avx2madd.h and bytes_avxvnni.h. */
 
 #include "vec_avx2.h"
 
 typedef __m256i bytes;
 
 enum { BYTE_GROUPS = 1 };
+
+/* Bytes of two groups, for gemv_nibbles.h: columns 0 to 15 of each, and 16 to 31. */
+#define BYTES_HALVES
+
+struct halves {
+    bytes low, high;
+};
 
 MGLU_INLINE bytes bytes_load(const void *from, int groups)
 {
