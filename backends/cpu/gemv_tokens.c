@@ -5,17 +5,22 @@
 
 enum { MOST_TOKENS = MGLU_CPU_GEMV_MOST_TOKENS };
 
-/* The kernels of a batch. What computes a token depends on the size of its batch, not on its place in it. */
+/* The kernels of a batch; NULL: none. What computes a token depends on the size of its batch, not on its place in it.
+ */
 static const struct mglu_cpu_gemv_tokens *kernels_of(const struct mglu_cpu_chunk *chunk,
                                                      const struct mglu_cpu_gemv_tokens *tokens,
                                                      const struct mglu_cpu_gemv_tokens *fused)
 {
-    return fused && chunk->args->batch >= fused->least_batch ? fused : tokens;
+    const struct mglu_cpu_gemv_tokens *kernels = fused && chunk->args->batch >= fused->least_batch ? fused : tokens;
+
+    return chunk->args->batch >= kernels->least_batch ? kernels : NULL;
 }
 
 /* Equal parts of a chunk, so that of several tokens none is left over: four are two and two. */
-static int32_t count_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, int32_t most)
+static int32_t count_tokens(const struct mglu_cpu_chunk *chunk, int64_t token,
+                            const struct mglu_cpu_gemv_tokens *kernels, int32_t n_masks)
 {
+    const int32_t most = kernels ? kernels->most_tokens[n_masks] : 1;
     const int32_t left = chunk->tokens - (int32_t)token, calls = (left + most - 1) / most;
 
     return (left + calls - 1) / calls;
@@ -66,7 +71,7 @@ int32_t mglu_cpu_project_tokens(const struct mglu_cpu_chunk *chunk, int64_t toke
     const mglu_packed_weights *packed = &layer->weights->packed;
     const struct mglu_cpu_gemv_tokens *kernels =
         kernels_of(chunk, layer->plan.project_tokens, layer->plan.project_fused);
-    const int32_t tokens = count_tokens(chunk, token, kernels->most_tokens[packed->n_masks]);
+    const int32_t tokens = count_tokens(chunk, token, kernels, packed->n_masks);
     struct mglu_cpu_gemv jobs[MOST_TOKENS] = {0};
     struct mglu_cpu_block blocks[MOST_TOKENS];
 
@@ -90,7 +95,7 @@ int32_t mglu_cpu_down_tokens(const struct mglu_cpu_chunk *chunk, int64_t token, 
 {
     const struct mglu_cpu_layer *layer = chunk->layer;
     const struct mglu_cpu_gemv_tokens *kernels = kernels_of(chunk, layer->plan.down_tokens, layer->plan.down_fused);
-    const int32_t tokens = count_tokens(chunk, token, kernels->most_tokens[0]);
+    const int32_t tokens = count_tokens(chunk, token, kernels, 0);
     struct mglu_cpu_gemv jobs[MOST_TOKENS] = {0};
     float values[MOST_TOKENS][MGLU_CPU_BLOCK_ROWS];
 

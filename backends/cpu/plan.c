@@ -16,6 +16,9 @@ enum { GEMM_TOKENS = 8 };
 /* The same where several tokens are summed at once, by the number of masks; measured on a Xeon. */
 static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 28, 28, 28};
 
+/* The same by panels, with masks: without, 8 tokens fill a block of GEMM. */
+enum { AFTER_PANELS = 13 };
+
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
 
@@ -98,20 +101,29 @@ static const struct mglu_cpu_gemv_tokens *with_masks(const struct mglu_cpu_gemv_
     return kernels && kernels->most_tokens[n_masks] > 0 ? kernels : NULL;
 }
 
-/* They need the same masks for each token. The fused ones round differently. */
+/* They need the same masks for each token. The fused ones round differently; some instruction sets have no others. */
 static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
     const struct mglu_cpu_gemv_tokens *fused = is_reproducible(desc) ? NULL : isa->gemv_fused;
+    const struct mglu_cpu_gemv_tokens *tokens = isa->gemv_tokens ? isa->gemv_tokens : fused;
 
     if (plan->use_int8)
         return;
-    plan->down_tokens = with_masks(isa->gemv_tokens, 0);
+    plan->down_tokens = with_masks(tokens, 0);
     plan->down_fused = with_masks(fused, 0);
     if (plan->gemv_bf16 || desc->top_k > 0)
         return;
-    plan->project_tokens = with_masks(isa->gemv_tokens, packed->n_masks);
+    plan->project_tokens = with_masks(tokens, packed->n_masks);
     plan->project_fused = with_masks(fused, packed->n_masks);
+}
+
+/* The smallest batch for which GEMM is faster than these kernels. */
+static int32_t gemm_after_tokens(const struct mglu_cpu_isa *isa, int32_t n_masks)
+{
+    if (isa->gemv_tokens)
+        return after_tokens[n_masks];
+    return n_masks > 0 ? AFTER_PANELS : GEMM_TOKENS;
 }
 
 /* Whether batches are products of integers, for which no row is too short. */
@@ -230,8 +242,8 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     plan->project_gemm_tokens =
         project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
     if (plan->project_tokens)
-        plan->project_gemm_tokens = after_tokens[packed->n_masks];
-    plan->down_gemm_tokens = plan->down_tokens ? after_tokens[0] : GEMM_TOKENS;
+        plan->project_gemm_tokens = gemm_after_tokens(isa, packed->n_masks);
+    plan->down_gemm_tokens = plan->down_tokens ? gemm_after_tokens(isa, 0) : GEMM_TOKENS;
     mglu_cpu_select_tiles(isa, packed, desc, plan);
     const struct packing packing = packing_of_floats(isa, plan);
     select_packing(&packing, packed, desc, plan);

@@ -174,6 +174,7 @@ static int has_sve256(void)
     .gemm = &mglu_gemm_##isa, .elementwise = &mglu_elementwise_##isa, .train_blocks = &mglu_train_blocks_##isa,        \
     .train_gates = &mglu_train_gates_##isa, .train_f32 = &mglu_train_f32_##isa
 
+#define KERNELS_AVX2 KERNELS(avx2), .gemv_pairs = mglu_gemv_pairs_avx2, .gemv_fused = &mglu_gemv_panels_avx2
 #define KERNELS_AVX512                                                                                                 \
     KERNELS(avx512), .gemv_lookup = mglu_gemv_lookup_avx512, .gemv_tokens = &mglu_gemv_tokens_avx512,                  \
                      .gemv_fused = &mglu_gemv_fused_avx512
@@ -181,11 +182,9 @@ static int has_sve256(void)
 const struct mglu_cpu_isa mglu_cpu_isas[] = {
     {"baseline", always, KERNELS(baseline)},
 #ifdef MGLU_CPU_X86
-    {"avx2", has_avx2, KERNELS(avx2), .int8 = &mglu_int8_avx2, .gemm_int8 = &mglu_gemm_int8_avx2,
-     .gemv_pairs = mglu_gemv_pairs_avx2},
+    {"avx2", has_avx2, KERNELS_AVX2, .int8 = &mglu_int8_avx2, .gemm_int8 = &mglu_gemm_int8_avx2},
 #ifdef MGLU_CPU_AVXVNNI
-    {"avx2-vnni", has_avxvnni, KERNELS(avx2), .int8 = &mglu_int8_avxvnni, .gemm_int8 = &mglu_gemm_int8_avxvnni,
-     .gemv_pairs = mglu_gemv_pairs_avx2},
+    {"avx2-vnni", has_avxvnni, KERNELS_AVX2, .int8 = &mglu_int8_avxvnni, .gemm_int8 = &mglu_gemm_int8_avxvnni},
 #endif
     {"avx512", has_avx512, KERNELS_AVX512, .int8 = &mglu_int8_avx2},
     {"avx512-vnni", has_avx512vnni, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,

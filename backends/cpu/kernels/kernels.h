@@ -248,7 +248,7 @@ extern mglu_cpu_gemv_fn *const mglu_gemv_sve256[MGLU_DTYPE_COUNT];
  * order. A call computes 1 / k of the tokens of a batch of least_batch or more, rounded up or down, k being the
  * smallest number for which these are no more than most_tokens[n] for n masks. 0: there is no kernel for n masks.
  */
-enum { MGLU_CPU_GEMV_MOST_TOKENS = 7 };
+enum { MGLU_CPU_GEMV_MOST_TOKENS = 12 };
 
 struct mglu_cpu_gemv_tokens {
     int32_t least_batch;
@@ -258,6 +258,7 @@ struct mglu_cpu_gemv_tokens {
 
 extern const struct mglu_cpu_gemv_tokens mglu_gemv_tokens_avx512; /* with the bits of GEMV for one */
 extern const struct mglu_cpu_gemv_tokens mglu_gemv_fused_avx512;  /* with other bits */
+extern const struct mglu_cpu_gemv_tokens mglu_gemv_panels_avx2;   /* with other bits */
 
 enum { MGLU_CPU_GEMM_MOST_ROWS = 32 };
 

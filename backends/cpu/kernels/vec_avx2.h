@@ -31,6 +31,15 @@ MGLU_INLINE void vec_store_f32(float *to, vec v)
     _mm256_storeu_ps(to, v);
 }
 
+/* The same, once for all uses: compilers would read it again for each. */
+MGLU_INLINE vec vec_load_f32_once(const void *from)
+{
+    vec v = vec_load_f32(from);
+
+    __asm__("" : "+x"(v));
+    return v;
+}
+
 MGLU_INLINE vec vec_load_f16(const void *from)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128(from));
@@ -96,6 +105,12 @@ MGLU_INLINE vec vec_select(vec v, uint32_t word, int part)
     return _mm256_blendv_ps(vec_zero(), v, _mm256_castsi256_ps(vec_lane_masks(word, part)));
 }
 
+/* The same of a vector in memory. */
+MGLU_INLINE vec vec_load_selected(const float *from, const uint32_t *word, int part)
+{
+    return _mm256_maskload_ps(from, vec_lane_masks(*word, part));
+}
+
 /* A sum that began as +0 is never -0, so adding +0 does not change it. */
 MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 {
@@ -104,7 +119,7 @@ MGLU_INLINE vec vec_add_masked(vec sum, vec p, const uint32_t *word, int part)
 
 MGLU_INLINE vec vec_add_masked_at(vec sum, const float *p, const uint32_t *word, int part)
 {
-    return _mm256_add_ps(sum, _mm256_maskload_ps(p, vec_lane_masks(*word, part)));
+    return _mm256_add_ps(sum, vec_load_selected(p, word, part));
 }
 
 MGLU_INLINE vec vec_broadcast(const void *from)

@@ -22,13 +22,41 @@ static float model_fused_lanes(const struct problem *p, int64_t row, int32_t mas
     return fold(lanes, 16);
 }
 
-/* Compares the sums of each token of a call with those of a model. */
-static void check_tokens(const struct mglu_cpu_gemv_tokens *kernels, const struct problem *problems, int32_t tokens,
-                         model_fn *model)
+/* Eight lanes, a panel of some groups at a time; what a mask does not select is multiplied as +0. */
+static float model_panels(const struct problem *p, int64_t row, int32_t mask)
 {
-    float totals[MGLU_CPU_GEMV_MOST_TOKENS][MGLU_CPU_BLOCK_ROWS];
-    float gates[MGLU_CPU_GEMV_MOST_TOKENS][MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
-    struct mglu_cpu_gemv jobs[MGLU_CPU_GEMV_MOST_TOKENS];
+    const char *weights = p->weights + p->matrix.stride_bytes * (size_t)row;
+    const char *scales = p->scales + p->matrix.scale_stride * (size_t)row;
+    const int64_t groups = p->matrix.groups, panel = groups < 16 ? 4 : groups < 32 ? 6 : groups <= 1024 ? 8 : 16;
+    float lanes[8] = {0}, of_panel[8] = {0};
+
+    for (int64_t column = 0; column < groups * MGLU_GROUP_COLUMNS; column++) {
+        const uint32_t word = mask < 0 ? ~0u : p->masks[(row * groups + column / 32) * p->n_masks + mask];
+        const float weight = mglu_format_mask_bit(word, (mglu_index)column)
+                                 ? mglu_load_weight(weights, scales, p->dtype, (size_t)column)
+                                 : 0;
+        of_panel[column % 8] = fmaf(weight, p->x[column], of_panel[column % 8]);
+        if ((column + 1) % (panel * MGLU_GROUP_COLUMNS) == 0 || column + 1 == groups * MGLU_GROUP_COLUMNS)
+            for (int lane = 0; lane < 8; lane++) {
+                lanes[lane] += of_panel[lane];
+                of_panel[lane] = 0;
+            }
+    }
+    return fold(lanes, 4);
+}
+
+enum { MOST_TOKENS = MGLU_CPU_GEMV_MOST_TOKENS };
+
+/* The sums of rows 1.. of each token of a call. */
+struct sums {
+    float totals[MOST_TOKENS][MGLU_CPU_BLOCK_ROWS];
+    float gates[MOST_TOKENS][MGLU_MAX_MASKS][MGLU_CPU_BLOCK_ROWS];
+};
+
+static void run_tokens(const struct mglu_cpu_gemv_tokens *kernels, const struct problem *problems, int32_t tokens,
+                       struct sums *sums)
+{
+    struct mglu_cpu_gemv jobs[MOST_TOKENS] = {0};
 
     for (int32_t t = 0; t < tokens; t++)
         jobs[t] = (struct mglu_cpu_gemv){.matrix = &problems->matrix,
@@ -36,30 +64,53 @@ static void check_tokens(const struct mglu_cpu_gemv_tokens *kernels, const struc
                                          .rows = ROWS - 1,
                                          .n = problems->n_masks,
                                          .x = problems[t].x,
-                                         .totals = totals[t],
-                                         .gates = gates[t],
+                                         .totals = sums->totals[t],
+                                         .gates = sums->gates[t],
                                          .tokens = tokens};
     kernels->gemv[problems->dtype](jobs);
+}
+
+/* Compares the sums of each token of the largest call with those of a model. */
+static void check_largest(const struct problem *problems, int32_t tokens, model_fn *model, const struct sums *sums)
+{
     for (int32_t t = 0; t < tokens; t++) {
         struct problem of_token = *problems;
         of_token.x = problems[t].x;
         for (int32_t r = 0; r < ROWS - 1; r++)
             for (int32_t mask = -1; mask < problems->n_masks; mask++)
-                expect_same(&of_token, model, r + 1, mask, mask < 0 ? totals[t][r] : gates[t][mask][r]);
+                expect_same(&of_token, model, r + 1, mask, mask < 0 ? sums->totals[t][r] : sums->gates[t][mask][r]);
     }
+}
+
+/* The sums of a call for fewer tokens are those of the largest. */
+static void check_smaller(const struct mglu_cpu_gemv_tokens *kernels, const struct problem *problems, int32_t tokens,
+                          const struct sums *largest)
+{
+    struct sums sums;
+
+    run_tokens(kernels, problems, tokens, &sums);
+    for (int32_t t = 0; t < tokens; t++)
+        for (int32_t r = 0; r < ROWS - 1; r++) {
+            assert_true(same_bits(sums.totals[t][r], largest->totals[t][r]));
+            for (int32_t mask = 0; mask < problems->n_masks; mask++)
+                assert_true(same_bits(sums.gates[t][mask][r], largest->gates[t][mask][r]));
+        }
 }
 
 /* Every number of tokens that a call for n_masks masks computes of some batch: see struct mglu_cpu_gemv_tokens. */
 static void check_batches(const struct mglu_cpu_gemv_tokens *kernels, const struct problem *problems, model_fn *model)
 {
     const int32_t most = kernels->most_tokens[problems->n_masks];
-    int checked[MGLU_CPU_GEMV_MOST_TOKENS + 1] = {0};
+    int checked[MOST_TOKENS + 1] = {0};
+    struct sums largest;
 
+    run_tokens(kernels, problems, most, &largest);
+    check_largest(problems, most, model, &largest);
     for (int32_t batch = kernels->least_batch; batch < 3 * most; batch++) {
         const int32_t calls = (batch + most - 1) / most;
         for (int32_t tokens = batch / calls; tokens <= (batch + calls - 1) / calls; tokens++)
             if (!checked[tokens]++)
-                check_tokens(kernels, problems, tokens, model);
+                check_smaller(kernels, problems, tokens, &largest);
     }
 }
 
@@ -69,13 +120,13 @@ static void check_gemv_tokens(const struct mglu_cpu_gemv_tokens *kernels, model_
         for (mglu_dtype dtype = 0; dtype < MGLU_DTYPE_COUNT; dtype++)
             for (int32_t n_masks = 0; n_masks <= MGLU_MAX_MASKS && kernels->most_tokens[n_masks]; n_masks++) {
                 const enum fill fill = (enum fill)((s + (size_t)n_masks) % FILL_COUNT);
-                struct problem p[MGLU_CPU_GEMV_MOST_TOKENS];
-                for (int32_t t = 0; t < MGLU_CPU_GEMV_MOST_TOKENS; t++) {
+                struct problem p[MOST_TOKENS];
+                for (int32_t t = 0; t < MOST_TOKENS; t++) {
                     p[t] = (struct problem){.h = sizes[s], .n_masks = n_masks, .dtype = dtype};
                     make_problem(&p[t], fill, s * 1000 + (uint64_t)n_masks * 10 + (uint64_t)t);
                 }
                 check_batches(kernels, p, model);
-                for (int32_t t = 0; t < MGLU_CPU_GEMV_MOST_TOKENS; t++)
+                for (int32_t t = 0; t < MOST_TOKENS; t++)
                     free_problem(&p[t]);
             }
 }
@@ -95,7 +146,7 @@ static void fused_gemv_rounds_each_product_with_its_sum(void **state)
 
     if (!isa->gemv_fused)
         skip();
-    check_gemv_tokens(isa->gemv_fused, model_fused_lanes);
+    check_gemv_tokens(isa->gemv_fused, isa->gemv_tokens ? model_fused_lanes : model_panels);
 }
 
 /* One forward of a batch of tokens with the same x. */
