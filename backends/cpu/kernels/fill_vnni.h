@@ -79,14 +79,12 @@ MGLU_INLINE void fill_rows(const struct mglu_cpu_gemm_int8 *job, int32_t first, 
 MGLU_INLINE void fill_scales(const struct mglu_cpu_gemm_int8 *job, int64_t first_group, int32_t groups,
                              mglu_dtype dtype, struct row_scales *scales)
 {
-    const __mmask16 present = (__mmask16)((1u << groups) - 1);
-
     for (int32_t first = 0; first < PANEL_ROWS; first += VEC_LANES) {
         vec of_rows[VEC_LANES];
         MGLU_UNROLL
         for (int i = 0; i < VEC_LANES; i++) {
             const uint16_t *of_row = row_from(job->matrix, row_of(job, first + i), first_group, dtype).scales;
-            of_rows[i] = vec_mul(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(present, of_row)), scale_factor(dtype));
+            of_rows[i] = vec_mul(vec_load_some_f16(of_row, groups), scale_factor(dtype));
         }
         vec_transpose(of_rows);
         for (int32_t group = 0; group < groups; group++) {

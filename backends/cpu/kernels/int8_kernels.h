@@ -25,8 +25,14 @@ MGLU_INLINE void multiply_scales(const uint16_t *of_weights, const float *of_x, 
 
     for (; group + VEC_LANES <= groups; group += VEC_LANES)
         vec_store_f32(products + group, vec_mul(vec_load_f16(of_weights + group), vec_load_f32(of_x + group)));
+#ifdef VEC_LOADS_SOME_F16
+    if (group < groups)
+        vec_store_f32(products + group,
+                      vec_mul(vec_load_some_f16(of_weights + group, groups - group), vec_load_f32(of_x + group)));
+#else
     for (; group < groups; group++)
         vec_store_f32(products + group, vec_mul(vec_broadcast_f16(of_weights[group]), vec_broadcast(of_x + group)));
+#endif
 }
 
 /* The parameters that a kernel is specialised on: compile-time constants. */

@@ -48,6 +48,14 @@ MGLU_INLINE vec vec_load_f16(const void *from)
     return _mm512_cvtph_ps(_mm256_loadu_si256(from));
 }
 
+/* The first `count`, zeros behind them. */
+#define VEC_LOADS_SOME_F16
+
+MGLU_INLINE vec vec_load_some_f16(const void *from, int64_t count)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), from));
+}
+
 /* Rounds to nearest even; every NaN becomes the one canonical NaN. */
 #define VEC_STORES_F16
 
