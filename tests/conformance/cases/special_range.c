@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Rows 8 to 10, 17 and 19, and the rounding of y: numbers at the limits of a dtype, and exactly known results. */
+/* Rows 1, 8 to 10, 17 and 19, and the rounding of y: numbers at the limits of a dtype, and exactly known results. */
 
 /* y = 1 * values, with the identity: tests the store alone. */
 static void expect_stored(const struct trial *trial, const float *values, const double *want, int64_t count)
@@ -175,6 +175,22 @@ static void batch_far_apart(const struct trial *trial)
     check_far_apart(trial, 11);
 }
 
+/* As many tokens as fill vectors of 8 and 16, in rows that kernels for batches divide into panels of 512 columns. */
+static void full_vectors_of_tokens(const struct trial *trial)
+{
+    const struct shape shape = {.dtypes = trial->dtypes,
+                                .activation = trial->activation,
+                                .h = 600,
+                                .d = 9,
+                                .n_masks = 3,
+                                .batch = 32,
+                                .parts = PART_BIASES};
+    struct problem problem = problem_make(&shape, trial->random);
+
+    check_with_oracle(trial->target, &problem, trial->outcome);
+    problem_free(&problem);
+}
+
 static void trivial_masks(const struct trial *trial)
 {
     for (uint8_t bit = 0; bit < 2; bit++) {
@@ -251,6 +267,7 @@ const struct special_check range_checks[] = {
     {"10-tiny-numbers", PER_DTYPE | PER_ACTIVATION | ONLY_WIDE, tiny_numbers},
     {"10-tokens-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, tokens_far_apart},
     {"10-batch-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, batch_far_apart},
+    {"01-batch-of-32", PER_DTYPE | QUANTISED, full_vectors_of_tokens},
     {"17-trivial-masks", PER_DTYPE | QUANTISED | PER_ACTIVATION, trivial_masks},
     {"17-probes", PER_DTYPE, probes},
     {"19-contraction", PER_DTYPE, contraction},
