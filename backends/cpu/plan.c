@@ -197,12 +197,18 @@ static struct packing packing_of_floats(const struct mglu_cpu_isa *isa, const st
 }
 
 /* The GEMV of integers, which sums so many tokens at once, is slow in short rows. */
-static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns, int32_t at_once)
+static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns, int32_t at_once,
+                                int32_t n_masks)
 {
-    const int32_t least = isa->gemm_int8->least_tokens[dtype], after_pairs = isa->gemm_int8->least_after_pairs;
-    const int32_t tokens = at_once == 2 && after_pairs > least ? after_pairs : least;
+    const struct mglu_cpu_gemm_int8_kernels *kernels = isa->gemm_int8;
+    const int is_short = columns < LEAST_INT8_COLUMNS;
+    int32_t tokens = kernels->least_tokens[dtype];
 
-    return columns < LEAST_INT8_COLUMNS && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
+    if (at_once == 2 && tokens < kernels->least_after_pairs)
+        tokens = kernels->least_after_pairs;
+    if (n_masks == 0 && dtype == MGLU_DTYPE_Q4_0 && !is_short && tokens < kernels->least_plain_q4_0)
+        tokens = kernels->least_plain_q4_0;
+    return is_short && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
 }
 
 static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
@@ -212,9 +218,10 @@ static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_w
 
     plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
     plan->tile_rows = isa->gemm_int8->tile_rows;
-    plan->project_gemm_tokens = int8_gemm_tokens(isa, packed->dtype, packed->hidden_size, plan->int8_tokens);
+    plan->project_gemm_tokens =
+        int8_gemm_tokens(isa, packed->dtype, packed->hidden_size, plan->int8_tokens, packed->n_masks);
     plan->down_gemm_tokens =
-        int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size, mglu_cpu_int8_tokens_per_call(0));
+        int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size, mglu_cpu_int8_tokens_per_call(0), 0);
     if (!on_packed)
         return;
     plan->gemm_int8_packed = on_packed->gemm[packed->dtype];

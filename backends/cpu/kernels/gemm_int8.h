@@ -13,7 +13,7 @@
  *
  * What a file defines before it includes this: what panel_int8.h needs; ROW_VECS and MOST_TOKENS, the vectors of rows
  * and the tokens of a tile; LEAST_TOKENS_Q8_0,
- * LEAST_TOKENS_Q4_0 and LEAST_AFTER_PAIRS, see kernels.h; and
+ * LEAST_TOKENS_Q4_0, LEAST_AFTER_PAIRS and LEAST_PLAIN_Q4_0, see kernels.h; and
  *
  *   add_group(quads, words, scales, row, x, at, n, dtype, sums)
  *       adds the products of a group to the sums of a tile: of all weights, or of those that `words` select, which are
@@ -202,6 +202,7 @@ const struct mglu_cpu_gemm_int8_kernels KERNEL(gemm_int8) = {
     .gemm = {[MGLU_DTYPE_Q8_0] = gemm_q8_0, [MGLU_DTYPE_Q4_0] = gemm_q4_0},
     .least_tokens = {[MGLU_DTYPE_Q8_0] = LEAST_TOKENS_Q8_0, [MGLU_DTYPE_Q4_0] = LEAST_TOKENS_Q4_0},
     .least_after_pairs = LEAST_AFTER_PAIRS,
+    .least_plain_q4_0 = LEAST_PLAIN_Q4_0,
 };
 
 #endif

@@ -111,6 +111,6 @@ MGLU_INLINE void add_group(const char *quads, const struct row_words *words, con
 }
 
 /* Fewer tokens are faster by GEMV. */
-enum { LEAST_TOKENS_Q8_0 = 32, LEAST_TOKENS_Q4_0 = 4, LEAST_AFTER_PAIRS = 4 };
+enum { LEAST_TOKENS_Q8_0 = 32, LEAST_TOKENS_Q4_0 = 4, LEAST_AFTER_PAIRS = 4, LEAST_PLAIN_Q4_0 = 6 };
 
 #include "gemm_int8.h"

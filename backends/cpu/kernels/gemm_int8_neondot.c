@@ -84,6 +84,6 @@ MGLU_INLINE void add_group(const char *quads, const struct row_words *words, con
 }
 
 /* Fewer tokens are faster by GEMV. */
-enum { LEAST_TOKENS_Q8_0 = 5, LEAST_TOKENS_Q4_0 = 5, LEAST_AFTER_PAIRS = 5 };
+enum { LEAST_TOKENS_Q8_0 = 5, LEAST_TOKENS_Q4_0 = 5, LEAST_AFTER_PAIRS = 5, LEAST_PLAIN_Q4_0 = 5 };
 
 #include "gemm_int8.h"

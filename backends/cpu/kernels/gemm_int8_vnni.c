@@ -67,6 +67,6 @@ MGLU_INLINE void add_group(const char *quads, const struct row_words *words, con
 }
 
 /* Fewer tokens are faster by GEMV, and so are two that it sums at once. */
-enum { LEAST_TOKENS_Q8_0 = 2, LEAST_TOKENS_Q4_0 = 2, LEAST_AFTER_PAIRS = 3 };
+enum { LEAST_TOKENS_Q8_0 = 2, LEAST_TOKENS_Q4_0 = 2, LEAST_AFTER_PAIRS = 3, LEAST_PLAIN_Q4_0 = 2 };
 
 #include "gemm_int8.h"

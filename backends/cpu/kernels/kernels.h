@@ -207,8 +207,11 @@ typedef void mglu_cpu_gemm_int8_fn(const struct mglu_cpu_gemm_int8 *job);
 struct mglu_cpu_gemm_int8_kernels {
     int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
     mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
-    /* The smallest batch for which it is faster than GEMV, in long rows; and where GEMV sums two tokens at once. */
-    int32_t least_tokens[MGLU_DTYPE_COUNT], least_after_pairs;
+    /*
+     * The smallest batch for which it is faster than GEMV, in long rows; and at least where GEMV sums two tokens at
+     * once, and for q4_0 without masks.
+     */
+    int32_t least_tokens[MGLU_DTYPE_COUNT], least_after_pairs, least_plain_q4_0;
 };
 
 /* The same on x that is packed beforehand in blocks of tokens, with the same bits and tile_rows. */
