@@ -22,14 +22,6 @@ MGLU_INLINE bytes bytes_load(const void *from, int groups)
     return _mm256_loadu_si256(from);
 }
 
-MGLU_INLINE bytes bytes_load_nibbles(const void *from, int groups)
-{
-    const __m128i both = _mm_loadu_si128(from);
-    const __m256i nibbles = _mm256_inserti128_si256(_mm256_castsi128_si256(both), _mm_srli_epi16(both, 4), 1);
-
-    return _mm256_sub_epi8(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
-}
-
 /* Broadcasts each byte of the word to eight lanes, each of which extracts one bit. */
 MGLU_INLINE bytes bytes_select(bytes v, const uint32_t *words, int64_t pitch, int groups)
 {

@@ -14,12 +14,12 @@
  * it from L1.
  *
  * Each dtype has a file of its own, as a single one would take too long to compile. It defines load_quants, which loads
- * a register of weights from one of a row's groups on, before it includes this, and may define SUM_PLAIN, a function
- * for rows without masks.
+ * a register of weights from one of a row's groups on, before it includes this.
  *
  * What a bytes_<isa>.h defines: bytes, BYTE_GROUPS (groups in a register); for the first `groups` of them, the others
- * being zeros, bytes_load, bytes_load_nibbles (low nibbles of a group first, then high ones, less 8), and bytes_select,
- * which selects the bytes whose bits are set in the groups' mask words; bytes_magnitude and bytes_signed, such that
+ * being zeros, bytes_load, bytes_load_nibbles (low nibbles of a group first, then high ones, less 8; unless
+ * BYTES_HALVES is defined, see gemv_nibbles.h), and bytes_select, which selects the bytes whose bits are set in the
+ * groups' mask words; bytes_magnitude and bytes_signed, such that
  * bytes_dot(bytes_magnitude(w), bytes_signed(x, w)) has products of w and x, and has them of a part of w where the
  * other bytes of the magnitude are zeros; and bytes_broadcast_scales.
  */
@@ -214,29 +214,15 @@ MGLU_INLINE int reads_several(const struct mglu_cpu_matrix *matrix)
            matrix->stride_bytes > (size_t)matrix->streams.plain_prefetch;
 }
 
-/* Rows without masks, which are summed side by side for one token. */
-MGLU_INLINE void sum_plain(const struct mglu_cpu_gemv *jobs, struct shape shape)
+/* One call. Rows without masks are summed side by side for one token. */
+MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
 {
-    const int32_t apart = shape.tokens == 1 && reads_several(jobs->matrix) ? jobs->rows / ROWS_AT_ONCE : 0;
+    const int side_by_side = shape.n == 0 && shape.tokens == 1 && reads_several(jobs->matrix);
+    const int32_t apart = side_by_side ? jobs->rows / ROWS_AT_ONCE : 0;
 
     for (int32_t r = 0; r < apart; r++)
         sum_plain_rows(jobs, r, apart, shape.dtype);
     for (int32_t r = apart * ROWS_AT_ONCE; r < jobs->rows; r++)
-        sum_row(jobs, r, shape);
-}
-
-#ifndef SUM_PLAIN
-#define SUM_PLAIN sum_plain
-#endif
-
-/* One call. */
-MGLU_INLINE void sum_matrix(const struct mglu_cpu_gemv *jobs, struct shape shape)
-{
-    if (shape.n == 0) {
-        SUM_PLAIN(jobs, shape);
-        return;
-    }
-    for (int32_t r = 0; r < jobs->rows; r++)
         sum_row(jobs, r, shape);
 }
 
