@@ -8,8 +8,8 @@
 
 /*
  * The interface of the kernels of one instruction set. All instruction sets give the same bits, except GEMM,
- * gemv_pairs_avx2.c, gemv_lookup.c, gemv_bf16dot*.c and those of integers, which reproducible layers do not use.
- * Kernels expect the default floating-point environment.
+ * gemv_pairs_avx2.c, gemv_lookup.c, gemv_fused.c, gemv_panels.c, gemv_bf16dot*.c and those of integers, which
+ * reproducible layers do not use. Kernels expect the default floating-point environment.
  *
  * Kernels are named mglu_<operation>_<dtype>_<isa>.
  */
