@@ -349,7 +349,7 @@ int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 
 static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
 {
-    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles || plan->parts_of_x ? "gemm by tiles" : "gemm";
+    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles ? "gemm by tiles" : "gemm";
 
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);

@@ -68,6 +68,7 @@ static void split_x(const struct mglu_cpu_isa *isa, const mglu_packed_weights *p
 
     if (!gemm)
         return;
+    plan->uses_tiles = 1;
     plan->parts_of_x = parts;
     plan->project_gemm = gemm;
     plan->project_gemm_tokens = least_batch;
