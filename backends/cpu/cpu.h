@@ -88,6 +88,12 @@ struct mglu_cpu_tasks {
     size_t bytes; /* read by a task for one token */
 };
 
+/* The batches that use GEMM. */
+struct mglu_cpu_gemm_batches {
+    int64_t least;              /* INT64_MAX: none */
+    int32_t most_partly_filled; /* up to it, not those with few tokens in their last block; 0: all */
+};
+
 /* plan.c: how a layer is computed, determined when it is created. */
 struct mglu_cpu_plan {
     int32_t terms; /* summed per token: n_m, top_k, or 1 when plain */
@@ -97,20 +103,20 @@ struct mglu_cpu_plan {
     mglu_cpu_gemv_fn *project_gemv, *down_gemv;
     const struct mglu_cpu_gemv_tokens *project_tokens, *down_tokens; /* for several; NULL: each is summed alone */
     const struct mglu_cpu_gemv_tokens *project_fused, *down_fused;   /* in their place in larger batches; NULL: none */
-    mglu_cpu_gemm_fn *project_gemm, *down_gemm;    /* NULL: batches are computed one token after the other */
-    mglu_cpu_gemm_int8_fn *gemm_int8;              /* of both, in place of these; NULL: none */
-    mglu_cpu_gemm_int8_fn *gemm_int8_packed;       /* of both, where x is packed; NULL: none */
-    int uses_tiles;                                /* project_gemm does */
-    int32_t parts_of_x, parts_of_z;                /* of bf16, into which GEMM splits them; 0: it does not */
-    mglu_cpu_pack_x_fn *pack_x, *pack_z;           /* NULL: integers are multiplied, and not packed */
-    int32_t block_tokens;                          /* of packed x; else 1 */
-    int32_t least_blocks;                          /* of integers, for which packing is faster */
-    int64_t project_words, down_words;             /* of 32 bits, of a token's packed x and z */
-    int32_t routed_masks;                          /* with lists of tokens of their own; 0: each token uses them all */
-    int64_t project_gemm_tokens, down_gemm_tokens; /* smallest batch that uses GEMM */
-    int32_t tile_rows;                             /* of GEMM */
-    int32_t chunk_tokens;                          /* at most */
-    int32_t int8_tokens;                           /* per call of an int8 kernel of the projection, at most */
+    mglu_cpu_gemm_fn *project_gemm, *down_gemm; /* NULL: batches are computed one token after the other */
+    mglu_cpu_gemm_int8_fn *gemm_int8;           /* of both, in place of these; NULL: none */
+    mglu_cpu_gemm_int8_fn *gemm_int8_packed;    /* of both, where x is packed; NULL: none */
+    int uses_tiles;                             /* project_gemm does */
+    int32_t parts_of_x, parts_of_z;             /* of bf16, into which GEMM splits them; 0: it does not */
+    mglu_cpu_pack_x_fn *pack_x, *pack_z;        /* NULL: integers are multiplied, and not packed */
+    int32_t block_tokens;                       /* of packed x; else 1 */
+    int32_t least_blocks;                       /* of integers, for which packing is faster */
+    int64_t project_words, down_words;          /* of 32 bits, of a token's packed x and z */
+    int32_t routed_masks;                       /* with lists of tokens of their own; 0: each token uses them all */
+    struct mglu_cpu_gemm_batches project_batches, down_batches;
+    int32_t tile_rows;    /* of GEMM */
+    int32_t chunk_tokens; /* at most */
+    int32_t int8_tokens;  /* per call of an int8 kernel of the projection, at most */
     struct mglu_cpu_tasks gemv_project, gemv_down, gemm_project, gemm_down;
     const char *gemv_name, *gemv_reason;
     const char *no_gemm_reason; /* NULL: GEMM is used */
@@ -252,6 +258,7 @@ mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
 int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc);
+int mglu_cpu_uses_gemm(const struct mglu_cpu_plan *plan, const struct mglu_cpu_gemm_batches *batches, int64_t batch);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
 int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
                           int32_t blocks);

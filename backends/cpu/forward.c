@@ -21,7 +21,7 @@ static void pad_row(void *row, int64_t columns, size_t element_bytes)
 
 static int projects_by_gemm(const struct mglu_cpu_chunk *chunk)
 {
-    return chunk->args->batch >= chunk->layer->plan.project_gemm_tokens;
+    return mglu_cpu_uses_gemm(&chunk->layer->plan, &chunk->layer->plan.project_batches, chunk->args->batch);
 }
 
 static void prepare_token(const struct mglu_cpu_chunk *chunk, int64_t token)
@@ -56,7 +56,7 @@ static void project(struct mglu_cpu_chunk *chunk)
 
 static void project_down(struct mglu_cpu_chunk *chunk)
 {
-    if (chunk->args->batch >= chunk->layer->plan.down_gemm_tokens)
+    if (mglu_cpu_uses_gemm(&chunk->layer->plan, &chunk->layer->plan.down_batches, chunk->args->batch))
         mglu_cpu_down_by_gemm(chunk);
     else
         mglu_cpu_down_by_gemv(chunk);

@@ -19,6 +19,12 @@ static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 
 /* The same by panels, with masks: without, 8 tokens fill a block of GEMM. */
 enum { AFTER_PANELS = 13 };
 
+/*
+ * A last block of GEMM with so few tokens takes as long as a full one: up to so many tokens in all, GEMV of several
+ * tokens is faster. Unpacking makes it slower without masks. Measured on a Xeon.
+ */
+enum { FEW_TOKENS = 4, MOST_PARTLY_FILLED = 20, MOST_PARTLY_FILLED_UNPACKED = 12 };
+
 /* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
 enum { LEAST_INT8_COLUMNS = 512 };
 
@@ -68,7 +74,7 @@ static int takes_lookup(const struct mglu_cpu_isa *isa, const mglu_packed_weight
            packed->n_masks >= MGLU_CPU_LEAST_LOOKUP;
 }
 
-/* Selects the kernel for one token, and for every token of a batch below plan->project_gemm_tokens. */
+/* Selects the kernel for one token, and for every token of a batch below plan->project_batches.least. */
 static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         struct mglu_cpu_plan *plan)
 {
@@ -118,12 +124,25 @@ static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weig
     plan->project_fused = with_masks(fused, packed->n_masks);
 }
 
-/* The smallest batch for which GEMM is faster than these kernels. */
-static int32_t gemm_after_tokens(const struct mglu_cpu_isa *isa, int32_t n_masks)
+/* The batches for which GEMM is faster than these kernels. */
+static struct mglu_cpu_gemm_batches batches_after_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype,
+                                                         int32_t n_masks)
 {
-    if (isa->gemv_tokens)
-        return after_tokens[n_masks];
-    return n_masks > 0 ? AFTER_PANELS : GEMM_TOKENS;
+    const int unpacks = n_masks == 0 && mglu_dtype_is_quantised(dtype);
+
+    return (struct mglu_cpu_gemm_batches){
+        .least = isa->gemv_tokens ? after_tokens[n_masks]
+                 : n_masks > 0    ? AFTER_PANELS
+                                  : GEMM_TOKENS,
+        .most_partly_filled = unpacks ? MOST_PARTLY_FILLED_UNPACKED : MOST_PARTLY_FILLED,
+    };
+}
+
+int mglu_cpu_uses_gemm(const struct mglu_cpu_plan *plan, const struct mglu_cpu_gemm_batches *batches, int64_t batch)
+{
+    const int64_t in_last_block = (batch - 1) % plan->block_tokens + 1;
+
+    return batch >= batches->least && (batch > batches->most_partly_filled || in_last_block > FEW_TOKENS);
 }
 
 /* Whether batches are products of integers, for which no row is too short. */
@@ -218,9 +237,9 @@ static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_w
 
     plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
     plan->tile_rows = isa->gemm_int8->tile_rows;
-    plan->project_gemm_tokens =
+    plan->project_batches.least =
         int8_gemm_tokens(isa, packed->dtype, packed->hidden_size, plan->int8_tokens, packed->n_masks);
-    plan->down_gemm_tokens =
+    plan->down_batches.least =
         int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size, mglu_cpu_int8_tokens_per_call(0), 0);
     if (!on_packed)
         return;
@@ -235,7 +254,7 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
                         struct mglu_cpu_plan *plan)
 {
     plan->no_gemm_reason = reason_against_gemm(isa, plan, packed, desc);
-    plan->project_gemm_tokens = plan->down_gemm_tokens = INT64_MAX;
+    plan->project_batches.least = plan->down_batches.least = INT64_MAX;
     plan->tile_rows = isa->gemm->tile_rows;
     plan->block_tokens = 1;
     if (plan->no_gemm_reason)
@@ -246,11 +265,13 @@ static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weight
     }
     plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
     plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
-    plan->project_gemm_tokens =
+    plan->project_batches.least =
         project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
+    plan->down_batches.least = GEMM_TOKENS;
     if (plan->project_tokens)
-        plan->project_gemm_tokens = gemm_after_tokens(isa, packed->n_masks);
-    plan->down_gemm_tokens = plan->down_tokens ? gemm_after_tokens(isa, 0) : GEMM_TOKENS;
+        plan->project_batches = batches_after_tokens(isa, packed->dtype, packed->n_masks);
+    if (plan->down_tokens)
+        plan->down_batches = batches_after_tokens(isa, packed->dtype, 0);
     mglu_cpu_select_tiles(isa, packed, desc, plan);
     const struct packing packing = packing_of_floats(isa, plan);
     select_packing(&packing, packed, desc, plan);
@@ -350,13 +371,17 @@ int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
 {
     const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles ? "gemm by tiles" : "gemm";
+    const struct mglu_cpu_gemm_batches *batches = &plan->project_batches;
 
     if (plan->no_gemm_reason)
         snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);
-    else if (plan->project_gemm_tokens == INT64_MAX)
+    else if (batches->least == INT64_MAX)
         snprintf(text, size, "gemm never: gemv is faster with %d masks", (int)plan->terms);
+    else if (batches->most_partly_filled > batches->least)
+        snprintf(text, size, "%s from %d tokens, up to %d where its last block of %d has more than %d", name,
+                 (int)batches->least, (int)batches->most_partly_filled, (int)plan->block_tokens, FEW_TOKENS);
     else
-        snprintf(text, size, "%s from %d tokens", name, (int)plan->project_gemm_tokens);
+        snprintf(text, size, "%s from %d tokens", name, (int)batches->least);
 }
 
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,

@@ -36,7 +36,7 @@ static void select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weigh
 {
     plan->use_bf16 = plan->uses_tiles = 1;
     plan->project_gemm = isa->gemm_tiles->gemm;
-    plan->project_gemm_tokens = tile_tokens(packed, plan);
+    plan->project_batches = (struct mglu_cpu_gemm_batches){.least = tile_tokens(packed, plan)};
 }
 
 /* Parts of bf16 that have the bits of a dtype. */
@@ -71,7 +71,7 @@ static void split_x(const struct mglu_cpu_isa *isa, const mglu_packed_weights *p
     plan->uses_tiles = 1;
     plan->parts_of_x = parts;
     plan->project_gemm = gemm;
-    plan->project_gemm_tokens = least_batch;
+    plan->project_batches = (struct mglu_cpu_gemm_batches){.least = least_batch};
 }
 
 static void split_z(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
@@ -86,7 +86,7 @@ static void split_z(const struct mglu_cpu_isa *isa, const mglu_packed_weights *p
         return;
     plan->parts_of_z = parts;
     plan->down_gemm = gemm;
-    plan->down_gemm_tokens = least_batch;
+    plan->down_batches = (struct mglu_cpu_gemm_batches){.least = least_batch};
 }
 
 void mglu_cpu_select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,

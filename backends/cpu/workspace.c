@@ -56,8 +56,8 @@ struct mglu_cpu_sum_buffers mglu_cpu_lay_out_sums(const struct mglu_cpu_plan *pl
                                                   const struct mglu_cpu_workspace_layout *layout, int64_t batch)
 {
     const size_t tokens = (size_t)(batch < plan->chunk_tokens ? batch : plan->chunk_tokens);
-    const int64_t project_tasks = batch >= plan->project_gemm_tokens ? plan->gemm_project.count : 0;
-    const int64_t down_tasks = batch >= plan->down_gemm_tokens ? plan->gemm_down.count : 0;
+    const int64_t project_tasks = batch >= plan->project_batches.least ? plan->gemm_project.count : 0;
+    const int64_t down_tasks = batch >= plan->down_batches.least ? plan->gemm_down.count : 0;
     const int64_t tasks = project_tasks > down_tasks ? project_tasks : down_tasks;
     const size_t sums = project_tasks > 0 ? 1 + (size_t)plan->terms : 1, block = (size_t)plan->block_tokens;
     struct mglu_cpu_sum_buffers buffers = {
