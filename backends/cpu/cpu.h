@@ -18,14 +18,16 @@ struct mglu_cpu_isa {
     mglu_cpu_gemv_fn *const *gemv; /* for each dtype of weights */
     const struct mglu_cpu_gemm_kernels *gemm;
     const struct mglu_cpu_elementwise *elementwise;
-    const struct mglu_cpu_int8 *int8;                   /* NULL: none */
-    const struct mglu_cpu_gemm_int8_kernels *gemm_int8; /* of that x; its tile_rows are those of `gemm`; NULL: none */
+    const struct mglu_cpu_int8 *int8;                         /* NULL: none */
+    const struct mglu_cpu_gemm_int8_kernels *gemm_int8;       /* of that x; NULL: none */
     const struct mglu_cpu_packed_gemm_int8 *gemm_int8_packed; /* NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_pairs;                      /* for each dtype, for several masks; NULL: none */
-    mglu_cpu_gemv_fn *const *gemv_lookup;                     /* for each dtype, for many masks; NULL: none */
-    mglu_cpu_gemv_fn *gemv_bf16;                              /* on x in bf16; NULL: none */
-    const struct mglu_cpu_gemv_tokens *gemv_tokens;           /* NULL: none */
-    const struct mglu_cpu_gemv_tokens *gemv_fused;            /* NULL: none */
+    int32_t
+        f32_after_int8; /* where there is none, the smallest batch for which `gemm` is faster than `int8`; 0: none */
+    mglu_cpu_gemv_fn *const *gemv_pairs;            /* for each dtype, for several masks; NULL: none */
+    mglu_cpu_gemv_fn *const *gemv_lookup;           /* for each dtype, for many masks; NULL: none */
+    mglu_cpu_gemv_fn *gemv_bf16;                    /* on x in bf16; NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_tokens; /* NULL: none */
+    const struct mglu_cpu_gemv_tokens *gemv_fused;  /* NULL: none */
     mglu_cpu_gemm_fn *gemm_bf16;
     const struct mglu_cpu_tiles *gemm_tiles;       /* on weights and x in bf16; NULL: none */
     const struct mglu_cpu_split_tiles *gemm_split; /* on others; NULL: none */
@@ -257,14 +259,24 @@ mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 /* plan.c */
 struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                                         const mglu_layer_desc *desc);
+static inline int mglu_cpu_is_reproducible(const mglu_layer_desc *desc)
+{
+    return (desc->flags & MGLU_LAYER_REPRODUCIBLE) != 0;
+}
+
 int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc);
-int mglu_cpu_uses_gemm(const struct mglu_cpu_plan *plan, const struct mglu_cpu_gemm_batches *batches, int64_t batch);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
-int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
-                          int32_t blocks);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
                        const mglu_layer_desc *desc, const struct mglu_cpu_plan *plan);
+
+/* plan_gemm.c */
+void mglu_cpu_select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                          const mglu_layer_desc *desc, struct mglu_cpu_plan *plan);
+int mglu_cpu_uses_gemm(const struct mglu_cpu_plan *plan, const struct mglu_cpu_gemm_batches *batches, int64_t batch);
+int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
+                          int32_t blocks);
+void mglu_cpu_describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size);
 
 /* plan_tiles.c */
 void mglu_cpu_select_tiles(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,

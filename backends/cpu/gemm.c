@@ -158,6 +158,7 @@ static void make_terms(const struct mglu_cpu_chunk *chunk, int64_t row, int32_t 
             .gate_bias = gate_bias,
             .value_bias = value_bias,
             .count = by_mask->first[list + 1] - first,
+            .rows = tile_rows(chunk),
             .activate = kernels->activate[layer->desc.activation],
             .beta = layer->desc.silu_beta,
         });

@@ -5,39 +5,16 @@
 
 #include <stdio.h>
 
-/* How a layer is computed: this file makes all such decisions of the backend, with their reasons. */
+/* How a layer is computed: decided when it is created, with the reasons. What concerns GEMM is in plan_gemm.c. */
 
 /* Maximum number of tokens per reading of the weights: by GEMV; by GEMM. */
 enum { GEMV_CHUNK = 32, GEMM_CHUNK = 128 };
-
-/* Smallest batch for which GEMM is faster than GEMV; measured on a Zen 3. */
-enum { GEMM_TOKENS = 8 };
-
-/* The same where several tokens are summed at once, by the number of masks; measured on a Xeon. */
-static const int8_t after_tokens[1 + MGLU_MAX_MASKS] = {10, 13, 22, 26, 32, 28, 28, 28, 28};
-
-/* The same by panels, with masks: without, 8 tokens fill a block of GEMM. */
-enum { AFTER_PANELS = 13 };
-
-/*
- * A last block of GEMM with so few tokens takes as long as a full one: up to so many tokens in all, GEMV of several
- * tokens is faster. Unpacking makes it slower without masks. Measured on a Xeon.
- */
-enum { FEW_TOKENS = 4, MOST_PARTLY_FILLED = 20, MOST_PARTLY_FILLED_UNPACKED = 12 };
-
-/* Columns from which on int8 kernels are used for large batches too; measured on a Zen 3. */
-enum { LEAST_INT8_COLUMNS = 512 };
 
 /* Bytes of weights that a task of GEMV should at least read, so that task overhead is negligible. */
 #define TASK_BYTES ((size_t)64 << 10)
 
 /* Reading less than this takes less time than waking other threads. */
 #define PARALLEL_BYTES ((size_t)256 << 10)
-
-static int is_reproducible(const mglu_layer_desc *desc)
-{
-    return (desc->flags & MGLU_LAYER_REPRODUCIBLE) != 0;
-}
 
 static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
@@ -49,20 +26,20 @@ static int32_t count_terms(const mglu_packed_weights *packed, const mglu_layer_d
 int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
     return isa->gemv_bf16 && packed->dtype == MGLU_DTYPE_BF16 && desc->x_dtype == MGLU_DTYPE_BF16 &&
-           !is_reproducible(desc);
+           !mglu_cpu_is_reproducible(desc);
 }
 
 static int takes_int8(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc)
 {
     return isa->int8 && isa->int8->gemv[packed->dtype] && desc->flags & MGLU_LAYER_ALLOW_QUANTISED_X &&
-           !is_reproducible(desc);
+           !mglu_cpu_is_reproducible(desc);
 }
 
 /* Whether masks are summed by pairs of columns, in another summation order; four and more must be all masks. */
 static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                        const struct mglu_cpu_plan *plan)
 {
-    return isa->gemv_pairs && isa->gemv_pairs[packed->dtype] && !plan->use_bf16 && !is_reproducible(desc) &&
+    return isa->gemv_pairs && isa->gemv_pairs[packed->dtype] && !plan->use_bf16 && !mglu_cpu_is_reproducible(desc) &&
            plan->terms >= MGLU_CPU_LEAST_PAIRS && (desc->top_k == 0 || plan->terms < MGLU_CPU_PAIRS_OF_ALL);
 }
 
@@ -70,7 +47,7 @@ static int takes_pairs(const struct mglu_cpu_isa *isa, const mglu_packed_weights
 static int takes_lookup(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
                         const struct mglu_cpu_plan *plan)
 {
-    return isa->gemv_lookup && !plan->gemv_bf16 && !is_reproducible(desc) && desc->top_k == 0 &&
+    return isa->gemv_lookup && !plan->gemv_bf16 && !mglu_cpu_is_reproducible(desc) && desc->top_k == 0 &&
            packed->n_masks >= MGLU_CPU_LEAST_LOOKUP;
 }
 
@@ -80,8 +57,8 @@ static void select_gemv(const struct mglu_cpu_isa *isa, const mglu_packed_weight
 {
     plan->project_gemv = plan->down_gemv = isa->gemv[packed->dtype];
     plan->gemv_name = "gemv";
-    plan->gemv_reason = is_reproducible(desc) ? "reproducible: the summation order of all instruction sets"
-                                              : "no faster kernel of this instruction set fits the layer";
+    plan->gemv_reason = mglu_cpu_is_reproducible(desc) ? "reproducible: the summation order of all instruction sets"
+                                                       : "no faster kernel of this instruction set fits the layer";
     if (plan->gemv_bf16) {
         plan->project_gemv = isa->gemv_bf16;
         plan->gemv_name = "gemv_bf16dot";
@@ -111,7 +88,7 @@ static const struct mglu_cpu_gemv_tokens *with_masks(const struct mglu_cpu_gemv_
 static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
 {
-    const struct mglu_cpu_gemv_tokens *fused = is_reproducible(desc) ? NULL : isa->gemv_fused;
+    const struct mglu_cpu_gemv_tokens *fused = mglu_cpu_is_reproducible(desc) ? NULL : isa->gemv_fused;
     const struct mglu_cpu_gemv_tokens *tokens = isa->gemv_tokens ? isa->gemv_tokens : fused;
 
     if (plan->use_int8)
@@ -122,159 +99,6 @@ static void select_tokens(const struct mglu_cpu_isa *isa, const mglu_packed_weig
         return;
     plan->project_tokens = with_masks(tokens, packed->n_masks);
     plan->project_fused = with_masks(fused, packed->n_masks);
-}
-
-/* The batches for which GEMM is faster than these kernels. */
-static struct mglu_cpu_gemm_batches batches_after_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype,
-                                                         int32_t n_masks)
-{
-    const int unpacks = n_masks == 0 && mglu_dtype_is_quantised(dtype);
-
-    return (struct mglu_cpu_gemm_batches){
-        .least = isa->gemv_tokens ? after_tokens[n_masks]
-                 : n_masks > 0    ? AFTER_PANELS
-                                  : GEMM_TOKENS,
-        .most_partly_filled = unpacks ? MOST_PARTLY_FILLED_UNPACKED : MOST_PARTLY_FILLED,
-    };
-}
-
-int mglu_cpu_uses_gemm(const struct mglu_cpu_plan *plan, const struct mglu_cpu_gemm_batches *batches, int64_t batch)
-{
-    const int64_t in_last_block = (batch - 1) % plan->block_tokens + 1;
-
-    return batch >= batches->least && (batch > batches->most_partly_filled || in_last_block > FEW_TOKENS);
-}
-
-/* Whether batches are products of integers, for which no row is too short. */
-static int multiplies_int8(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan)
-{
-    return plan->use_int8 && isa->gemm_int8;
-}
-
-/* GEMM and GEMV have different summation orders, so reproducible layers do not use GEMM. */
-static const char *reason_against_gemm(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan,
-                                       const mglu_packed_weights *packed, const mglu_layer_desc *desc)
-{
-    if (!isa->gemm->gemm[packed->dtype])
-        return "no kernel for such weights";
-    if (is_reproducible(desc))
-        return "reproducible";
-    if (packed->hidden_size > MGLU_CPU_GEMM_COLUMNS ||
-        (packed->output_size > 0 && packed->intermediate_size > MGLU_CPU_GEMM_COLUMNS))
-        return "rows are too long";
-    /* Int8 kernels are no slower than f32 GEMM, except for short rows, where the final reduction dominates. */
-    if (plan->use_int8 && !multiplies_int8(isa, plan) && packed->hidden_size >= LEAST_INT8_COLUMNS)
-        return "int8 is no slower";
-    return NULL;
-}
-
-/*
- * Compared with pairs and with lookups, GEMM is faster with more tokens and slower with more masks: never with the
- * most. Measured on a Zen 3 and on a Xeon.
- */
-static int64_t project_gemm_tokens(int takes_pairs, int takes_lookup, int32_t terms)
-{
-    const int64_t tokens = takes_pairs ? 2 * (int64_t)terms : takes_lookup ? 4 * ((int64_t)terms - 8) : 0;
-
-    if (tokens > 0 && terms == MGLU_MAX_MASKS)
-        return INT64_MAX;
-    return tokens > GEMM_TOKENS ? tokens : GEMM_TOKENS;
-}
-
-/* How x and z are packed, in so many words of 32 bits for a group of columns of a token. */
-struct packing {
-    mglu_cpu_pack_x_fn *pack_x, *pack_z;
-    int32_t block_tokens;
-    int32_t words_of_x, words_of_z;
-};
-
-static void select_packing(const struct packing *packing, const mglu_packed_weights *packed,
-                           const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
-{
-    plan->pack_x = packing->pack_x;
-    plan->pack_z = packing->pack_z;
-    plan->block_tokens = packing->block_tokens;
-    plan->project_words = (int64_t)mglu_format_groups((mglu_index)packed->hidden_size) * packing->words_of_x;
-    plan->down_words = (int64_t)mglu_format_groups((mglu_index)packed->intermediate_size) * packing->words_of_z;
-    plan->routed_masks = desc->top_k ? packed->n_masks : 0;
-}
-
-/* A column of bf16 takes half a word. */
-static struct packing packing_of_floats(const struct mglu_cpu_isa *isa, const struct mglu_cpu_plan *plan)
-{
-    const int32_t x = plan->parts_of_x, z = plan->parts_of_z, words_of_part = MGLU_GROUP_COLUMNS / 2;
-
-    return (struct packing){
-        .pack_x = x ? isa->gemm_split->pack_x[x - 1] : isa->gemm->pack_x,
-        .pack_z = z ? isa->gemm_split->pack_x[z - 1] : isa->gemm->pack_x,
-        .block_tokens = isa->gemm->block_tokens,
-        .words_of_x = x                ? x * words_of_part
-                      : plan->use_bf16 ? words_of_part
-                                       : MGLU_GROUP_COLUMNS,
-        .words_of_z = z ? z * words_of_part : MGLU_GROUP_COLUMNS,
-    };
-}
-
-/* The GEMV of integers, which sums so many tokens at once, is slow in short rows. */
-static int64_t int8_gemm_tokens(const struct mglu_cpu_isa *isa, mglu_dtype dtype, int64_t columns, int32_t at_once,
-                                int32_t n_masks)
-{
-    const struct mglu_cpu_gemm_int8_kernels *kernels = isa->gemm_int8;
-    const int is_short = columns < LEAST_INT8_COLUMNS;
-    int32_t tokens = kernels->least_tokens[dtype];
-
-    if (at_once == 2 && tokens < kernels->least_after_pairs)
-        tokens = kernels->least_after_pairs;
-    if (n_masks == 0 && dtype == MGLU_DTYPE_Q4_0 && !is_short && tokens < kernels->least_plain_q4_0)
-        tokens = kernels->least_plain_q4_0;
-    return is_short && tokens > GEMM_TOKENS ? GEMM_TOKENS : tokens;
-}
-
-static void select_int8_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
-                             const mglu_layer_desc *desc, struct mglu_cpu_plan *plan)
-{
-    const struct mglu_cpu_packed_gemm_int8 *on_packed = isa->gemm_int8_packed;
-
-    plan->gemm_int8 = isa->gemm_int8->gemm[packed->dtype];
-    plan->tile_rows = isa->gemm_int8->tile_rows;
-    plan->project_batches.least =
-        int8_gemm_tokens(isa, packed->dtype, packed->hidden_size, plan->int8_tokens, packed->n_masks);
-    plan->down_batches.least =
-        int8_gemm_tokens(isa, packed->dtype, packed->intermediate_size, mglu_cpu_int8_tokens_per_call(0), 0);
-    if (!on_packed)
-        return;
-    plan->gemm_int8_packed = on_packed->gemm[packed->dtype];
-    plan->least_blocks = on_packed->least_blocks[packed->dtype];
-    select_packing(&(struct packing){on_packed->pack_x, on_packed->pack_x, on_packed->block_tokens,
-                                     on_packed->group_words, on_packed->group_words},
-                   packed, desc, plan);
-}
-
-static void select_gemm(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc,
-                        struct mglu_cpu_plan *plan)
-{
-    plan->no_gemm_reason = reason_against_gemm(isa, plan, packed, desc);
-    plan->project_batches.least = plan->down_batches.least = INT64_MAX;
-    plan->tile_rows = isa->gemm->tile_rows;
-    plan->block_tokens = 1;
-    if (plan->no_gemm_reason)
-        return;
-    if (multiplies_int8(isa, plan)) {
-        select_int8_gemm(isa, packed, desc, plan);
-        return;
-    }
-    plan->project_gemm = plan->use_bf16 ? isa->gemm_bf16 : isa->gemm->gemm[packed->dtype];
-    plan->down_gemm = isa->gemm->gemm[packed->dtype]; /* z is f32 */
-    plan->project_batches.least =
-        project_gemm_tokens(takes_pairs(isa, packed, desc, plan), takes_lookup(isa, packed, desc, plan), plan->terms);
-    plan->down_batches.least = GEMM_TOKENS;
-    if (plan->project_tokens)
-        plan->project_batches = batches_after_tokens(isa, packed->dtype, packed->n_masks);
-    if (plan->down_tokens)
-        plan->down_batches = batches_after_tokens(isa, packed->dtype, 0);
-    mglu_cpu_select_tiles(isa, packed, desc, plan);
-    const struct packing packing = packing_of_floats(isa, plan);
-    select_packing(&packing, packed, desc, plan);
 }
 
 /* Tokens per chunk: for GEMM as many as have positions for their sums. */
@@ -336,7 +160,7 @@ struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mg
     plan.use_bf16 = plan.gemv_bf16 && isa->gemm_bf16; /* with tiles always */
     select_gemv(isa, packed, desc, &plan);
     select_tokens(isa, packed, desc, &plan);
-    select_gemm(isa, packed, desc, &plan);
+    mglu_cpu_select_gemm(isa, packed, desc, &plan);
     plan.chunk_tokens = chunk_tokens(&plan, desc);
     return plan;
 }
@@ -349,39 +173,9 @@ int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left)
     return (int32_t)((left + chunks - 1) / chunks);
 }
 
-/*
- * Whether the x of the tokens of some lists is packed in so many blocks: floats always. Of integers the kernel of
- * blocks is faster, with the same bits, where few lanes are empty and there are few masks for so many blocks, which all
- * use the same tokens. Measured on a Xeon.
- */
-int mglu_cpu_packs_blocks(const struct mglu_cpu_plan *plan, int32_t terms, int32_t lists, int32_t tokens,
-                          int32_t blocks)
-{
-    const int32_t lanes = blocks * plan->block_tokens, empty = lanes - tokens;
-
-    return !plan->gemm_int8 ||
-           (lists == 1 && blocks >= plan->least_blocks && terms < 2 * blocks && empty <= lanes / 16);
-}
-
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task)
 {
     return tasks > 1 && bytes_per_task > PARALLEL_BYTES / (size_t)tasks;
-}
-
-static void describe_gemm(const struct mglu_cpu_plan *plan, char *text, size_t size)
-{
-    const char *name = plan->gemm_int8 ? "gemm_int8" : plan->uses_tiles ? "gemm by tiles" : "gemm";
-    const struct mglu_cpu_gemm_batches *batches = &plan->project_batches;
-
-    if (plan->no_gemm_reason)
-        snprintf(text, size, "no gemm: %s", plan->no_gemm_reason);
-    else if (batches->least == INT64_MAX)
-        snprintf(text, size, "gemm never: gemv is faster with %d masks", (int)plan->terms);
-    else if (batches->most_partly_filled > batches->least)
-        snprintf(text, size, "%s from %d tokens, up to %d where its last block of %d has more than %d", name,
-                 (int)batches->least, (int)batches->most_partly_filled, (int)plan->block_tokens, FEW_TOKENS);
-    else
-        snprintf(text, size, "%s from %d tokens", name, (int)batches->least);
 }
 
 void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed_weights *packed,
@@ -389,7 +183,7 @@ void mglu_cpu_log_plan(const struct mglu_cpu_backend *backend, const mglu_packed
 {
     char gemm[96], layer[MGLU_LAYER_TEXT_SIZE];
 
-    describe_gemm(plan, gemm, sizeof gemm);
+    mglu_cpu_describe_gemm(plan, gemm, sizeof gemm);
     mglu_describe_layer(packed, desc->max_batch, layer);
     backend->host->log(
         backend->host, MGLU_LOG_DEBUG,

@@ -96,35 +96,43 @@ static void apply_identity(float *g, int32_t count, float beta)
 {
 }
 
-/* The rows of a token, and the number of tokens at once, so that operations of one hide the latency of another's. */
-enum { TERM_ROWS = GEMM_ROWS, TERM_TOKENS = 8 };
+/* Tokens at once, so that operations of one hide the latency of another's. */
+enum { TERM_TOKENS = 8 };
 
 /* The gates and values of one token with their biases. */
-MGLU_INLINE void split_token(const struct mglu_cpu_terms *job, int32_t t, float *values)
+MGLU_INLINE void split_token(const struct mglu_cpu_terms *job, int32_t t, int rows, float *values)
 {
-    const float *others = job->others + (size_t)(job->tokens ? job->tokens[t] : t) * TERM_ROWS;
-    float *gates = job->gates + (size_t)t * TERM_ROWS;
+    const float *others = job->others + (size_t)(job->tokens ? job->tokens[t] : t) * (size_t)rows;
+    float *gates = job->gates + (size_t)t * (size_t)rows;
 
-    for (int r = 0; r < TERM_ROWS; r++) {
+    for (int r = 0; r < rows; r++) {
         values[r] = (job->tokens ? others[r] - gates[r] : others[r]) + job->value_bias[r];
         gates[r] += job->gate_bias[r];
     }
 }
 
-static void make_terms(const struct mglu_cpu_terms *job)
+MGLU_INLINE void make_terms_of_rows(const struct mglu_cpu_terms *job, int rows)
 {
-    float values[TERM_TOKENS][TERM_ROWS];
+    float values[TERM_TOKENS][GEMM_ROWS];
 
     for (int32_t first = 0; first < job->count; first += TERM_TOKENS) {
         const int32_t n = job->count - first < TERM_TOKENS ? job->count - first : TERM_TOKENS;
-        float *gates = job->gates + (size_t)first * TERM_ROWS;
+        float *gates = job->gates + (size_t)first * (size_t)rows;
         for (int32_t t = 0; t < n; t++)
-            split_token(job, first + t, values[t]);
-        job->activate(gates, n * TERM_ROWS, job->beta);
+            split_token(job, first + t, rows, values[t]);
+        job->activate(gates, n * rows, job->beta);
         for (int32_t t = 0; t < n; t++)
-            for (int r = 0; r < TERM_ROWS; r++)
-                gates[t * TERM_ROWS + r] = job->p[first + t] * (gates[t * TERM_ROWS + r] * values[t][r]);
+            for (int r = 0; r < rows; r++)
+                gates[t * rows + r] = job->p[first + t] * (gates[t * rows + r] * values[t][r]);
     }
+}
+
+static void make_terms(const struct mglu_cpu_terms *job)
+{
+    if (job->rows == GEMM_ROWS)
+        make_terms_of_rows(job, GEMM_ROWS);
+    else
+        make_terms_of_rows(job, MGLU_CPU_BLOCK_ROWS);
 }
 
 const struct mglu_cpu_elementwise KERNEL(elementwise) = {

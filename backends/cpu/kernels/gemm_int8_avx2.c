@@ -114,3 +114,13 @@ MGLU_INLINE void add_group(const char *quads, const struct row_words *words, con
 enum { LEAST_TOKENS_Q8_0 = 32, LEAST_TOKENS_Q4_0 = 4, LEAST_AFTER_PAIRS = 4, LEAST_PLAIN_Q4_0 = 6 };
 
 #include "gemm_int8.h"
+
+/* What is faster than GEMM of f32 by registers twice as long. */
+const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2_for_avx512 = {
+    .tile_rows = PANEL_ROWS,
+    .gemm = {[MGLU_DTYPE_Q4_0] = gemm_q4_0},
+    .least_tokens = {[MGLU_DTYPE_Q4_0] = LEAST_TOKENS_Q4_0},
+    .least_after_pairs = LEAST_AFTER_PAIRS,
+    .least_plain_q4_0 = LEAST_PLAIN_Q4_0,
+    .least_columns = 512,
+};

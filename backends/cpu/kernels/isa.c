@@ -186,7 +186,8 @@ const struct mglu_cpu_isa mglu_cpu_isas[] = {
 #ifdef MGLU_CPU_AVXVNNI
     {"avx2-vnni", has_avxvnni, KERNELS_AVX2, .int8 = &mglu_int8_avxvnni, .gemm_int8 = &mglu_gemm_int8_avxvnni},
 #endif
-    {"avx512", has_avx512, KERNELS_AVX512, .int8 = &mglu_int8_avx2},
+    {"avx512", has_avx512, KERNELS_AVX512, .int8 = &mglu_int8_avx2, .gemm_int8 = &mglu_gemm_int8_avx2_for_avx512,
+     .f32_after_int8 = 11},
     {"avx512-vnni", has_avx512vnni, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,
      .gemm_int8 = &mglu_gemm_int8_avx512vnni, .gemm_int8_packed = &mglu_gemm_int8_tokens_avx512vnni},
     {"avx512-bf16", has_avx512bf16, KERNELS_AVX512, .int8 = &mglu_int8_avx512vnni,

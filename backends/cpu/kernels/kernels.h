@@ -212,6 +212,7 @@ struct mglu_cpu_gemm_int8_kernels {
      * once, and for q4_0 without masks.
      */
     int32_t least_tokens[MGLU_DTYPE_COUNT], least_after_pairs, least_plain_q4_0;
+    int32_t least_columns; /* in shorter rows, GEMM of f32 is faster */
 };
 
 /* The same on x that is packed beforehand in blocks of tokens, with the same bits and tile_rows. */
@@ -225,7 +226,7 @@ struct mglu_cpu_packed_gemm_int8 {
 
 extern const struct mglu_cpu_packed_gemm_int8 mglu_gemm_int8_tokens_avx512vnni;
 
-extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2;
+extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx2, mglu_gemm_int8_avx2_for_avx512;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avxvnni;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_avx512vnni;
 extern const struct mglu_cpu_gemm_int8_kernels mglu_gemm_int8_neondot;
@@ -278,10 +279,9 @@ extern const struct mglu_cpu_gemm_kernels mglu_gemm_avx512;
 extern const struct mglu_cpu_gemm_kernels mglu_gemm_neon;
 
 /*
- * The terms of the sum over masks, for one mask and the tokens of its list, after GEMM: gates[t][r] becomes p[t] *
- * g(gate
- * + gate_bias[r]) * (value + value_bias[r]). The value is others[tokens[t]][r] - gate, or without tokens others[t][r].
- * All have the tile_rows of GEMM.
+ * The terms of the sum over masks, for one mask and the tokens of its list, after GEMM: gates[t][r] becomes
+ * p[t] * g(gate + gate_bias[r]) * (value + value_bias[r]). The value is others[tokens[t]][r] - gate, or without tokens
+ * others[t][r].
  */
 struct mglu_cpu_terms {
     float *gates;
@@ -290,6 +290,7 @@ struct mglu_cpu_terms {
     const float *p;
     const float *gate_bias, *value_bias;
     int32_t count;
+    int32_t rows; /* of all these: the tile_rows of `gemm`, or MGLU_CPU_BLOCK_ROWS */
     mglu_cpu_activate_fn *activate;
     float beta;
 };
