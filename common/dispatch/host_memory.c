@@ -8,15 +8,23 @@
 /* Allocations aligned to a huge page should use huge pages. */
 #define HUGE_PAGE ((size_t)2 << 20)
 
+size_t mglu_size_in_huge_pages(size_t size)
+{
+    const size_t rest = size % HUGE_PAGE, added = rest ? HUGE_PAGE - rest : 0;
+
+    return added <= size / 8 && size <= SIZE_MAX - added ? size + added : size;
+}
+
 static void *default_allocate(void *user, size_t size, size_t alignment)
 {
+    const size_t taken = alignment >= HUGE_PAGE ? mglu_size_in_huge_pages(size) : size;
     void *memory;
 
-    if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) != 0)
+    if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, taken) != 0)
         return NULL;
 #ifdef MADV_HUGEPAGE
     if (alignment >= HUGE_PAGE)
-        (void)madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal costs only speed */
+        (void)madvise(memory, taken / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal costs only speed */
 #endif
     return memory;
 }

@@ -181,6 +181,13 @@ size_t mglu_openmp_stack_size(void);
 
 /* host_memory.c */
 extern const mglu_allocator mglu_default_allocator;
+
+/*
+ * The bytes that this allocator takes: whole huge pages where they add no more than an eighth, since scales and mask
+ * words at the end that are in pages of 4 KiB take several times as long to read: each page costs a walk through the
+ * page tables.
+ */
+size_t mglu_size_in_huge_pages(size_t size);
 void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment);
 void mglu_host_release(const mglu_context *context, void *memory, size_t size, size_t alignment);
 mglu_status mglu_list_append(const mglu_context *context, struct pointer_list *list, void *item);
