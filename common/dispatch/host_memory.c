@@ -8,11 +8,14 @@
 /* Allocations aligned to a huge page should use huge pages. */
 #define HUGE_PAGE ((size_t)2 << 20)
 
+/* In pages of 4 KiB, so little costs no time that could be measured. */
+#define LITTLE (HUGE_PAGE / 16)
+
 size_t mglu_size_in_huge_pages(size_t size)
 {
-    const size_t rest = size % HUGE_PAGE, added = rest ? HUGE_PAGE - rest : 0;
+    const size_t rest = size % HUGE_PAGE, added = HUGE_PAGE - rest;
 
-    return added <= size / 8 && size <= SIZE_MAX - added ? size + added : size;
+    return rest >= LITTLE && added <= size / 8 && size <= SIZE_MAX - added ? size + added : size;
 }
 
 static void *default_allocate(void *user, size_t size, size_t alignment)

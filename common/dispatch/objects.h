@@ -183,9 +183,9 @@ size_t mglu_openmp_stack_size(void);
 extern const mglu_allocator mglu_default_allocator;
 
 /*
- * The bytes that this allocator takes: whole huge pages where they add no more than an eighth, since scales and mask
- * words at the end that are in pages of 4 KiB take several times as long to read: each page costs a walk through the
- * page tables.
+ * The bytes that this allocator takes: whole huge pages, unless little is left over or they add more than an eighth.
+ * Scales and mask words at the end that are in pages of 4 KiB take several times as long to read: each page costs a
+ * walk through the page tables.
  */
 size_t mglu_size_in_huge_pages(size_t size);
 void *mglu_host_allocate(const mglu_context *context, size_t size, size_t alignment);

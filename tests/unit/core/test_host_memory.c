@@ -13,14 +13,13 @@
 static const struct {
     size_t asked, taken;
 } sizes[] = {
-    {19 * MIB + 64, 20 * MIB},     /* whole huge pages */
-    {20 * MIB, 20 * MIB},          /* as they are already */
-    {16 * MIB + 1, 18 * MIB},      /* an eighth more */
-    {16 * MIB - 1, 16 * MIB},      /* one byte more */
-    {13 * MIB, 14 * MIB},          /* a thirteenth */
-    {3 * MIB, 3 * MIB},            /* not a third */
-    {2 * MIB, 2 * MIB},            /* the smallest */
-    {SIZE_MAX - 64, SIZE_MAX - 64} /* no overflow: fails as what it is */
+    {19 * MIB + 64, 20 * MIB},      /* whole huge pages */
+    {20 * MIB, 20 * MIB},           /* as they are already */
+    {20 * MIB + 64, 20 * MIB + 64}, /* little left over */
+    {17 * MIB, 18 * MIB},           /* a seventeenth more */
+    {7 * MIB, 7 * MIB},             /* not a seventh */
+    {2 * MIB, 2 * MIB},             /* the smallest */
+    {SIZE_MAX - 64, SIZE_MAX - 64}, /* no overflow: fails as what it is */
 };
 
 static void large_sizes_become_whole_huge_pages_where_these_add_little(void **state)
