@@ -9,7 +9,7 @@
 
 enum { REPEATS = 100, MOST_TOKENS = 129 };
 
-const int64_t few_and_many_tokens[2] = {5, 70};
+const int64_t token_counts[TOKEN_COUNTS] = {1, 5, 70};
 
 bool is_host_cpu(const struct target *target)
 {
@@ -52,8 +52,8 @@ static void repeat_batch(const struct trial *trial, int64_t batch)
 
 static void repeat(const struct trial *trial)
 {
-    for (int i = 0; i < 2 && trial->outcome->verdict == VERDICT_PASS; i++)
-        repeat_batch(trial, few_and_many_tokens[i]);
+    for (int i = 0; i < TOKEN_COUNTS && trial->outcome->verdict == VERDICT_PASS; i++)
+        repeat_batch(trial, token_counts[i]);
 }
 
 /* Offsets and gaps in elements, so that every possible alignment of an element occurs. */

@@ -6,8 +6,9 @@
 #include "judge/expect.h"
 #include "problem/forward.h"
 
-/** Backends may compute small and large batches in different ways: one of each. */
-extern const int64_t few_and_many_tokens[2];
+/** Backends may compute one token, small and large batches in different ways: one of each. */
+enum { TOKEN_COUNTS = 3 };
+extern const int64_t token_counts[TOKEN_COUNTS];
 
 /** A layer with a down-projection. */
 struct problem sized_problem(const struct trial *trial, int64_t h, int64_t d, int64_t batch);

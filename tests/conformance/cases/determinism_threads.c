@@ -84,7 +84,7 @@ static void run_callers(struct caller *callers, struct outcome *outcome)
 
 void concurrent(const struct trial *trial)
 {
-    struct problem problem = sized_problem(trial, 307, 101, few_and_many_tokens[0]);
+    struct problem problem = sized_problem(trial, 307, 101, 5);
     struct caller callers[CALLERS] = {0};
     struct rig shared;
     bool ready = true;
@@ -162,8 +162,8 @@ static void compare_contexts(const struct trial *trial, const mglu_context_desc 
         outcome_set(trial->outcome, VERDICT_UNSUPPORTED, "D1 is promised for CPUs that work in the host's memory");
         return;
     }
-    for (int i = 0; i < 2 && trial->outcome->verdict == VERDICT_PASS; i++)
-        compare_batch(trial, descs, count, few_and_many_tokens[i]);
+    for (int i = 0; i < TOKEN_COUNTS && trial->outcome->verdict == VERDICT_PASS; i++)
+        compare_batch(trial, descs, count, token_counts[i]);
 }
 
 void thread_counts(const struct trial *trial)

@@ -6,11 +6,20 @@
 
 /* Rows 4 to 7: infinities in W and x, 0 * Inf, and the activations at their limits. */
 
+/* One token, and several, for which backends have other kernels. */
+static const int64_t batches[] = {1, 3};
+
+static void for_batches(const struct trial *trial, void (*check)(const struct trial *trial, int64_t batch))
+{
+    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++)
+        check(trial, batches[i]);
+}
+
 /* One mask and no bias, so that each element has one gate and one value. */
-static struct problem one_mask(const struct trial *trial)
+static struct problem one_mask(const struct trial *trial, int64_t batch)
 {
     const struct shape shape = {
-        .dtypes = trial->dtypes, .activation = trial->activation, .h = 35, .d = 9, .n_masks = 1, .batch = 3};
+        .dtypes = trial->dtypes, .activation = trial->activation, .h = 35, .d = 9, .n_masks = 1, .batch = batch};
     struct problem problem = problem_make(&shape, trial->random);
 
     problem.weights.flags = MGLU_WEIGHTS_ALLOW_NONFINITE;
@@ -53,10 +62,10 @@ void run_and_expect_ieee(const struct trial *trial, const struct problem *proble
 }
 
 /* An infinity that the mask excludes must not reach the gate. */
-static void infinity_on_the_value_side(const struct trial *trial)
+static void check_infinity_on_the_value_side(const struct trial *trial, int64_t batch)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
-        struct problem problem = one_mask(trial);
+        struct problem problem = one_mask(trial, batch);
         for (int64_t r = 0; r < 9; r += 2) {
             *weight_at(&problem, r, r + 26) = sign * INFINITY;
             *mask_at(&problem, 0, r, r + 26) = 0;
@@ -66,10 +75,15 @@ static void infinity_on_the_value_side(const struct trial *trial)
     }
 }
 
-static void infinity_on_the_gate_side(const struct trial *trial)
+static void infinity_on_the_value_side(const struct trial *trial)
+{
+    for_batches(trial, check_infinity_on_the_value_side);
+}
+
+static void check_infinity_on_the_gate_side(const struct trial *trial, int64_t batch)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
-        struct problem problem = one_mask(trial);
+        struct problem problem = one_mask(trial, batch);
         for (int64_t r = 0; r < 9; r += 2) {
             *weight_at(&problem, r, 34) = sign * INFINITY;
             *mask_at(&problem, 0, r, 34) = 1;
@@ -79,23 +93,33 @@ static void infinity_on_the_gate_side(const struct trial *trial)
     }
 }
 
-static void infinity_in_x(const struct trial *trial)
+static void infinity_on_the_gate_side(const struct trial *trial)
+{
+    for_batches(trial, check_infinity_on_the_gate_side);
+}
+
+static void check_infinity_in_x(const struct trial *trial, int64_t batch)
 {
     static const int64_t columns[] = {0, 31, 34};
 
     for (int sign = -1; sign <= 1; sign += 2)
         for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
-            struct problem problem = one_mask(trial);
+            struct problem problem = one_mask(trial, batch);
             unsigned char *clean = special_run(trial, &problem), *y = NULL;
-            *x_at(&problem, 1, columns[i]) = sign * INFINITY;
+            *x_at(&problem, batch / 2, columns[i]) = sign * INFINITY;
             if (clean)
                 y = special_run(trial, &problem);
-            if (y && expect_same(trial->outcome, &problem, y, clean, 1, NONE, "without the infinity"))
+            if (y && expect_same(trial->outcome, &problem, y, clean, batch / 2, NONE, "without the infinity"))
                 expect_ieee(trial, &problem, y, true);
             free(clean);
             free(y);
             problem_free(&problem);
         }
+}
+
+static void infinity_in_x(const struct trial *trial)
+{
+    for_batches(trial, check_infinity_in_x);
 }
 
 /* T is 2^125, all of it in the gate or all of it in the value. */
@@ -129,26 +153,31 @@ static void large_numbers(const struct trial *trial)
 }
 
 /* 0 in x times an infinite weight, and 0 in W times an infinite x. */
-static void zero_times_infinity(const struct trial *trial)
+static void check_zero_times_infinity(const struct trial *trial, int64_t batch)
 {
     for (uint8_t side = 0; side < 2; side++) {
-        struct problem problem = one_mask(trial);
+        struct problem problem = one_mask(trial, batch);
         *mask_at(&problem, 0, 3, 33) = side;
         *weight_at(&problem, 3, 33) = INFINITY;
-        for (int64_t token = 0; token < 3; token++)
+        for (int64_t token = 0; token < batch; token++)
             *x_at(&problem, token, 33) = 0;
         unsigned char *y = special_run(trial, &problem);
         if (y)
             expect_nan(trial->outcome, &problem, y, ALL, 3);
         free(y);
-        *x_at(&problem, 1, 33) = INFINITY;
+        *x_at(&problem, batch / 2, 33) = INFINITY;
         *weight_at(&problem, 3, 33) = 0;
         y = special_run(trial, &problem);
         if (y)
-            expect_nan(trial->outcome, &problem, y, 1, 3);
+            expect_nan(trial->outcome, &problem, y, batch / 2, 3);
         free(y);
         problem_free(&problem);
     }
+}
+
+static void zero_times_infinity(const struct trial *trial)
+{
+    for_batches(trial, check_zero_times_infinity);
 }
 
 static void limits(const struct trial *trial)
