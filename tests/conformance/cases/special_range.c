@@ -175,6 +175,27 @@ static void batch_far_apart(const struct trial *trial)
     check_far_apart(trial, 11);
 }
 
+/* Decoding, with numbers of masks for which backends have kernels of their own; none: a plain layer. */
+static void one_token(const struct trial *trial)
+{
+    static const int32_t mask_counts[] = {0, 1, 2, 3, 4, 5, 8, 9, 12, 16};
+
+    for (size_t i = 0; i < sizeof mask_counts / sizeof mask_counts[0]; i++) {
+        const struct shape shape = {.kind = mask_counts[i] ? MGLU_KIND_MASKED : MGLU_KIND_PLAIN,
+                                    .dtypes = trial->dtypes,
+                                    .activation = trial->activation,
+                                    .h = 291,
+                                    .d = 19,
+                                    .out = 7,
+                                    .n_masks = mask_counts[i],
+                                    .batch = 1,
+                                    .parts = PART_BIASES};
+        struct problem problem = problem_make(&shape, trial->random);
+        check_with_oracle(trial->target, &problem, trial->outcome);
+        problem_free(&problem);
+    }
+}
+
 /* As many tokens as fill vectors of 8 and 16, in rows that kernels for batches divide into panels of 512 columns. */
 static void full_vectors_of_tokens(const struct trial *trial)
 {
@@ -267,6 +288,7 @@ const struct special_check range_checks[] = {
     {"10-tiny-numbers", PER_DTYPE | PER_ACTIVATION | ONLY_WIDE, tiny_numbers},
     {"10-tokens-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, tokens_far_apart},
     {"10-batch-far-apart", PER_DTYPE | QUANTISED | ONLY_WIDE, batch_far_apart},
+    {"01-one-token", PER_DTYPE | QUANTISED, one_token},
     {"01-batch-of-32", PER_DTYPE | QUANTISED, full_vectors_of_tokens},
     {"17-trivial-masks", PER_DTYPE | QUANTISED | PER_ACTIVATION, trivial_masks},
     {"17-probes", PER_DTYPE, probes},
