@@ -21,8 +21,7 @@ struct mglu_cpu_isa {
     const struct mglu_cpu_int8 *int8;                         /* NULL: none */
     const struct mglu_cpu_gemm_int8_kernels *gemm_int8;       /* of that x; NULL: none */
     const struct mglu_cpu_packed_gemm_int8 *gemm_int8_packed; /* NULL: none */
-    int32_t
-        f32_after_int8; /* where there is none, the smallest batch for which `gemm` is faster than `int8`; 0: none */
+    int32_t f32_after_int8; /* where gemm_int8 has no kernel, smallest batch that `gemm` computes faster; 0: none */
     mglu_cpu_gemv_fn *const *gemv_pairs;            /* for each dtype, for several masks; NULL: none */
     mglu_cpu_gemv_fn *const *gemv_lookup;           /* for each dtype, for many masks; NULL: none */
     mglu_cpu_gemv_fn *gemv_bf16;                    /* on x in bf16; NULL: none */
@@ -256,14 +255,14 @@ mglu_status mglu_cpu_layer_create(void *backend, int32_t ordinal, const mglu_lay
 void mglu_cpu_layer_destroy(void *backend, void *layer);
 mglu_accuracy mglu_cpu_layer_accuracy(void *backend, const void *layer);
 
-/* plan.c */
-struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
-                                        const mglu_layer_desc *desc);
 static inline int mglu_cpu_is_reproducible(const mglu_layer_desc *desc)
 {
     return (desc->flags & MGLU_LAYER_REPRODUCIBLE) != 0;
 }
 
+/* plan.c */
+struct mglu_cpu_plan mglu_cpu_make_plan(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed,
+                                        const mglu_layer_desc *desc);
 int mglu_cpu_takes_bf16(const struct mglu_cpu_isa *isa, const mglu_packed_weights *packed, const mglu_layer_desc *desc);
 int32_t mglu_cpu_next_chunk(const struct mglu_cpu_plan *plan, int64_t left);
 int mglu_cpu_is_worth_threads(int64_t tasks, size_t bytes_per_task);

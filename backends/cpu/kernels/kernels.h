@@ -205,7 +205,7 @@ struct mglu_cpu_gemm_int8 {
 typedef void mglu_cpu_gemm_int8_fn(const struct mglu_cpu_gemm_int8 *job);
 
 struct mglu_cpu_gemm_int8_kernels {
-    int32_t tile_rows; /* a multiple of MGLU_CPU_BLOCK_ROWS */
+    int32_t tile_rows; /* as struct mglu_cpu_terms takes them */
     mglu_cpu_gemm_int8_fn *gemm[MGLU_DTYPE_COUNT];
     /*
      * The smallest batch for which it is faster than GEMV, in long rows; and at least where GEMV sums two tokens at
