@@ -193,6 +193,19 @@ static ssize_t read_all(int file, void *data, size_t size)
     return (ssize_t)done;
 }
 
+/*
+ * LLVM's OpenMP runtime registers its process by number in a file, which a process that is ended leaves behind. The
+ * next process with this number would read it, and also /proc/NUMBER/maps; where /proc is of another PID namespace,
+ * that fails, and the runtime ends the process.
+ */
+static void remove_openmp_registration(pid_t process)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/dev/shm/__KMP_REGISTERED_LIB_%d_%d", (int)process, (int)getuid());
+    unlink(path);
+}
+
 /* Forks a process for one run and receives its outcome. */
 static void run_apart(const struct script *script, const struct fault *fault, long at)
 {
@@ -206,6 +219,7 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
         abort();
     if (child == 0) {
         alarm(SECONDS);
+        remove_openmp_registration(getpid());
         run_disturbed(script, fault, at);
         exit(write(ends[1], &outcome, sizeof outcome) != sizeof outcome);
     }
@@ -216,6 +230,7 @@ static void run_apart(const struct script *script, const struct fault *fault, lo
     }
     close(ends[0]);
     waitpid(child, &state, 0);
+    remove_openmp_registration(child);
     if (WIFSIGNALED(state))
         blame("the process was ended by signal %d (%s)", WTERMSIG(state), strsignal(WTERMSIG(state)));
     if (WIFEXITED(state) && WEXITSTATUS(state) != 0)
