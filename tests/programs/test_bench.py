@@ -9,8 +9,9 @@ import unittest
 
 from harness import ProgramTest, run
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
-import report as report_py  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "bench"))
+import report_layers  # noqa: E402
 
 # Little memory, few rounds: the form of the output is tested, not the speed.
 TINY = ["--shapes", "33x96", "--masks", "1,3", "--repeats", "2", "--cold-bytes", "100000", "--threads", "1"]
@@ -115,9 +116,20 @@ class ReportTest(BenchTest):
         for batch, heading in ((1, "read GB/s"), (4, "peak GFLOP/s")):
             glu = next(row for row in rows if row["batch"] == batch)
             limit = f"{glu['read_gbps']:.0f}" if batch == 1 else f"{glu['peak_gflops']:.0f} {glu['peak']}"
-            lines = report_py.layer_table([row for row in rows if row["batch"] == batch])
+            lines = report_layers.layer_table([row for row in rows if row["batch"] == batch])
             self.assertTrue(lines[0].startswith(f"|  | {heading} | "), lines[0])
             self.assertTrue(lines[2].startswith(f"| 33x96 q8_0, x quantised, 1 thread | {limit} | "), lines[2])
+
+    def test_document_has_the_tables_of_all_results(self):
+        results = [json.loads(path.read_text()) for path in sorted((ROOT / "bench" / "results").glob("*.json"))]
+        machines = [found for found in results if isinstance(found, list)]
+        made = [report_layers.summary(machines)]
+        for reports in machines:
+            made += [lines for _, lines in report_layers.layer_sections(reports) if lines]
+        self.assertGreater(len(made), len(machines))
+        document = (ROOT / "docs" / "performance.md").read_text()
+        for lines in made:
+            self.assertIn("\n".join(lines), document)
 
     def test_dtypes_on_each_backend(self):
         for backend in ("ref", "cpu"):
