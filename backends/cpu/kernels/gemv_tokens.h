@@ -36,59 +36,77 @@ MGLU_INLINE uintptr_t prefetch_distance(const struct mglu_cpu_matrix *matrix)
     return (uintptr_t)matrix->streams.masked_prefetch + matrix->stride_bytes / VEC_PARTS;
 }
 
+/* Where a row's weights and mask words are read and prefetched for one part, and its sums. */
+struct row_part {
+    struct weight_row row;
+    const uint32_t *words;
+    uintptr_t next, next_words;
+    vec sums[MOST_TOKENS][1 + VEC_MASKS];
+};
+
+MGLU_INLINE struct row_part begin_row(const struct mglu_cpu_matrix *matrix, int64_t r, mglu_dtype dtype, int n,
+                                      int tokens, int part)
+{
+    const uintptr_t ahead = prefetch_distance(matrix), groups = (uintptr_t)matrix->groups;
+    const uintptr_t words_of_group = (uintptr_t)n * sizeof(uint32_t);
+    struct row_part of = {.row = row_from(matrix, r, 0, dtype), .words = mask_words(matrix, r, 0)};
+
+    of.next = (uintptr_t)of.row.weights + ahead + (uintptr_t)part * groups * (group_bytes(dtype) / VEC_PARTS);
+    of.next_words = (uintptr_t)of.words + ahead / group_bytes(dtype) * words_of_group +
+                    (uintptr_t)part * groups * (words_of_group / VEC_PARTS);
+    MGLU_UNROLL
+    for (int t = 0; t < tokens; t++) {
+        MGLU_UNROLL
+        for (int k = 0; k <= n; k++)
+            of.sums[t][k] = vec_zero();
+    }
+    return of;
+}
+
+/* Adds the products of a group's part of the columns, for all tokens. */
+MGLU_INLINE void add_group(const struct mglu_cpu_gemv *jobs, struct row_part *to, int64_t group, mglu_dtype dtype,
+                           int n, int tokens, int part, int fused)
+{
+    const uintptr_t step = group_bytes(dtype) / VEC_PARTS, words_step = (uintptr_t)n * sizeof(uint32_t) / VEC_PARTS;
+    const struct weight_group weights = group_of(to->row, group, dtype);
+    const vec w = load_part(&weights, part, dtype);
+
+    prefetch_weights((const void *)to->next, step, (size_t)group * step);
+    if (n > 0)
+        prefetch_weights((const void *)to->next_words, words_step, (size_t)group * words_step);
+    MGLU_UNROLL
+    for (int t = 0; t < tokens; t++) {
+        const float *x = (const float *)jobs[t].x + group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
+        const vec p = !fused ? vec_mul(w, vec_load_f32(x)) : n > 0 ? vec_load_f32_once(x) : vec_load_f32(x);
+        to->sums[t][0] = fused ? vec_fma(w, p, to->sums[t][0]) : vec_add(to->sums[t][0], p);
+        MGLU_UNROLL
+        for (int m = 0; m < n; m++) {
+            const uint32_t *word = to->words + group * n + m;
+            vec *sum = &to->sums[t][1 + m];
+            *sum = fused ? vec_fma_masked(w, p, *sum, word, part) : vec_add_masked(*sum, p, word, part);
+        }
+    }
+}
+
 /* Adds one part of all groups. */
 MGLU_SPECIALISED void sum_part(const struct mglu_cpu_gemv *jobs, mglu_dtype dtype, int rows, int n, int tokens,
                                int part, int fused, struct rows_of_tokens *to)
 {
     const struct mglu_cpu_matrix *matrix = jobs->matrix;
-    const uintptr_t ahead = prefetch_distance(matrix), groups = (uintptr_t)matrix->groups;
-    const uintptr_t step = group_bytes(dtype) / VEC_PARTS, words_step = (uintptr_t)n * sizeof(uint32_t) / VEC_PARTS;
-    struct weight_row row[MOST_ROWS];
-    const uint32_t *words[MOST_ROWS];
-    uintptr_t next[MOST_ROWS], next_words[MOST_ROWS];
-    vec s[MOST_ROWS][MOST_TOKENS][1 + VEC_MASKS];
+    struct row_part of[MOST_ROWS];
 
     MGLU_UNROLL
-    for (int i = 0; i < rows; i++) {
-        const int64_t r = jobs->first_row + to->r[i];
-        row[i] = row_from(matrix, r, 0, dtype);
-        words[i] = mask_words(matrix, r, 0);
-        next[i] = (uintptr_t)row[i].weights + ahead + (uintptr_t)part * groups * step;
-        next_words[i] = (uintptr_t)words[i] + ahead / group_bytes(dtype) * (uintptr_t)n * sizeof(uint32_t) +
-                        (uintptr_t)part * groups * words_step;
-        MGLU_UNROLL
-        for (int t = 0; t < tokens; t++) {
-            MGLU_UNROLL
-            for (int k = 0; k <= n; k++)
-                s[i][t][k] = vec_zero();
-        }
-    }
+    for (int i = 0; i < rows; i++)
+        of[i] = begin_row(matrix, jobs->first_row + to->r[i], dtype, n, tokens, part);
     for (int64_t group = 0; group < matrix->groups; group++) {
         MGLU_UNROLL
-        for (int i = 0; i < rows; i++) {
-            const struct weight_group weights = group_of(row[i], group, dtype);
-            const vec w = load_part(&weights, part, dtype);
-            prefetch_weights((const void *)next[i], step, (size_t)group * step);
-            if (n > 0)
-                prefetch_weights((const void *)next_words[i], words_step, (size_t)group * words_step);
-            MGLU_UNROLL
-            for (int t = 0; t < tokens; t++) {
-                const float *x = (const float *)jobs[t].x + group * MGLU_GROUP_COLUMNS + part * VEC_LANES;
-                const vec p = !fused ? vec_mul(w, vec_load_f32(x)) : n > 0 ? vec_load_f32_once(x) : vec_load_f32(x);
-                s[i][t][0] = fused ? vec_fma(w, p, s[i][t][0]) : vec_add(s[i][t][0], p);
-                MGLU_UNROLL
-                for (int m = 0; m < n; m++) {
-                    const uint32_t *word = words[i] + group * n + m;
-                    s[i][t][1 + m] = fused ? vec_fma_masked(w, p, s[i][t][1 + m], word, part)
-                                           : vec_add_masked(s[i][t][1 + m], p, word, part);
-                }
-            }
-        }
+        for (int i = 0; i < rows; i++)
+            add_group(jobs, &of[i], group, dtype, n, tokens, part, fused);
     }
     for (int i = 0; i < rows; i++)
         for (int t = 0; t < tokens; t++)
             for (int k = 0; k <= n; k++)
-                to->sums[index_of(i, t, k, n, tokens)].part[part] = s[i][t][k];
+                to->sums[index_of(i, t, k, n, tokens)].part[part] = of[i].sums[t][k];
 }
 
 /* One function for all numbers: compilers would unroll it in each kernel. */
