@@ -231,9 +231,8 @@ void timed_layer_close(struct timed_layer *timed)
 
 double timed_layer_time(struct timed_layer *timed)
 {
-    /* A long call needs no warm-up, except where the weights should be in the cache. */
-    const bool warm_up = timed->problem->regime == REGIME_WARM || timed->calls > 1;
-    if (warm_up && run_calls(timed, 1) <= 0)
+    /* As in a model, a layer's threads have just computed another one: the first call wakes them. Peers do the same. */
+    if (run_calls(timed, 1) <= 0)
         return 0;
     return run_calls(timed, timed->calls) / (double)timed->calls;
 }
