@@ -139,7 +139,7 @@ static void show_progress(const struct comparison *comparison, const struct opti
 }
 
 /**
- * On virtual machines, memory that a process has just received can be slower at first: on one, in four of ten runs,
+ * On virtual machines, memory that a process has just received can be slower at first: on one, in a third of the runs,
  * calls took 1.4 times as long for one or two seconds, though all pages were huge and had been read before. Little
  * memory is not worth the time.
  */

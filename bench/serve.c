@@ -100,12 +100,6 @@ static void open_cases(struct service *service, const struct options *options, c
     answer("cases", cases);
 }
 
-/** The first sample, after a sleep, is only a warm-up. */
-static double time_awake(struct timed_layer *timed)
-{
-    return timed->failure[0] || timed_layer_time(timed) <= 0 ? 0 : timed_layer_time(timed);
-}
-
 static void run_case(struct service *service, const char *wanted)
 {
     for (int i = 0; i < service->count; i++) {
@@ -114,7 +108,7 @@ static void run_case(struct service *service, const char *wanted)
         name_case(timed, name, sizeof name);
         if (strcmp(name, wanted) != 0)
             continue;
-        const double seconds = time_awake(timed);
+        const double seconds = timed->failure[0] ? 0 : timed_layer_time(timed);
         snprintf(text, sizeof text, "%.3f", 1e6 * seconds);
         peer_let_threads_sleep();
         answer(timed->failure[0] ? "error" : "us", timed->failure[0] ? timed->failure : text);
