@@ -203,15 +203,16 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
 }
 
 /*
- * Whether the machine reads several such rows faster than one: with large registers two. In rows no longer than the
- * prefetch distance, what is prefetched at their ends are rows that are summed at another time.
+ * Whether the machine reads several such rows faster than one: with large registers two. In rows shorter than the
+ * prefetch distance, what is prefetched at their ends are rows that are summed at another time; with small registers,
+ * which take longer for a row, rows must be longer than that.
  */
 MGLU_INLINE int reads_several(const struct mglu_cpu_matrix *matrix)
 {
     const int32_t rows = matrix->streams.plain_rows;
+    const size_t ahead = (size_t)matrix->streams.plain_prefetch, stride = matrix->stride_bytes;
 
-    return (BYTE_GROUPS == 1 ? rows > 1 : rows == ROWS_AT_ONCE) &&
-           matrix->stride_bytes > (size_t)matrix->streams.plain_prefetch;
+    return BYTE_GROUPS == 1 ? rows > 1 && stride > ahead : rows == ROWS_AT_ONCE && stride >= ahead;
 }
 
 /* One call. Rows without masks are summed side by side for one token. */
