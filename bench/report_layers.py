@@ -119,6 +119,11 @@ def peer_sections(reports):
             yield f"Peers, {d}x{h}, batch {batch}, {regime}", peer_table(rows, report["device"]["backend"])
 
 
+def all_sections(reports):
+    return [(title, made) for title, made in [*layer_sections(reports), *relative_sections(reports),
+                                              *peer_sections(reports)] if made]  # fmt: skip
+
+
 def title_of(reports):
     return f"{reports[0]['device']['name']}, {isa_of(reports[0])}, {reports[0]['date'][:10]}"
 
@@ -147,9 +152,8 @@ def summary(machines):
 def section(path, reports, folder):
     """All tables of one results file, and its plot in a folder."""
     lines = [f"### {title_of(reports)}", ""]
-    for title, made in [*layer_sections(reports), *relative_sections(reports), *peer_sections(reports)]:
-        if made:
-            lines += [f"{title}:", "", *made, ""]
+    for title, made in all_sections(reports):
+        lines += [f"{title}:", "", *made, ""]
     if "clock" in reports[0]:
         lines += [f"Times are {reports[0]['clock']}.", ""]
     picture = plot(path, reports, folder)

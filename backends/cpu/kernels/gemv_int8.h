@@ -204,8 +204,8 @@ MGLU_INLINE void sum_plain_rows(const struct mglu_cpu_gemv *job, int32_t r, int3
 
 /*
  * Whether the machine reads several such rows faster than one: with large registers two. In rows shorter than the
- * prefetch distance, what is prefetched at their ends are rows that are summed at another time; with small registers,
- * which take longer for a row, rows must be longer than that.
+ * prefetch distance, what is prefetched at their ends are rows that are summed at another time. With small registers
+ * rows of just that length were slower too (docs/tried.md).
  */
 MGLU_INLINE int reads_several(const struct mglu_cpu_matrix *matrix)
 {
